@@ -1,0 +1,303 @@
+//! The configuration: environment variables in, a `Config` that holds no bad value out, or one line that says which
+//! variable was wrong, how, and what would be right. Reads nothing else. Called by `main`.
+
+use crate::access::Token;
+use crate::cors::Origins;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `LISTEN`, or `PORT`.
+    pub listen: Listen,
+    /// `AUTH_TOKEN`; `None` means that one has to be made up.
+    pub auth_token: Option<Token>,
+    /// `CORS_ORIGINS`.
+    pub origins: Origins,
+    /// `HISTORY_EVENTS`.
+    pub history_events: usize,
+    /// `HISTORY_BYTES`.
+    pub history_bytes: usize,
+    /// `CHANNEL_TTL`.
+    pub channel_ttl: Duration,
+    /// `HEARTBEAT`.
+    pub heartbeat: Duration,
+    /// `MAX_CLIENTS`.
+    pub max_clients: usize,
+    /// `MAX_CHANNELS`.
+    pub max_channels: usize,
+    /// `MAX_MESSAGE_BYTES`.
+    pub max_message_bytes: usize,
+    /// `CLIENT_QUEUE`.
+    pub client_queue: usize,
+    /// `RUST_LOG`.
+    pub log_level: log::LevelFilter,
+}
+
+/// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
+pub const VARIABLES: [(&str, &str, &str); 13] = [
+    (
+        "LISTEN",
+        "0.0.0.0:8080",
+        "address and port, or unix:/path; port 0 takes a free one",
+    ),
+    ("PORT", "8080", "changes the port alone, instead of LISTEN"),
+    (
+        "AUTH_TOKEN",
+        "random, logged at start",
+        "the token that may publish to, and read, everything",
+    ),
+    (
+        "CORS_ORIGINS",
+        "*",
+        "origins whose pages may use the server, separated by commas",
+    ),
+    (
+        "HISTORY_EVENTS",
+        "100",
+        "messages retained per channel for replay; 0 turns replay off",
+    ),
+    (
+        "HISTORY_BYTES",
+        "16777216",
+        "memory for all channels' history together; the oldest go first",
+    ),
+    (
+        "CHANNEL_TTL",
+        "300",
+        "seconds until a channel that nobody uses is removed",
+    ),
+    (
+        "HEARTBEAT",
+        "15",
+        "seconds without traffic until a stream gets a heartbeat",
+    ),
+    (
+        "MAX_CLIENTS",
+        "10000",
+        "clients that may be connected at once",
+    ),
+    ("MAX_CHANNELS", "10000", "channels that may exist at once"),
+    ("MAX_MESSAGE_BYTES", "65536", "size of the largest message"),
+    (
+        "CLIENT_QUEUE",
+        "256",
+        "messages a slow client may lag behind before it is disconnected",
+    ),
+    (
+        "RUST_LOG",
+        "info",
+        "log level: off, error, warn, info, debug or trace",
+    ),
+];
+
+/// Variables of the contract that this version does not know yet. Ignoring one could open what was meant to be closed.
+const NOT_BUILT_YET: [&str; 3] = ["ACCESS_FILE", "JWT_SECRET", "REDIS_URL"];
+
+/// A variable that cannot be used: one line for a person.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadValue(String);
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Config {
+    /// Reads the variables through `get`, which is `std::env::var_os` outside of tests.
+    ///
+    /// # Errors
+    /// The first variable that cannot be used.
+    pub fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Config, BadValue> {
+        let env = Environment { get };
+        for name in NOT_BUILT_YET {
+            if (env.get)(name).is_some() {
+                return Err(BadValue(format!(
+                    "{name} is set, but this version of sse-server does not support it yet; unset it"
+                )));
+            }
+        }
+        let seconds = |name, default, range| {
+            env.number(name, default, range)
+                .map(|n| Duration::from_secs(n as u64))
+        };
+        Ok(Config {
+            listen: env.listen()?,
+            auth_token: env.auth_token()?,
+            origins: env.origins()?,
+            history_events: env.number("HISTORY_EVENTS", 100, 0..=1_000_000)?,
+            history_bytes: env.number("HISTORY_BYTES", 16 << 20, 0..=MAX_BYTES)?,
+            channel_ttl: seconds("CHANNEL_TTL", 300, 0..=YEAR)?,
+            heartbeat: seconds("HEARTBEAT", 15, 1..=HOUR)?,
+            max_clients: env.number("MAX_CLIENTS", 10_000, 1..=1_000_000)?,
+            max_channels: env.number("MAX_CHANNELS", 10_000, 1..=10_000_000)?,
+            max_message_bytes: env.number("MAX_MESSAGE_BYTES", 65_536, 1..=MAX_MESSAGE)?,
+            client_queue: env.number("CLIENT_QUEUE", 256, 1..=1_000_000)?,
+            log_level: env.log_level()?,
+        })
+    }
+}
+
+const HOUR: usize = 3_600;
+const YEAR: usize = 31_536_000;
+/// 1 GiB: the most that also a 32-bit device can be asked for.
+const MAX_BYTES: usize = 1 << 30;
+/// 16 MiB: a message is held in memory as a whole, several times.
+const MAX_MESSAGE: usize = 16 << 20;
+
+struct Environment<G> {
+    get: G,
+}
+
+impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
+    fn text(&self, name: &str) -> Result<Option<String>, BadValue> {
+        match (self.get)(name) {
+            None => Ok(None),
+            Some(value) => value
+                .into_string()
+                .map(Some)
+                .map_err(|_| BadValue(format!("{name} is not UTF-8; give it as UTF-8 text"))),
+        }
+    }
+
+    fn number(
+        &self,
+        name: &str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<usize, BadValue> {
+        let Some(text) = self.text(name)? else {
+            return Ok(default);
+        };
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse() {
+            Ok(number) if digits && range.contains(&number) => Ok(number),
+            _ => Err(BadValue(format!(
+                "{name} is {text:?}; give a whole number from {} to {}",
+                range.start(),
+                range.end()
+            ))),
+        }
+    }
+
+    fn listen(&self) -> Result<Listen, BadValue> {
+        match (self.text("LISTEN")?, self.text("PORT")?) {
+            (None, None) => Ok(Listen::Tcp(any_address(8080))),
+            (None, Some(port)) => port_number(&port).map(|p| Listen::Tcp(any_address(p))).ok_or_else(|| {
+                BadValue(format!("PORT is {port:?}; give a whole number from 0 to 65535"))
+            }),
+            (Some(listen), None) => parse_listen(&listen).ok_or_else(|| {
+                BadValue(format!(
+                    "LISTEN is {listen:?}; give an IP address and a port, as in 0.0.0.0:8080 or [::1]:8080, or unix:/path"
+                ))
+            }),
+            (Some(listen), Some(port)) => Err(BadValue(format!(
+                "PORT is {port:?} while LISTEN is {listen:?}; set one of the two"
+            ))),
+        }
+    }
+
+    fn auth_token(&self) -> Result<Option<Token>, BadValue> {
+        // The value is a secret: no message may show it.
+        match self.text("AUTH_TOKEN")? {
+            None => Ok(None),
+            Some(text) if text.is_empty() => Err(BadValue(
+                "AUTH_TOKEN is empty; give a token, or unset it to have one made at random".into(),
+            )),
+            Some(text) => Token::parse(&text).map(Some).ok_or_else(|| {
+                BadValue("AUTH_TOKEN contains white space, a control or a non-ASCII character; give visible ASCII characters only, as a header can carry them".into())
+            }),
+        }
+    }
+
+    fn origins(&self) -> Result<Origins, BadValue> {
+        match self.text("CORS_ORIGINS")? {
+            None => Ok(Origins::Any),
+            Some(text) => Origins::parse(&text).map_err(|bad| {
+                BadValue(format!(
+                    "CORS_ORIGINS contains {bad:?}; give * or a list of origins such as https://example.org,http://localhost:3000"
+                ))
+            }),
+        }
+    }
+
+    fn log_level(&self) -> Result<log::LevelFilter, BadValue> {
+        match self.text("RUST_LOG")? {
+            None => Ok(log::LevelFilter::Info),
+            Some(text) => text.parse().map_err(|_| {
+                BadValue(format!(
+                    "RUST_LOG is {text:?}; give off, error, warn, info, debug or trace"
+                ))
+            }),
+        }
+    }
+}
+
+fn any_address(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    // `parse` alone would take a sign as well.
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+fn parse_listen(text: &str) -> Option<Listen> {
+    match text.strip_prefix("unix:") {
+        Some(path) => (path.starts_with('/') && path.len() <= MAX_SOCKET_PATH)
+            .then(|| Listen::Unix(path.into())),
+        None => text.parse().ok().map(Listen::Tcp),
+    }
+}
+
+/// `sun_path` has 108 bytes on Linux, 104 elsewhere, one of them for the NUL (`unix(7)`).
+const MAX_SOCKET_PATH: usize = 103;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, BadValue> {
+        Config::read(|name| {
+            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
+            Some(value.into())
+        })
+    }
+
+    #[test]
+    fn nothing_set_is_a_configuration() {
+        let config = read(&[]).expect("the defaults are good");
+        assert_eq!(config.listen, Listen::Tcp(any_address(8080)));
+        assert_eq!(config.history_bytes, 16_777_216);
+        assert!(config.auth_token.is_none());
+    }
+
+    #[test]
+    fn port_alone_changes_the_port() {
+        let config = read(&[("PORT", "9")]).expect("a port is good");
+        assert_eq!(config.listen, Listen::Tcp(any_address(9)));
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let error = read(&[("AUTH_TOKEN", "se cret")]).expect_err("white space cannot be sent");
+        assert!(!error.to_string().contains("cret"), "{error}");
+    }
+}

@@ -1,0 +1,284 @@
+//! The hub: publish, subscribe, and everything between them. It knows no HTTP and no sockets.
+//!
+//! A publish takes the table's lock for a moment and is done; the announcer's thread carries the message to the
+//! subscribers' crossbeam channels; each stream thread takes it from there. Called by the routes and by `main`.
+
+mod announcer;
+mod channel;
+mod janitor;
+mod subscriber;
+mod table;
+
+pub use subscriber::{Batch, End, Next, Progress, Replay, Subscription};
+
+use crate::event::{ChannelName, EventId, EventName, Form};
+use crate::stats::Counters;
+use crossbeam_channel::{Receiver, Sender};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+use table::Table;
+
+/// How much the hub takes on.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Messages retained per channel.
+    pub history_events: usize,
+    /// Memory of all channels' history together, in bytes.
+    pub history_bytes: usize,
+    /// How long a channel that nobody uses is kept.
+    pub channel_ttl: Duration,
+    /// Clients that may be connected.
+    pub max_clients: usize,
+    /// Channels that may exist, `broadcast` not counted.
+    pub max_channels: usize,
+    /// Messages that a client may lag behind.
+    pub client_queue: usize,
+}
+
+/// Why the hub does not take a publish or a subscribe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `MAX_CLIENTS` are connected; holds the limit.
+    TooManyClients(usize),
+    /// `MAX_CHANNELS` exist; holds the limit.
+    TooManyChannels(usize),
+    /// The server shuts down.
+    Closing,
+}
+
+/// The answer to a publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// The message's id.
+    pub id: EventId,
+    /// Clients that it is on its way to.
+    pub clients: usize,
+}
+
+/// One channel's figures.
+#[derive(Debug)]
+pub struct ChannelStats {
+    /// Its name.
+    pub name: ChannelName,
+    /// Clients that follow it.
+    pub clients: usize,
+    /// Messages published since it exists.
+    pub messages: u64,
+    /// Messages retained.
+    pub history: usize,
+    /// Time since the last publish or the last leaving, whichever is later.
+    pub idle: Duration,
+}
+
+/// The hub's figures of one moment.
+#[derive(Debug)]
+pub struct HubStats {
+    /// Channels, without `broadcast`.
+    pub active_channels: usize,
+    /// Clients with a stream.
+    pub connected_clients: usize,
+    /// Memory of all histories in bytes, about.
+    pub history_bytes: usize,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    counters: Arc<Counters>,
+    /// Guards all that is in the table. Held for a few lines, never while somebody writes or waits.
+    table: Mutex<Table>,
+    /// Signalled when the announcer has taken what was pending.
+    room: Condvar,
+    /// Set once, when the announcer's thread starts.
+    announcer: std::sync::OnceLock<Thread>,
+    /// Every subscription holds a clone of it; none is left once all streams have ended.
+    open: Mutex<Option<Sender<Infallible>>>,
+    /// All subscribers' channels are closed. Set after they are, read by stream threads before they sleep.
+    closed: AtomicBool,
+}
+
+impl Hub {
+    /// A hub with its announcer and its janitor running. The receiver closes when the hub was closed and the last
+    /// stream has ended.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(
+        limits: Limits,
+        counters: Arc<Counters>,
+    ) -> std::io::Result<(Arc<Hub>, Receiver<Infallible>)> {
+        let (open, all_ended) = crossbeam_channel::bounded(0);
+        let hub = Arc::new(Hub {
+            table: Mutex::new(Table::new(limits.clone())),
+            limits,
+            counters,
+            room: Condvar::new(),
+            announcer: std::sync::OnceLock::new(),
+            open: Mutex::new(Some(open)),
+            closed: AtomicBool::new(false),
+        });
+        announcer::start(hub.clone())?;
+        janitor::start(hub.clone())?;
+        Ok((hub, all_ended))
+    }
+
+    /// Publishes a message: when this returns it is ordered, in the history, and on its way to every subscriber.
+    /// Waits only when the announcer is far behind.
+    ///
+    /// # Errors
+    /// The refusal, and nothing was published.
+    pub fn publish(
+        &self,
+        channel: ChannelName,
+        event_name: Option<EventName>,
+        text: Box<str>,
+    ) -> Result<Published, Refusal> {
+        let mut table = self.lock();
+        while table.is_pending_full() && !table.closing {
+            table = self
+                .room
+                .wait(table)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let published = table.publish(channel, event_name, text)?;
+        let wake = std::mem::take(&mut table.announcer_asleep);
+        drop(table);
+        if wake {
+            self.wake_announcer();
+        }
+        self.counters.published.add(1);
+        Ok(published)
+    }
+
+    /// Connects a client to `channels` (`broadcast` comes with all of them). With `last_event_id` it first gets what
+    /// it missed; replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated.
+    ///
+    /// # Errors
+    /// The refusal, and nothing has changed.
+    pub fn subscribe(
+        self: &Arc<Self>,
+        channels: &[ChannelName],
+        form: Form,
+        last_event_id: Option<String>,
+    ) -> Result<Subscription, Refusal> {
+        let mut channels: Vec<ChannelName> = channels
+            .iter()
+            .filter(|name| !name.is_broadcast())
+            .cloned()
+            .collect();
+        channels.sort_unstable();
+        channels.dedup();
+        let Some(open) = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+        else {
+            return Err(Refusal::Closing);
+        };
+        let mut table = self.lock();
+        table.admit(&channels)?;
+        let (number, newest) = table.next_client();
+        let replay = last_event_id.map(|after| table.replay(&channels, after));
+        let (subscriber, subscription) =
+            subscriber::pair(self.clone(), number, form, newest, replay, open);
+        table.join(&channels, subscriber);
+        Ok(subscription)
+    }
+
+    /// Stops accepting. What was published still reaches everybody; then all streams end.
+    pub fn close(&self) {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.lock().closing = true;
+        self.room.notify_all();
+        self.wake_announcer();
+    }
+
+    /// Whether nothing new is accepted any more.
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    /// The figures of this moment.
+    pub fn stats(&self) -> HubStats {
+        let table = self.lock();
+        HubStats {
+            active_channels: table.channel_count(),
+            connected_clients: table.client_count(),
+            history_bytes: table.history_bytes(),
+        }
+    }
+
+    /// Each channel's figures, sorted by name.
+    pub fn channel_stats(&self) -> Vec<ChannelStats> {
+        let mut stats = self.lock().channel_stats();
+        stats.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        stats
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    fn leave(&self, number: u64) {
+        // Bound to a name, so that the lock is free again when the subscriber's memory is given back.
+        let left = self.lock().leave(number);
+        drop(left);
+    }
+
+    /// Takes a client out that reads too slowly, and ends its stream.
+    fn cut_as_slow(&self, subscriber: &subscriber::Subscriber) {
+        if self.lock().leave(subscriber.number).is_some() {
+            self.counters.slow_clients.add(1);
+            subscriber.cut_as_slow();
+        }
+    }
+
+    /// Cuts every client off that stays behind although memory is full.
+    fn cut_hoarders(&self) {
+        self.cut_if(|subscriber, now_ms| subscriber.hoards(self.limits.client_queue, now_ms));
+    }
+
+    /// Cuts every client off that has been behind for too long, also when nothing is published to it any more.
+    fn cut_laggards(&self) {
+        self.cut_if(|subscriber, now_ms| {
+            subscriber.look(self.limits.client_queue, now_ms) == subscriber::Pace::TooSlow
+        });
+    }
+
+    fn cut_if(&self, is_to_go: impl Fn(&subscriber::Subscriber, u64) -> bool) {
+        let now_ms = subscriber::now_ms();
+        let to_go: Vec<_> = self
+            .lock()
+            .subscribers()
+            .filter(|subscriber| is_to_go(subscriber, now_ms))
+            .cloned()
+            .collect();
+        for subscriber in to_go {
+            self.cut_as_slow(&subscriber);
+        }
+    }
+
+    fn wake_announcer(&self) {
+        if let Some(thread) = self.announcer.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Nothing that holds the lock can panic half-way through a change, so a poisoned lock guards a good table.
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

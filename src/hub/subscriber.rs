@@ -1,0 +1,379 @@
+//! One subscriber, as its two ends see it: the hub's end (send, look how far behind it is, cut it off) and the stream
+//! thread's end (take, sleep, report progress).
+//!
+//! The two ends share a few atomics and a crossbeam channel, never a lock. Called by the announcer and by stream threads.
+
+use super::Hub;
+use crate::event::{Event, EventId, Form, Frame};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Why a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The hub closed: everything that was queued has been delivered.
+    Shutdown,
+    /// The client read too slowly.
+    Slow,
+    /// The client has closed its connection.
+    Gone,
+}
+
+/// One encoded batch, shared by every subscriber that gets it.
+#[derive(Debug)]
+pub struct Batch {
+    frame: Frame,
+    messages: usize,
+    /// Bytes of batches that somebody has still to write; this one's are taken off when its last user is done.
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Batch {
+    pub(super) fn new(frame: Frame, messages: usize, in_flight: &Arc<AtomicUsize>) -> Arc<Batch> {
+        in_flight.fetch_add(frame.len(), Ordering::Relaxed);
+        Arc::new(Batch {
+            frame,
+            messages,
+            in_flight: in_flight.clone(),
+        })
+    }
+
+    /// The bytes to write.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.in_flight
+            .fetch_sub(self.frame.len(), Ordering::Relaxed);
+    }
+}
+
+/// What both ends see.
+#[derive(Debug)]
+pub struct Progress {
+    /// Messages queued and not yet written.
+    lag: AtomicUsize,
+    /// When `lag` went over the limit and stayed there, in ms of `now_ms`; 0 when it is not over.
+    behind_since: AtomicU64,
+    /// When the write began that the stream thread is in, in ms of `now_ms`; 0 outside a write.
+    writing_since: AtomicU64,
+    /// The stream thread is parked, or about to be, and has to be woken when there is news.
+    asleep: AtomicBool,
+    /// Set once by the stream thread when it starts.
+    thread: OnceLock<Thread>,
+    /// An `End` that does not wait for the queue to run empty, or `NOT_CUT`.
+    cut: AtomicU8,
+}
+
+const NOT_CUT: u8 = 0;
+const CUT_SLOW: u8 = 1;
+const CUT_GONE: u8 = 2;
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            lag: AtomicUsize::new(0),
+            behind_since: AtomicU64::new(0),
+            writing_since: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
+            thread: OnceLock::new(),
+            cut: AtomicU8::new(NOT_CUT),
+        }
+    }
+
+    /// Whether and why the stream has to end without waiting for its queue.
+    pub fn cut(&self) -> Option<End> {
+        match self.cut.load(Ordering::Acquire) {
+            CUT_SLOW => Some(End::Slow),
+            CUT_GONE => Some(End::Gone),
+            _ => None,
+        }
+    }
+
+    /// Tells the stream thread that its client has gone.
+    pub fn client_has_gone(&self) {
+        self.cut_off(CUT_GONE);
+    }
+
+    fn cut_off(&self, why: u8) {
+        // The first reason stays.
+        let _ = self
+            .cut
+            .compare_exchange(NOT_CUT, why, Ordering::AcqRel, Ordering::Acquire);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Pairs with `Subscription::sleep`: whoever clears the flag is the one that unparks.
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            if let Some(thread) = self.thread.get() {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn is_stuck(&self, now_ms: u64, after: Duration) -> bool {
+        let since = self.writing_since.load(Ordering::Relaxed);
+        since != 0 && now_ms.saturating_sub(since) >= after.as_millis() as u64
+    }
+}
+
+/// Milliseconds of a clock that never steps back, at least 1.
+pub(super) fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
+}
+
+/// A subscriber that lags behind for this long is slow. Long enough for a busy machine to give its thread a turn, and
+/// for a phone to change its cell.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A subscriber that is inside one write for this long does not read; it has no say in how fast the announcer goes.
+const STUCK: Duration = Duration::from_millis(250);
+
+/// What the announcer learns when it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It keeps up.
+    Even,
+    /// More than half of its queue is full, and it makes progress.
+    Late,
+    /// It is inside one write for long: waiting for it would help nobody.
+    Stuck,
+    /// It lagged behind for longer than the grace and has to go.
+    TooSlow,
+}
+
+/// The hub's end of a subscriber.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    /// Number of the client, unique while the server runs.
+    pub(super) number: u64,
+    /// The form in which it wants its events.
+    pub(super) form: Form,
+    /// It has, or did not ask for, everything up to this id.
+    pub(super) joined_after: EventId,
+    sender: Sender<Arc<Batch>>,
+    progress: Arc<Progress>,
+}
+
+impl Subscriber {
+    /// Queues a batch, wakes the thread if it sleeps, and says how far behind it is.
+    pub(super) fn send(&self, batch: Arc<Batch>, queue_limit: usize, now_ms: u64) -> Pace {
+        let progress = &self.progress;
+        let messages = batch.messages;
+        let lag = progress.lag.fetch_add(messages, Ordering::Relaxed) + messages;
+        // The receiver is gone when the stream thread is: the client left a moment ago.
+        let _ = self.sender.send(batch);
+        progress.wake();
+        self.pace(lag, queue_limit, now_ms)
+    }
+
+    fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
+        let progress = &self.progress;
+        if lag <= queue_limit {
+            if progress.behind_since.load(Ordering::Relaxed) != 0 {
+                progress.behind_since.store(0, Ordering::Relaxed);
+            }
+        } else {
+            match progress.behind_since.load(Ordering::Relaxed) {
+                0 => progress.behind_since.store(now_ms, Ordering::Relaxed),
+                since if now_ms.saturating_sub(since) >= GRACE.as_millis() as u64 => {
+                    return Pace::TooSlow
+                }
+                _ => {}
+            }
+        }
+        if progress.is_stuck(now_ms, STUCK) {
+            Pace::Stuck
+        } else if lag > queue_limit / 2 {
+            Pace::Late
+        } else {
+            Pace::Even
+        }
+    }
+
+    /// How far behind it is now, without sending anything.
+    pub(super) fn look(&self, queue_limit: usize, now_ms: u64) -> Pace {
+        let lag = self.progress.lag.load(Ordering::Relaxed);
+        self.pace(lag, queue_limit, now_ms)
+    }
+
+    /// Whether it keeps memory occupied that others need: it does not read and has used its queue up, or it did not
+    /// get its queue nearly empty for as long as the grace. Only asked when memory is full.
+    pub(super) fn hoards(&self, queue_limit: usize, now_ms: u64) -> bool {
+        let over = self.progress.lag.load(Ordering::Relaxed) > queue_limit;
+        (over && self.progress.is_stuck(now_ms, STUCK))
+            || self.look(queue_limit / 16, now_ms) == Pace::TooSlow
+    }
+
+    /// Ends its stream because the client reads too slowly.
+    pub(super) fn cut_as_slow(&self) {
+        self.progress.cut_off(CUT_SLOW);
+    }
+
+    /// Wakes the thread; it finds its channel closed once this end is dropped everywhere.
+    pub(super) fn waker(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+}
+
+/// Wakes a thread after its channel has been closed.
+pub(super) fn wake_all(progress: &[Arc<Progress>]) {
+    for progress in progress {
+        progress.wake();
+    }
+}
+
+/// What a client that came back has to get before it goes live.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// The id that the client named, as it named it.
+    pub after: String,
+    /// Channels of which messages after that id are, or may be, lost.
+    pub gaps: Vec<crate::event::ChannelName>,
+    /// Retained events after that id, in order.
+    pub events: Vec<Arc<Event>>,
+}
+
+/// The stream thread's end of a subscriber. Dropping it takes the client out of the hub.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    /// Number of the client, unique while the server runs.
+    pub number: u64,
+    /// The form in which it wants its events.
+    pub form: Form,
+    receiver: Receiver<Arc<Batch>>,
+    progress: Arc<Progress>,
+    replay: Option<Replay>,
+    /// Closes when the last subscription is dropped: how the end of all streams is awaited.
+    _open: Sender<std::convert::Infallible>,
+}
+
+/// What `Subscription::try_next` finds.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch to write.
+    Batch(Arc<Batch>),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more.
+    End(End),
+}
+
+/// The two ends of a new subscriber.
+pub(super) fn pair(
+    hub: Arc<Hub>,
+    number: u64,
+    form: Form,
+    joined_after: EventId,
+    replay: Option<Replay>,
+    open: Sender<std::convert::Infallible>,
+) -> (Arc<Subscriber>, Subscription) {
+    // Unbounded costs no memory while it is empty; the lag is what bounds it.
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let progress = Arc::new(Progress::new());
+    let subscriber = Arc::new(Subscriber {
+        number,
+        form,
+        joined_after,
+        sender,
+        progress: progress.clone(),
+    });
+    let subscription = Subscription {
+        hub,
+        number,
+        form,
+        receiver,
+        progress,
+        replay,
+        _open: open,
+    };
+    (subscriber, subscription)
+}
+
+impl Subscription {
+    /// What both ends see; whoever watches the connection can end the stream through it.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// What has to be sent before anything that is live. Once.
+    pub fn take_replay(&mut self) -> Replay {
+        self.replay.take().unwrap_or_default()
+    }
+
+    /// The next batch, without waiting.
+    pub fn try_next(&self) -> Next {
+        if let Some(end) = self.progress.cut() {
+            return Next::End(end);
+        }
+        match self.receiver.try_recv() {
+            Ok(batch) => Next::Batch(batch),
+            Err(TryRecvError::Empty) => Next::Nothing,
+            Err(TryRecvError::Disconnected) => {
+                Next::End(self.progress.cut().unwrap_or(End::Shutdown))
+            }
+        }
+    }
+
+    /// Sleeps until there may be something new, or until `deadline`.
+    ///
+    /// Not a blocking `recv`: that spins and yields before it sleeps, which with thousands of threads on few cores
+    /// costs more than all the writing.
+    pub fn sleep(&self, deadline: Instant) {
+        let progress = &self.progress;
+        progress.thread.get_or_init(std::thread::current);
+        progress.asleep.store(true, Ordering::SeqCst);
+        // What was sent before the flag could be seen has woken nobody: look once more.
+        if self.receiver.is_empty() && progress.cut().is_none() && !self.is_closed() {
+            let now = Instant::now();
+            if deadline > now {
+                std::thread::park_timeout(deadline - now);
+            }
+        }
+        progress.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.hub.is_closed()
+    }
+
+    /// Runs one write to the client, so that the hub sees for how long it is under way.
+    pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.progress
+            .writing_since
+            .store(now_ms(), Ordering::Relaxed);
+        let result = write();
+        self.progress.writing_since.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// Reports that a live batch has been written. Returns the number of its messages.
+    pub fn delivered(&self, batch: &Batch) -> u64 {
+        self.progress
+            .lag
+            .fetch_sub(batch.messages, Ordering::Relaxed);
+        let messages = batch.messages as u64;
+        self.hub.counters().delivered.add(messages);
+        messages
+    }
+
+    /// Reports that `messages` of the replay have been written.
+    pub fn replayed(&self, messages: usize) {
+        self.hub.counters().delivered.add(messages as u64);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.leave(self.number);
+    }
+}

@@ -1,0 +1,423 @@
+//! The channel table: every channel, who follows what, ids, and the history's memory. One mutex guards all of it (in
+//! `Hub`), so nothing here takes a lock, waits, or writes to a client.
+//!
+//! Called by the hub, the announcer and the janitor, each for a few lines at a time.
+
+use super::channel::Channel;
+use super::subscriber::{Replay, Subscriber};
+use super::{ChannelStats, Limits, Published, Refusal};
+use crate::event::{ChannelName, Event, EventId, EventName};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Number of an audience, unique while the server runs.
+pub(super) type AudienceId = u64;
+
+/// All subscribers that follow the same set of channels. They get the same bytes.
+#[derive(Debug)]
+struct Audience {
+    /// Sorted, each once, without `broadcast`; empty for those who want broadcasts alone.
+    channels: Arc<[ChannelName]>,
+    members: HashMap<u64, Arc<Subscriber>>,
+    /// `members` as the announcer takes it along; made anew when somebody came or went.
+    snapshot: Option<Arc<[Arc<Subscriber>]>>,
+}
+
+impl Audience {
+    fn snapshot(&mut self) -> Arc<[Arc<Subscriber>]> {
+        let members = &self.members;
+        self.snapshot
+            .get_or_insert_with(|| members.values().cloned().collect())
+            .clone()
+    }
+}
+
+/// What one audience has to get, in the order of ids.
+pub(super) struct Errand {
+    pub(super) subscribers: Arc<[Arc<Subscriber>]>,
+    pub(super) events: Vec<Arc<Event>>,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub(super) struct Table {
+    limits: Limits,
+    channels: HashMap<ChannelName, Channel>,
+    broadcast: Channel,
+    audiences: HashMap<AudienceId, Audience>,
+    audience_of: HashMap<Arc<[ChannelName]>, AudienceId>,
+    /// The audience of each client.
+    clients: HashMap<u64, AudienceId>,
+    next_number: u64,
+    /// The id of the newest event, or the start of the server.
+    newest: EventId,
+    /// Ids below this were given, if at all, by an earlier run, whose history is lost.
+    born: EventId,
+    /// The newest id of all channels that expired: what is known of a channel that is created again.
+    forgotten: EventId,
+    /// The channel of each retained event, oldest first, over all channels: who has to go when memory is full.
+    by_age: BTreeMap<EventId, ChannelName>,
+    history_bytes: usize,
+    /// Published, and not yet taken by the announcer.
+    pending: Vec<Arc<Event>>,
+    pending_bytes: usize,
+    /// The announcer sleeps and has to be woken when there is news.
+    pub(super) announcer_asleep: bool,
+    /// Nothing new is accepted.
+    pub(super) closing: bool,
+}
+
+/// At most this much may wait for the announcer before publishers have to wait too. Small beside the history, large
+/// enough for a round's batches.
+const MAX_PENDING_EVENTS: usize = 4096;
+const MAX_PENDING_BYTES: usize = 4 << 20;
+
+impl Table {
+    pub(super) fn new(limits: Limits) -> Table {
+        let born = EventId {
+            ms: unix_ms(),
+            seq: 0,
+        };
+        Table {
+            limits,
+            channels: HashMap::new(),
+            // Only ids of this run are compared with it, and of those it has lost nothing yet.
+            broadcast: Channel::new(EventId::ZERO),
+            audiences: HashMap::new(),
+            audience_of: HashMap::new(),
+            clients: HashMap::new(),
+            next_number: 1,
+            newest: born,
+            born,
+            forgotten: EventId::ZERO,
+            by_age: BTreeMap::new(),
+            history_bytes: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            announcer_asleep: false,
+            closing: false,
+        }
+    }
+
+    /// Whether publishers have to wait for the announcer.
+    pub(super) fn is_pending_full(&self) -> bool {
+        self.pending.len() >= MAX_PENDING_EVENTS || self.pending_bytes >= MAX_PENDING_BYTES
+    }
+
+    /// Gives the message its id and its place in the history, and leaves it for the announcer.
+    pub(super) fn publish(
+        &mut self,
+        name: ChannelName,
+        event_name: Option<EventName>,
+        text: Box<str>,
+    ) -> Result<Published, Refusal> {
+        if self.closing {
+            return Err(Refusal::Closing);
+        }
+        self.ensure_channel(&name)?;
+        self.newest = self.newest.next(unix_ms());
+        let id = self.newest;
+        let event = Arc::new(Event {
+            id,
+            channel: name,
+            name: event_name,
+            text,
+        });
+        let clients = self.retain(&event);
+        self.pending_bytes += event.cost();
+        self.pending.push(event);
+        Ok(Published { id, clients })
+    }
+
+    /// Puts the event into its channel's history, and drops what has to go for it. Returns the number of clients.
+    fn retain(&mut self, event: &Arc<Event>) -> usize {
+        let all_clients = self.clients.len();
+        let Some(channel) = channel_mut(&mut self.channels, &mut self.broadcast, &event.channel)
+        else {
+            return 0;
+        };
+        channel.last_used = Instant::now();
+        channel.messages += 1;
+        channel.append(event.clone());
+        self.history_bytes += event.cost();
+        self.by_age.insert(event.id, event.channel.clone());
+        let clients = if event.channel.is_broadcast() {
+            all_clients
+        } else {
+            channel.clients
+        };
+        if channel.retained() > self.limits.history_events {
+            self.drop_oldest_of(&event.channel);
+        }
+        while self.history_bytes > self.limits.history_bytes {
+            let Some((_, oldest)) = self.by_age.first_key_value() else {
+                break;
+            };
+            let oldest = oldest.clone();
+            self.drop_oldest_of(&oldest);
+        }
+        clients
+    }
+
+    fn drop_oldest_of(&mut self, name: &ChannelName) {
+        if let Some(event) = channel_mut(&mut self.channels, &mut self.broadcast, name)
+            .and_then(Channel::drop_oldest)
+        {
+            self.by_age.remove(&event.id);
+            self.history_bytes -= event.cost();
+        }
+    }
+
+    fn ensure_channel(&mut self, name: &ChannelName) -> Result<(), Refusal> {
+        if name.is_broadcast() || self.channels.contains_key(name) {
+            return Ok(());
+        }
+        if self.channels.len() >= self.limits.max_channels {
+            return Err(Refusal::TooManyChannels(self.limits.max_channels));
+        }
+        self.channels
+            .insert(name.clone(), Channel::new(self.forgotten));
+        Ok(())
+    }
+
+    /// Whether one more client, of these channels, fits.
+    pub(super) fn admit(&mut self, channels: &[ChannelName]) -> Result<(), Refusal> {
+        if self.closing {
+            return Err(Refusal::Closing);
+        }
+        if self.clients.len() >= self.limits.max_clients {
+            return Err(Refusal::TooManyClients(self.limits.max_clients));
+        }
+        let new = channels
+            .iter()
+            .filter(|name| !self.channels.contains_key(*name))
+            .count();
+        if self.channels.len() + new > self.limits.max_channels {
+            return Err(Refusal::TooManyChannels(self.limits.max_channels));
+        }
+        Ok(())
+    }
+
+    /// The number for a new client, and the newest id: replay ends with it, live delivery begins after it.
+    pub(super) fn next_client(&mut self) -> (u64, EventId) {
+        let number = self.next_number;
+        self.next_number += 1;
+        (number, self.newest)
+    }
+
+    /// Adds a client that was admitted. `channels` is sorted, each once, without `broadcast`.
+    pub(super) fn join(&mut self, channels: &[ChannelName], subscriber: Arc<Subscriber>) {
+        for name in channels {
+            let channel = self
+                .channels
+                .entry(name.clone())
+                .or_insert_with(|| Channel::new(self.forgotten));
+            channel.clients += 1;
+        }
+        let id = match self.audience_of.get(channels) {
+            Some(&id) => id,
+            None => self.found_audience(channels, subscriber.number),
+        };
+        self.clients.insert(subscriber.number, id);
+        if let Some(audience) = self.audiences.get_mut(&id) {
+            audience.members.insert(subscriber.number, subscriber);
+            audience.snapshot = None;
+        }
+    }
+
+    fn found_audience(&mut self, channels: &[ChannelName], id: AudienceId) -> AudienceId {
+        let channels: Arc<[ChannelName]> = channels.into();
+        for name in channels.iter() {
+            if let Some(channel) = self.channels.get_mut(name) {
+                channel.audiences.push(id);
+            }
+        }
+        self.audience_of.insert(channels.clone(), id);
+        self.audiences.insert(
+            id,
+            Audience {
+                channels,
+                members: HashMap::new(),
+                snapshot: None,
+            },
+        );
+        id
+    }
+
+    /// Takes a client out; nothing happens if it is out already.
+    pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Subscriber>> {
+        let id = self.clients.remove(&number)?;
+        let audience = self.audiences.get_mut(&id)?;
+        audience.snapshot = None;
+        let subscriber = audience.members.remove(&number);
+        let deserted = audience.members.is_empty();
+        let channels = audience.channels.clone();
+        let now = Instant::now();
+        for name in channels.iter() {
+            if let Some(channel) = self.channels.get_mut(name) {
+                channel.clients -= 1;
+                channel.last_used = now;
+                if deserted {
+                    channel.audiences.retain(|&other| other != id);
+                }
+            }
+        }
+        if deserted {
+            self.audiences.remove(&id);
+            self.audience_of.remove(&channels);
+        }
+        subscriber
+    }
+
+    /// What a client with the id `after` has to get of `channels` and of `broadcast`.
+    pub(super) fn replay(&self, channels: &[ChannelName], after: String) -> Replay {
+        // `0` asks for everything; an id that this run cannot have given says nothing about what its client has.
+        let id = EventId::parse(&after);
+        let known = id.filter(|&id| id >= self.born && id <= self.newest);
+        let from = known.unwrap_or(EventId::ZERO);
+        let mut replay = Replay::default();
+        let followed = channels
+            .iter()
+            .map(|name| (name.clone(), self.channels.get(name)))
+            .chain([(ChannelName::broadcast(), Some(&self.broadcast))]);
+        for (name, channel) in followed {
+            let may_miss = match (id, known) {
+                (Some(EventId::ZERO), _) => false,
+                (_, None) => true,
+                (_, Some(id)) => match channel {
+                    Some(channel) => channel.misses_after(id),
+                    None => id < self.forgotten,
+                },
+            };
+            if may_miss {
+                replay.gaps.push(name);
+            }
+            if let Some(channel) = channel {
+                replay.events.extend(channel.after(from).cloned());
+            }
+        }
+        replay.events.sort_unstable_by_key(|event| event.id);
+        replay.after = after;
+        replay
+    }
+
+    /// Takes everything that was published since the last time, by audience. `None` if there is nothing.
+    pub(super) fn take_errands(&mut self) -> Option<Vec<Errand>> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        self.pending_bytes = 0;
+        let mut by_audience: HashMap<AudienceId, Vec<Arc<Event>>> = HashMap::new();
+        for event in std::mem::take(&mut self.pending) {
+            let mut add = |id: &AudienceId| {
+                by_audience.entry(*id).or_default().push(event.clone());
+            };
+            if event.channel.is_broadcast() {
+                self.audiences.keys().for_each(&mut add);
+            } else if let Some(channel) = self.channels.get(&event.channel) {
+                channel.audiences.iter().for_each(&mut add);
+            }
+        }
+        let errands = by_audience
+            .into_iter()
+            .filter_map(|(id, events)| {
+                let subscribers = self.audiences.get_mut(&id)?.snapshot();
+                Some(Errand {
+                    subscribers,
+                    events,
+                })
+            })
+            .collect();
+        Some(errands)
+    }
+
+    /// Every subscriber there is.
+    pub(super) fn subscribers(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        self.audiences
+            .values()
+            .flat_map(|audience| audience.members.values())
+    }
+
+    /// Takes every subscriber out.
+    pub(super) fn take_all(&mut self) -> Vec<Arc<Subscriber>> {
+        let numbers: Vec<u64> = self.clients.keys().copied().collect();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.leave(number))
+            .collect()
+    }
+
+    /// Takes the channels out that nobody follows and that were not used for `ttl`.
+    pub(super) fn expire(&mut self, ttl: Duration) -> Vec<(ChannelName, Channel)> {
+        let now = Instant::now();
+        let expired: Vec<ChannelName> = self
+            .channels
+            .iter()
+            .filter(|(_, channel)| {
+                channel.clients == 0 && now.saturating_duration_since(channel.last_used) >= ttl
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        expired
+            .into_iter()
+            .filter_map(|name| {
+                let channel = self.channels.remove(&name)?;
+                self.forgotten = self.forgotten.max(channel.newest());
+                for id in channel.ids() {
+                    self.by_age.remove(&id);
+                }
+                self.history_bytes -= channel.bytes();
+                Some((name, channel))
+            })
+            .collect()
+    }
+
+    /// Number of channels, without `broadcast`.
+    pub(super) fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Number of connected clients.
+    pub(super) fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Memory of all histories, in bytes, about.
+    pub(super) fn history_bytes(&self) -> usize {
+        self.history_bytes
+    }
+
+    /// Each channel's figures, in no order.
+    pub(super) fn channel_stats(&self) -> Vec<ChannelStats> {
+        self.channels
+            .iter()
+            .map(|(name, channel)| ChannelStats {
+                name: name.clone(),
+                clients: channel.clients,
+                messages: channel.messages,
+                history: channel.retained(),
+                idle: channel.last_used.elapsed(),
+            })
+            .collect()
+    }
+}
+
+fn channel_mut<'a>(
+    channels: &'a mut HashMap<ChannelName, Channel>,
+    broadcast: &'a mut Channel,
+    name: &ChannelName,
+) -> Option<&'a mut Channel> {
+    if name.is_broadcast() {
+        Some(broadcast)
+    } else {
+        channels.get_mut(name)
+    }
+}
+
+/// The wall clock in ms since the Unix epoch; a clock before 1970 counts as 1970.
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_millis() as u64)
+}

@@ -1,0 +1,24 @@
+//! `sse-server`: publish with curl, receive with `EventSource`.
+//!
+//! The rooms, and who calls whom (always downwards):
+//!
+//! - `main` configures, starts and stops.
+//! - [`server`]: listener, accept loop, pool, streams, guard. The only place that knows tiny_http and sockets.
+//! - [`routes`]: one file per endpoint: parse, ask [`access`], call the hub, answer.
+//! - [`hub`]: channels, history, announcer, subscribers, janitor. Knows no HTTP.
+//! - [`event`]: ids, names, events and their encoding.
+//!
+//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`].
+
+pub mod access;
+pub mod config;
+pub mod cors;
+pub mod event;
+pub mod hub;
+pub mod problem;
+pub mod query;
+pub mod reply;
+pub mod request;
+pub mod routes;
+pub mod server;
+pub mod stats;

@@ -1,0 +1,131 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457). Called by the routes and the server.
+
+use crate::reply::Reply;
+use serde_json::json;
+
+/// An answer that says what was wrong and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    status: u16,
+    detail: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Problem {
+    fn new(status: u16, detail: impl Into<String>) -> Problem {
+        Problem {
+            status,
+            detail: detail.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Problem {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// `400`.
+    pub fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(400, detail)
+    }
+
+    /// `401`, with the challenge of RFC 6750, section 3. `error` is one of its codes; there is none when no token was
+    /// given.
+    pub fn unauthorized(error: Option<&str>, detail: impl Into<String>) -> Problem {
+        let challenge = match error {
+            None => "Bearer".into(),
+            Some(error) => format!("Bearer error=\"{error}\""),
+        };
+        Problem::new(401, detail).with("WWW-Authenticate", challenge)
+    }
+
+    /// `404`.
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(404, detail)
+    }
+
+    /// `405`, naming the methods that the path has.
+    pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Problem {
+        Problem::new(
+            405,
+            format!("{path} does not take {method}; use one of {allowed}"),
+        )
+        .with("Allow", allowed)
+    }
+
+    /// `408`.
+    pub fn timeout(detail: impl Into<String>) -> Problem {
+        Problem::new(408, detail)
+    }
+
+    /// `413`.
+    pub fn too_large(limit: usize) -> Problem {
+        Problem::new(
+            413,
+            format!("the message is larger than {limit} bytes, the limit (MAX_MESSAGE_BYTES); send a smaller one"),
+        )
+    }
+
+    /// `413` for a declared length that no machine could hold.
+    pub fn body_too_large() -> Problem {
+        Problem::new(
+            413,
+            "Content-Length is larger than anything that could be taken; send a smaller body",
+        )
+    }
+
+    /// `431`.
+    pub fn head_too_large(bytes: usize, fields: usize) -> Problem {
+        Problem::new(
+            431,
+            format!("the request's head is larger than {bytes} bytes or has more than {fields} fields, the limits; send less"),
+        )
+    }
+
+    /// `500`.
+    pub fn internal() -> Problem {
+        Problem::new(500, "the server failed on this request; its log says why")
+    }
+
+    /// `503`, with the seconds after which another try makes sense.
+    pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
+        Problem::new(503, detail).with("Retry-After", retry_after_seconds.to_string())
+    }
+}
+
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Reply {
+        let body = json!({
+            "type": "about:blank",
+            "title": reason(problem.status),
+            "status": problem.status,
+            "detail": problem.detail,
+        });
+        let mut reply =
+            Reply::new(problem.status).with_body("application/problem+json", body.to_string());
+        for (name, value) in problem.headers {
+            reply = reply.with(name, value);
+        }
+        reply
+    }
+}
+
+/// The reason phrase of a status that this server uses (RFC 9110, section 15).
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}

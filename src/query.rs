@@ -1,0 +1,141 @@
+//! Request targets: the path's segments and the query's parameters, percent-decoded once (WHATWG URL, section 5.1 for
+//! the query). Knows nothing of what they mean. Called by the routes.
+
+use percent_encoding::percent_decode;
+
+/// A request's target, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The path, still encoded, without the query.
+    pub path: String,
+    /// The query's parameters in their order.
+    pub query: Query,
+}
+
+impl Target {
+    /// Takes a target apart: origin form (`/path?query`), or absolute form (`http://host/path`), which servers have to
+    /// accept as well (RFC 9112, section 3.2.2).
+    pub fn parse(target: &str) -> Target {
+        let target = strip_origin(target);
+        // A fragment is not part of a request; some clients send it nevertheless.
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Target {
+            path: path.into(),
+            query: Query::parse(query),
+        }
+    }
+}
+
+fn strip_origin(target: &str) -> &str {
+    let scheme_end = ["http://", "https://"].iter().find_map(|scheme| {
+        target
+            .get(..scheme.len())
+            .filter(|start| start.eq_ignore_ascii_case(scheme))
+            .map(str::len)
+    });
+    match scheme_end {
+        None => target,
+        Some(start) => match target[start..].find(['/', '?']) {
+            Some(end) => &target[start + end..],
+            None => "/",
+        },
+    }
+}
+
+/// Decoded bytes are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotUtf8;
+
+/// Decodes a segment of a path: a bad escape stays as it is.
+///
+/// # Errors
+/// If the result is not UTF-8.
+pub fn decode_segment(segment: &str) -> Result<String, NotUtf8> {
+    into_utf8(percent_decode(segment.as_bytes()).collect())
+}
+
+fn decode_form(text: &str) -> Vec<u8> {
+    let spaced: Vec<u8> = text
+        .bytes()
+        .map(|b| if b == b'+' { b' ' } else { b })
+        .collect();
+    percent_decode(&spaced).collect()
+}
+
+fn into_utf8(bytes: Vec<u8>) -> Result<String, NotUtf8> {
+    String::from_utf8(bytes).map_err(|_| NotUtf8)
+}
+
+/// A query's parameters, decoded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Query(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Query {
+    fn parse(query: &str) -> Query {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        Query(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode_form(name), decode_form(value))
+                })
+                .collect(),
+        )
+    }
+
+    /// Every value of a parameter, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Result<&'a str, NotUtf8>> + 'a {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name.as_bytes())
+            .map(|(_, value)| std::str::from_utf8(value).map_err(|_| NotUtf8))
+    }
+
+    /// The first value of a parameter.
+    pub fn first(&self, name: &str) -> Option<Result<&str, NotUtf8>> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name.as_bytes())
+            .map(|(_, value)| std::str::from_utf8(value).map_err(|_| NotUtf8))
+    }
+
+    /// Whether a parameter is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.first(name).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_taken_apart() {
+        for (target, path) in [
+            ("/a?b", "/a"),
+            ("/a", "/a"),
+            ("http://host:1/a?b", "/a"),
+            ("HTTP://host", "/"),
+            ("http://host?b", ""),
+            ("/a#b?c", "/a"),
+            ("*", "*"),
+            ("", ""),
+        ] {
+            assert_eq!(Target::parse(target).path, path, "path of {target:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_decoded_as_a_form() {
+        let query = Target::parse("/?a=1+2&a=%2B%zz%&b&=c&%61=3").query;
+        let all: Vec<_> = query.all("a").collect();
+        assert_eq!(all, [Ok("1 2"), Ok("+%zz%"), Ok("3")]);
+        assert_eq!(query.first("b"), Some(Ok("")));
+        assert_eq!(query.first("c"), None);
+        assert_eq!(
+            Target::parse("/?a=%ff").query.first("a"),
+            Some(Err(NotUtf8))
+        );
+    }
+}

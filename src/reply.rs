@@ -1,0 +1,121 @@
+//! An answer to a request, as a value: status, headers, body. It knows nothing of connections. Made by the routes,
+//! written by the server.
+
+use crate::problem::reason;
+use std::fmt::Write;
+use std::time::SystemTime;
+
+/// What happens to the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// It serves the next request, as HTTP/1.1 takes for granted.
+    KeepAlive,
+    /// It serves the next request, which an HTTP/1.0 client has to be told.
+    KeepAliveSaid,
+    /// It closes.
+    Close,
+}
+
+/// See the module's comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    /// An answer without a body.
+    pub fn new(status: u16) -> Reply {
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// `200` with a JSON document.
+    pub fn json(body: &serde_json::Value) -> Reply {
+        Reply::new(200).with_body("application/json", body.to_string())
+    }
+
+    /// Adds a header. Values come from this program, or were checked to have no control characters.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds several headers.
+    pub fn with_all(mut self, headers: Vec<(&'static str, String)>) -> Reply {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Takes over the CORS headers of another answer to the same request.
+    pub fn with_cors_of(self, other: &Reply) -> Reply {
+        let is_cors = |name: &str| name == "Vary" || name.starts_with("Access-Control-");
+        let headers = other.headers.iter().filter(|(name, _)| is_cors(name));
+        self.with_all(headers.cloned().collect())
+    }
+
+    /// Sets the body and its type.
+    pub fn with_body(mut self, content_type: &'static str, body: impl Into<Vec<u8>>) -> Reply {
+        self.body = body.into();
+        self.with("Content-Type", content_type)
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The head of an answer that may be kept and the body after it, ready to be written. A `HEAD` request gets the
+    /// same head and no body (RFC 9110, section 9.3.2).
+    pub fn into_bytes(self, is_head_request: bool, connection: Connection) -> Vec<u8> {
+        let mut head = self.head(connection);
+        if self.status != 204 {
+            // Writing to a String cannot fail.
+            let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        if !is_head_request {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+
+    /// The head of an event stream, which has no length and ends with its connection.
+    pub fn into_stream_head(self, chunked: bool) -> Vec<u8> {
+        let mut head = self.head(Connection::Close);
+        if chunked {
+            head.push_str("Transfer-Encoding: chunked\r\n");
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+
+    fn head(&self, connection: Connection) -> String {
+        let mut head = String::with_capacity(256);
+        let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        let has_cache_control = self
+            .headers
+            .iter()
+            .any(|(name, _)| *name == "Cache-Control");
+        for (name, value) in &self.headers {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        if !has_cache_control {
+            // Everything here is of the moment.
+            head.push_str("Cache-Control: no-store\r\n");
+        }
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let _ = write!(head, "Date: {date}\r\n");
+        match connection {
+            Connection::Close => head.push_str("Connection: close\r\n"),
+            Connection::KeepAliveSaid => head.push_str("Connection: keep-alive\r\n"),
+            Connection::KeepAlive => {}
+        }
+        head
+    }
+}

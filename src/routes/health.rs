@@ -1,0 +1,23 @@
+//! `/health` and `/health/ready`: for probes, with no token and no cost.
+
+use super::{App, RETRY_AFTER};
+use crate::problem::Problem;
+use crate::reply::Reply;
+use serde_json::json;
+
+/// The process serves.
+pub(super) fn alive(app: &App) -> Reply {
+    Reply::json(&json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": app.hub.counters().uptime_seconds(),
+    }))
+}
+
+/// The process takes new clients and messages.
+pub(super) fn ready(app: &App) -> Result<Reply, Problem> {
+    if app.hub.is_closing() {
+        return Err(Problem::unavailable("the server shuts down", RETRY_AFTER));
+    }
+    Ok(Reply::json(&json!({ "status": "ok" })))
+}

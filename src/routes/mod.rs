@@ -1,0 +1,268 @@
+//! The endpoints. Each route parses, asks access, calls the hub, and answers with a value; it knows no threads and no
+//! connections. Called by the server for each request.
+
+mod health;
+mod preflight;
+mod publish;
+mod stats;
+mod subscribe;
+
+use crate::access::{Access, Denial, Identity};
+use crate::cors::Origins;
+use crate::event::ChannelName;
+use crate::hub::{Hub, Refusal, Subscription};
+use crate::problem::Problem;
+use crate::query::{decode_segment, NotUtf8, Query};
+use crate::reply::Reply;
+use crate::request::{Method, ReadBody, Request};
+use std::sync::Arc;
+
+/// What the routes need to do their work.
+#[derive(Debug)]
+pub struct App {
+    /// Channels and clients.
+    pub hub: Arc<Hub>,
+    /// Who may do what.
+    pub access: Access,
+    /// Whose pages may use the server.
+    pub origins: Origins,
+    /// Size of the largest message, in bytes.
+    pub max_message_bytes: usize,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An answer.
+    Reply(Reply),
+    /// An event stream, from here on.
+    Stream(Box<Stream>),
+}
+
+/// An event stream that is ready to begin.
+#[derive(Debug)]
+pub struct Stream {
+    /// The answer's head.
+    pub head: Reply,
+    /// What to write.
+    pub subscription: Subscription,
+    /// Heartbeats are events, not comments.
+    pub heartbeat_is_event: bool,
+}
+
+impl From<Problem> for Outcome {
+    fn from(problem: Problem) -> Outcome {
+        Outcome::Reply(problem.into())
+    }
+}
+
+/// Seconds after which a client that met a limit may try again.
+const RETRY_AFTER: u32 = 5;
+
+/// Handles one request. Every answer carries the CORS headers.
+pub fn handle(app: &App, request: &Request, read_body: &mut ReadBody) -> Outcome {
+    let cors = app.origins.headers(request.header("Origin"));
+    match route(app, request, read_body).unwrap_or_else(Outcome::from) {
+        Outcome::Reply(reply) => Outcome::Reply(reply.with_all(cors)),
+        Outcome::Stream(mut stream) => {
+            stream.head = stream.head.with_all(cors);
+            Outcome::Stream(stream)
+        }
+    }
+}
+
+/// The answer to a request that was refused before it came to a route.
+pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
+    let cors = app.origins.headers(request.header("Origin"));
+    Reply::from(problem).with_all(cors)
+}
+
+fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outcome, Problem> {
+    let path = request.target.path.as_str();
+    let reply = match path {
+        "/health" => reading(request, |_| Ok(health::alive(app))),
+        "/health/ready" => reading(request, |_| health::ready(app)),
+        "/stats" => reading(request, |request| stats::snapshot(app, request)),
+        "*" if request.method == Method::Options => Ok(preflight::answer()),
+        _ => match channel_segment(path) {
+            Some(("sse", segment)) => return subscribing(app, request, segment),
+            Some(("publish", segment)) => publishing(app, request, segment, read_body),
+            _ => Err(Problem::not_found(format!(
+                "{path:?} is not a path of this server; /sse, /publish, /stats and /health are"
+            ))),
+        },
+    };
+    reply.map(Outcome::Reply)
+}
+
+/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for `/publish`. Names cannot contain a slash, so there
+/// is nothing with two segments.
+fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
+    let (family, segment) = match path.strip_prefix('/')?.split_once('/') {
+        None => (path.strip_prefix('/')?, None),
+        Some((_, segment)) if segment.contains('/') => return None,
+        Some((family, segment)) => (family, Some(segment)),
+    };
+    matches!(family, "sse" | "publish").then_some((family, segment))
+}
+
+const READING: &str = "GET, HEAD, OPTIONS";
+const WRITING: &str = "POST, OPTIONS";
+
+fn reading(
+    request: &Request,
+    answer: impl FnOnce(&Request) -> Result<Reply, Problem>,
+) -> Result<Reply, Problem> {
+    match request.method {
+        Method::Get | Method::Head => answer(request),
+        Method::Options => Ok(preflight::answer()),
+        _ => Err(wrong_method(request, READING)),
+    }
+}
+
+fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
+    match request.method {
+        Method::Get => subscribe::open(app, request, segment),
+        Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
+        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        _ => Err(wrong_method(request, READING)),
+    }
+}
+
+fn publishing(
+    app: &App,
+    request: &Request,
+    segment: Option<&str>,
+    read_body: &mut ReadBody,
+) -> Result<Reply, Problem> {
+    match request.method {
+        Method::Post => publish::publish(app, request, segment, read_body),
+        Method::Options => Ok(preflight::answer()),
+        _ => Err(wrong_method(request, WRITING)),
+    }
+}
+
+fn wrong_method(request: &Request, allowed: &str) -> Problem {
+    let method = request.method.to_string();
+    Problem::method_not_allowed(&method, &request.target.path, allowed)
+}
+
+/// The channels that a request names, in the path or in the query, each once.
+fn channels(request: &Request, segment: Option<&str>) -> Result<Vec<ChannelName>, Problem> {
+    let query = &request.target.query;
+    let lists =
+        match segment {
+            Some(_) if query.has("canal") => return Err(Problem::bad_request(
+                "a channel stands in the path and in the query; name channels in one of the two",
+            )),
+            Some(segment) => {
+                vec![decode_segment(segment).map_err(|NotUtf8| not_utf8("the channel name"))?]
+            }
+            None => query
+                .all("canal")
+                .map(|list| list.map(str::to_string))
+                .collect::<Result<_, NotUtf8>>()
+                .map_err(|NotUtf8| not_utf8("the parameter canal"))?,
+        };
+    let mut names: Vec<ChannelName> = Vec::new();
+    for item in lists.iter().flat_map(|list| list.split(',')) {
+        if item.is_empty() {
+            continue;
+        }
+        let name = ChannelName::parse(item).map_err(Problem::bad_request)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        if names.len() > MAX_CHANNELS_PER_REQUEST {
+            return Err(Problem::bad_request(format!(
+                "more than {MAX_CHANNELS_PER_REQUEST} channels are named; one stream can have up to {MAX_CHANNELS_PER_REQUEST}"
+            )));
+        }
+    }
+    if names.is_empty() {
+        return Err(Problem::bad_request(
+            "no channel is named; give one in the path (/sse/news) or in the query (?canal=news)",
+        ));
+    }
+    Ok(names)
+}
+
+/// Channels that one stream can have.
+const MAX_CHANNELS_PER_REQUEST: usize = 64;
+
+fn not_utf8(what: &str) -> Problem {
+    Problem::bad_request(format!(
+        "{what} is not UTF-8 after percent-decoding; encode it as UTF-8"
+    ))
+}
+
+/// One parameter that may be given once.
+fn single<'a>(query: &'a Query, name: &'a str) -> Result<Option<&'a str>, Problem> {
+    let mut values = query.all(name);
+    let first = values
+        .next()
+        .transpose()
+        .map_err(|NotUtf8| not_utf8(&format!("the parameter {name}")))?;
+    if values.next().is_some() {
+        return Err(Problem::bad_request(format!(
+            "the parameter {name} is given more than once; give it once"
+        )));
+    }
+    Ok(first)
+}
+
+/// Who the request comes from: the token of the `Authorization` header, or else of `?access_token=`.
+fn identify(app: &App, request: &Request) -> Result<Identity, Problem> {
+    let from_header = match request.header("Authorization") {
+        None => None,
+        Some(value) => Some(bearer_token(value).ok_or_else(|| {
+            Problem::unauthorized(
+                Some("invalid_request"),
+                "the Authorization header is not of the form \"Bearer TOKEN\"",
+            )
+        })?),
+    };
+    let token = match from_header {
+        Some(token) => Some(token),
+        None => request
+            .target
+            .query
+            .first("access_token")
+            .map(|token| token.unwrap_or_default()),
+    };
+    app.access.identify(token).map_err(denied)
+}
+
+/// RFC 6750, section 2.1; the scheme may be in any case (RFC 9110, section 11.1).
+fn bearer_token(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("Bearer")
+        .then(|| token.trim_start())
+}
+
+fn denied(denial: Denial) -> Problem {
+    match denial {
+        Denial::TokenMissing => Problem::unauthorized(
+            None,
+            "a token is needed; send it as \"Authorization: Bearer TOKEN\"",
+        ),
+        Denial::TokenWrong => Problem::unauthorized(
+            Some("invalid_token"),
+            "the token is not one of this server's; send a valid one, or none where none is needed",
+        ),
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let detail = match refusal {
+        Refusal::TooManyClients(limit) => {
+            format!("{limit} clients are connected, the limit (MAX_CLIENTS); try again later")
+        }
+        Refusal::TooManyChannels(limit) => {
+            format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
+        }
+        Refusal::Closing => "the server shuts down; try again when it is back".into(),
+    };
+    Problem::unavailable(detail, RETRY_AFTER)
+}

@@ -1,0 +1,102 @@
+//! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
+
+use super::{channels, denied, identify, refused, single, App, Outcome, Stream};
+use crate::access::Action;
+use crate::event::{ChannelName, Form};
+use crate::problem::Problem;
+use crate::reply::Reply;
+use crate::request::Request;
+
+/// What a client asks for.
+struct Wish {
+    channels: Vec<ChannelName>,
+    form: Form,
+    heartbeat_is_event: bool,
+    last_event_id: Option<String>,
+}
+
+pub(super) fn open(
+    app: &App,
+    request: &Request,
+    segment: Option<&str>,
+) -> Result<Outcome, Problem> {
+    let wish = permitted_wish(app, request, segment)?;
+    let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
+    let subscription = app
+        .hub
+        .subscribe(&wish.channels, wish.form, wish.last_event_id)
+        .map_err(refused)?;
+    log::info!(
+        "event=connect client={} peer={} channels={}",
+        subscription.number,
+        request.peer,
+        names.join(",")
+    );
+    Ok(Outcome::Stream(Box::new(Stream {
+        head: head(),
+        subscription,
+        heartbeat_is_event: wish.heartbeat_is_event,
+    })))
+}
+
+/// The answer to `HEAD`: what `GET` would say, and no stream.
+pub(super) fn describe(
+    app: &App,
+    request: &Request,
+    segment: Option<&str>,
+) -> Result<Reply, Problem> {
+    permitted_wish(app, request, segment).map(|_| head())
+}
+
+fn permitted_wish(app: &App, request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
+    let identity = identify(app, request)?;
+    let wish = parse(request, segment)?;
+    for channel in &wish.channels {
+        app.access
+            .check(identity, Action::Subscribe, channel)
+            .map_err(denied)?;
+    }
+    Ok(wish)
+}
+
+fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
+    let query = &request.target.query;
+    Ok(Wish {
+        channels: channels(request, segment)?,
+        form: match single(query, "format")? {
+            None | Some("plain") => Form::Plain,
+            Some("json") => Form::Json,
+            Some(other) => {
+                return Err(Problem::bad_request(format!(
+                    "the parameter format is {other:?}; give json, or leave it out"
+                )))
+            }
+        },
+        heartbeat_is_event: match single(query, "heartbeat")? {
+            None | Some("comment") => false,
+            Some("event") => true,
+            Some(other) => {
+                return Err(Problem::bad_request(format!(
+                    "the parameter heartbeat is {other:?}; give event, or leave it out"
+                )))
+            }
+        },
+        last_event_id: last_event_id(request)?,
+    })
+}
+
+/// The header wins: a browser sends it when it returns, with the URL that it was first given.
+fn last_event_id(request: &Request) -> Result<Option<String>, Problem> {
+    let id = match request.header("Last-Event-ID") {
+        Some(id) => Some(id),
+        None => single(&request.target.query, "last_event_id")?,
+    };
+    Ok(id.filter(|id| !id.is_empty()).map(str::to_string))
+}
+
+fn head() -> Reply {
+    Reply::new(200)
+        .with("Content-Type", "text/event-stream")
+        .with("Cache-Control", "no-cache, no-transform")
+        .with("X-Accel-Buffering", "no")
+}

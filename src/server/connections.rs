@@ -1,0 +1,149 @@
+//! What is known of each connection, by its peer's address: that it has a request under way, which requests came in
+//! behind that one, and whether it is to be closed.
+//!
+//! tiny_http reads a connection's next request while the one before is still being answered, and makes the later
+//! answer wait for the earlier, on whatever thread gives it. So that no worker ever waits like that (behind an event
+//! stream for ever), a connection has its turn with one request at a time; later ones are parked here.
+//! Used by the accept loop, the workers, the stream threads and the guard. Connections of a Unix socket have no
+//! address; they are local, and go without.
+
+use super::exchange::Exchange;
+use crate::hub::Progress;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Requests that may wait behind one: more is no client that we know of.
+const MAX_PARKED: usize = 16;
+
+#[derive(Default)]
+struct Record {
+    /// A request has its turn.
+    is_busy: bool,
+    /// The turn is an event stream's.
+    stream: Option<Arc<Progress>>,
+    parked: VecDeque<Exchange>,
+    /// Requests that came in, for the guard to see that there was one.
+    requests: u64,
+    is_condemned: bool,
+}
+
+/// What the guard sees of a connection.
+#[derive(Clone, Default)]
+pub struct Activity {
+    /// Requests that came in so far.
+    pub requests: u64,
+    /// One of them is being handled.
+    pub is_busy: bool,
+    /// It became an event stream.
+    pub stream: Option<Arc<Progress>>,
+}
+
+/// See the module's comment.
+#[derive(Default)]
+pub struct Connections {
+    /// Held for a few lines at a time.
+    records: Mutex<HashMap<SocketAddr, Record>>,
+}
+
+impl Connections {
+    /// Takes a request in: gives it back if it has its turn now. Otherwise it is parked.
+    pub fn admit(&self, exchange: Exchange) -> Option<Exchange> {
+        let Some(peer) = exchange.peer() else {
+            return Some(exchange);
+        };
+        let mut records = self.lock();
+        let record = records.entry(peer).or_default();
+        record.requests += 1;
+        if !record.is_busy && !record.is_condemned {
+            record.is_busy = true;
+            return Some(exchange);
+        }
+        record.is_condemned |= record.parked.len() >= MAX_PARKED;
+        record.parked.push_back(exchange);
+        None
+    }
+
+    /// Notes that the request that has its turn became an event stream.
+    pub fn became_stream(&self, peer: SocketAddr, progress: &Arc<Progress>) {
+        if let Some(record) = self.lock().get_mut(&peer) {
+            record.stream = Some(progress.clone());
+        }
+    }
+
+    /// Notes that the connection has to be closed once the answer under way is out: nothing that comes behind it is
+    /// answered.
+    pub fn condemn(&self, peer: SocketAddr) {
+        self.lock().entry(peer).or_default().is_condemned = true;
+    }
+
+    /// Ends a turn.
+    pub fn end_turn(&self, peer: SocketAddr) -> Afterwards {
+        let mut records = self.lock();
+        let Entry::Occupied(mut entry) = records.entry(peer) else {
+            return Afterwards::Nothing;
+        };
+        let record = entry.get_mut();
+        // A stream was told to be the connection's last answer.
+        record.is_condemned |= record.stream.take().is_some();
+        record.is_busy = false;
+        if record.is_condemned {
+            return Afterwards::Close(std::mem::take(&mut record.parked));
+        }
+        match record.parked.pop_front() {
+            Some(next) => {
+                record.is_busy = true;
+                Afterwards::Next(next)
+            }
+            None => Afterwards::Nothing,
+        }
+    }
+
+    /// What is known of a connection.
+    pub fn activity(&self, peer: &SocketAddr) -> Activity {
+        self.lock()
+            .get(peer)
+            .map_or_else(Activity::default, |r| Activity {
+                requests: r.requests,
+                is_busy: r.is_busy,
+                stream: r.stream.clone(),
+            })
+    }
+
+    /// The connections on which more requests wait than any client of ours sends.
+    pub fn overfull(&self) -> Vec<SocketAddr> {
+        self.lock()
+            .iter()
+            .filter(|(_, record)| record.parked.len() > MAX_PARKED)
+            .map(|(peer, _)| *peer)
+            .collect()
+    }
+
+    /// Forgets connections that are no longer there, and gives out what was parked behind them.
+    pub fn forget(&self, is_gone: impl Fn(&SocketAddr) -> bool) -> Vec<Exchange> {
+        let mut parked = Vec::new();
+        self.lock().retain(|peer, record| {
+            let keep = record.is_busy || !is_gone(peer);
+            if !keep {
+                parked.extend(record.parked.drain(..));
+            }
+            keep
+        });
+        parked
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What comes after a turn.
+pub enum Afterwards {
+    /// Nothing.
+    Nothing,
+    /// The next request of the connection has its turn.
+    Next(Exchange),
+    /// The connection has to be closed; what was parked behind it may be dropped after that.
+    Close(VecDeque<Exchange>),
+}

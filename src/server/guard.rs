@@ -1,0 +1,303 @@
+//! The connection guard: a thread that looks at the process's own sockets and closes those that tiny_http would let do
+//! as they please. tiny_http limits neither a head's size nor its time, cannot close a connection, and does not tell
+//! when a stream's client has gone; and it never hands out the socket. So the socket is found by its peer's address.
+//!
+//! It acts on a duplicate whose addresses it has checked again, so a descriptor that was given to somebody else in the
+//! meantime is never hit. Linux only: elsewhere there is no guard, and the log says so once. It knows nothing of
+//! requests but what `Connections` tells. Started with the server.
+
+use super::connections::Connections;
+use super::exchange::{Exchange, MAX_HEAD_BYTES};
+use super::system::{self, Socket};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often it looks. A head without end can grow for this long: at the 100 MB/s that tiny_http parses, 10 MB.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// How often it looks at streams, which are many and whose clients rarely go.
+const STREAM_ROUND: Duration = Duration::from_millis(500);
+
+/// A request's head has to be complete by then.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// tiny_http reads ahead by this much, and takes bodies of up to 1 KiB in with the head.
+const READ_AHEAD: u64 = 4 << 10;
+
+/// A connection that is closed is read from for this long, so that the answer is not lost: closing a socket with
+/// unread data resets it, and a reset may overtake the answer (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// And for so many bytes.
+const LINGER_BYTES: usize = 4 << 20;
+
+/// A connection to close, and what was parked behind its last request.
+struct Order {
+    peer: SocketAddr,
+    parked: VecDeque<Exchange>,
+}
+
+/// The way to the guard.
+#[derive(Clone)]
+pub struct Guard {
+    orders: Sender<Order>,
+    descriptors: Arc<AtomicUsize>,
+}
+
+impl Guard {
+    /// Closes a connection gently: the answer goes out, nothing more is taken in. Then `parked` is dropped.
+    pub fn close(&self, peer: SocketAddr, parked: VecDeque<Exchange>) {
+        // Without a guard, tiny_http answers what was parked, and closes when the client is silent.
+        let _ = self.orders.send(Order { peer, parked });
+    }
+
+    /// Descriptors that are open, about: as of the last look, and two for each connection that was noted since.
+    pub fn open_descriptors(&self) -> usize {
+        self.descriptors.load(Ordering::Relaxed)
+    }
+
+    /// Notes a new stream's connection.
+    pub fn note_connection(&self) {
+        self.descriptors.fetch_add(2, Ordering::Relaxed);
+    }
+}
+
+/// Starts the guard over the connections that were accepted on `port`.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn start(
+    connections: Arc<Connections>,
+    port: Option<u16>,
+    descriptor_limit: usize,
+) -> io::Result<Guard> {
+    let (orders, inbox) = crossbeam_channel::unbounded();
+    let descriptors = Arc::new(AtomicUsize::new(0));
+    let guard = Guard {
+        orders,
+        descriptors: descriptors.clone(),
+    };
+    let Some(port) = port.filter(|_| system::CAN_SEE_SOCKETS) else {
+        if !system::CAN_SEE_SOCKETS {
+            log::warn!("event=no_guard reason=not_linux");
+        }
+        return Ok(guard);
+    };
+    let rounds = Rounds {
+        connections,
+        port,
+        descriptor_limit,
+        descriptors,
+        seen: HashMap::new(),
+        lingering: Vec::new(),
+        last_stream_round: Instant::now(),
+        number: 0,
+    };
+    std::thread::Builder::new()
+        .name("guard".into())
+        .spawn(move || rounds.run(&inbox))?;
+    Ok(guard)
+}
+
+/// A connection as it was at the last look.
+struct Seen {
+    descriptor: i32,
+    /// The round that saw it last.
+    round: u64,
+    /// Requests by then.
+    requests: u64,
+    /// Bytes that tiny_http had taken in when its request was seen last.
+    mark: u64,
+    /// When that was, or when the connection was first seen.
+    since: Instant,
+}
+
+/// A connection that is read from until its client has closed, too.
+struct Lingering {
+    socket: Socket,
+    until: Instant,
+    budget: usize,
+    /// Dropped when the connection is closed: tiny_http answers what it drops, and nobody is there to take it.
+    _parked: VecDeque<Exchange>,
+}
+
+struct Rounds {
+    connections: Arc<Connections>,
+    port: u16,
+    descriptor_limit: usize,
+    descriptors: Arc<AtomicUsize>,
+    seen: HashMap<SocketAddr, Seen>,
+    lingering: Vec<Lingering>,
+    last_stream_round: Instant,
+    number: u64,
+}
+
+impl Rounds {
+    fn run(mut self, inbox: &Receiver<Order>) {
+        let mut next = Instant::now() + ROUND;
+        loop {
+            let mut orders = Vec::new();
+            match inbox.recv_deadline(next) {
+                Ok(order) => orders.push(order),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            orders.extend(inbox.try_iter());
+            if Instant::now() >= next {
+                self.look_at_all();
+                next = Instant::now() + ROUND;
+            } else if !orders.is_empty() {
+                self.find_sockets();
+            }
+            for order in orders {
+                self.close(order);
+            }
+            self.linger();
+        }
+    }
+
+    /// Finds the descriptor of each connection. The system gives the lowest free number, so a stretch of unused ones
+    /// means that there are no more.
+    fn find_sockets(&mut self) {
+        const STRETCH: usize = 256;
+        self.number += 1;
+        let mut open = 0;
+        let mut unused = 0;
+        let mut descriptor = 0;
+        let now = Instant::now();
+        while unused < STRETCH {
+            match system::peer_of(descriptor) {
+                system::Descriptor::Unused => unused += 1,
+                system::Descriptor::Other => {
+                    unused = 0;
+                    open += 1;
+                }
+                system::Descriptor::Connection(peer) => {
+                    unused = 0;
+                    open += 1;
+                    let seen = self.seen.entry(peer).or_insert(Seen {
+                        descriptor,
+                        round: 0,
+                        requests: 0,
+                        mark: 0,
+                        since: now,
+                    });
+                    seen.descriptor = descriptor;
+                    seen.round = self.number;
+                }
+            }
+            descriptor += 1;
+        }
+        self.descriptors.store(open, Ordering::Relaxed);
+        let round = self.number;
+        self.seen.retain(|_, seen| seen.round == round);
+    }
+
+    fn look_at_all(&mut self) {
+        self.find_sockets();
+        let now = Instant::now();
+        let streams_too = now - self.last_stream_round >= STREAM_ROUND;
+        if streams_too {
+            self.last_stream_round = now;
+        }
+        let mut to_end = self.connections.overfull();
+        let mut silent = Vec::new();
+        for (peer, seen) in &mut self.seen {
+            let activity = self.connections.activity(peer);
+            let is_stream = activity.stream.is_some();
+            if let Some(progress) = &activity.stream {
+                if progress.cut().is_some() {
+                    // Its thread may be inside a write, which this ends.
+                    to_end.push(*peer);
+                    continue;
+                }
+                if !streams_too {
+                    continue;
+                }
+            }
+            let Some(state) = system::connection_state(seen.descriptor) else {
+                continue;
+            };
+            if let Some(progress) = activity.stream.filter(|_| state.peer_has_closed) {
+                progress.client_has_gone();
+                continue;
+            }
+            if activity.requests != seen.requests {
+                seen.requests = activity.requests;
+                seen.mark = state.taken_in;
+                seen.since = now;
+            } else if activity.is_busy && !is_stream {
+                // Its body is being read; the exchange keeps the bounds of that.
+                seen.mark = state.taken_in;
+                seen.since = now;
+            }
+            let unfinished = state.taken_in.saturating_sub(seen.mark);
+            let head_is_too_large = unfinished > MAX_HEAD_BYTES as u64 + READ_AHEAD;
+            let head_is_too_slow =
+                !activity.is_busy && unfinished > 0 && now - seen.since > HEAD_TIME;
+            if head_is_too_large || head_is_too_slow {
+                to_end.push(*peer);
+            } else if activity.requests == 0 {
+                silent.push((seen.since, *peer));
+            }
+        }
+        self.make_room(silent, &mut to_end);
+        for peer in to_end {
+            if let Some(socket) = self.socket_of(&peer) {
+                socket.shut_down();
+            }
+        }
+        // Dropped without the lock of the connections.
+        drop(
+            self.connections
+                .forget(|peer| !self.seen.contains_key(peer)),
+        );
+    }
+
+    /// When descriptors run out, the newest connections that never sent a request have to go.
+    fn make_room(&self, mut silent: Vec<(Instant, SocketAddr)>, to_end: &mut Vec<SocketAddr>) {
+        let open = self.descriptors.load(Ordering::Relaxed);
+        let most = self.descriptor_limit - self.descriptor_limit / 8;
+        let excess = open.saturating_sub(most).div_ceil(2);
+        silent.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        to_end.extend(silent.into_iter().take(excess).map(|(_, peer)| peer));
+    }
+
+    fn close(&mut self, order: Order) {
+        let Some(socket) = self.socket_of(&order.peer) else {
+            return;
+        };
+        socket.stop_sending();
+        self.lingering.push(Lingering {
+            socket,
+            until: Instant::now() + LINGER,
+            budget: LINGER_BYTES,
+            _parked: order.parked,
+        });
+    }
+
+    fn linger(&mut self) {
+        let now = Instant::now();
+        self.lingering.retain_mut(|lingering| {
+            let is_open = lingering.socket.discard(&mut lingering.budget);
+            let keep = is_open && now < lingering.until && lingering.budget > 0;
+            if !keep {
+                lingering.socket.shut_down();
+            }
+            keep
+        });
+    }
+
+    /// A duplicate of the connection's descriptor, if it is still that connection's.
+    fn socket_of(&self, peer: &SocketAddr) -> Option<Socket> {
+        let seen = self.seen.get(peer)?;
+        Socket::duplicate(seen.descriptor)
+            .ok()
+            .filter(|socket| socket.connects(peer, self.port))
+    }
+}

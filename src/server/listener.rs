@@ -1,0 +1,145 @@
+//! The listening socket, with every option that accepted connections have to have.
+//!
+//! On Linux an accepted socket inherits its listener's options, and tiny_http never hands us the accepted socket
+//! itself, so this is the one place where they can be set.
+
+use crate::config::Listen;
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Connections that may wait to be accepted. std's 128 makes a burst of clients wait for a SYN retransmit, a second.
+const BACKLOG: i32 = 4096;
+
+/// A connection that sends nothing for this long is closed: the end of keep-alive, of a silent client, of a stalled
+/// body. tiny_http blocks a thread per connection in `read`, for a stream's whole life; this also sets that one free.
+/// The watchdog has to connect more often than this, because an idle `accept` fails by it as well.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client that does not take a single byte for this long is gone, or as good as.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A peer that vanished without a FIN is noticed within about 40 s, also when nothing is sent to it.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// Sent data that stays unacknowledged for this long ends the connection.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP, and the address that it is bound to.
+    Tcp(std::net::TcpListener, SocketAddr),
+    /// A Unix socket, and its path.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// What the system says: the address is in use, is not this machine's, or may not be used.
+    pub fn bind(listen: &Listen) -> io::Result<Listener> {
+        match listen {
+            Listen::Tcp(address) => bind_tcp(*address),
+            Listen::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// A tiny_http server that accepts from this listener.
+    ///
+    /// # Errors
+    /// If there is no descriptor or no thread left.
+    pub fn serve(&self) -> io::Result<tiny_http::Server> {
+        let result = match self {
+            Listener::Tcp(listener, _) => {
+                tiny_http::Server::from_listener(listener.try_clone()?, None)
+            }
+            Listener::Unix(listener, _) => {
+                tiny_http::Server::from_listener(listener.try_clone()?, None)
+            }
+        };
+        result.map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Listen {
+        match self {
+            Listener::Tcp(_, address) => Listen::Tcp(*address),
+            Listener::Unix(_, path) => Listen::Unix(path.clone()),
+        }
+    }
+
+    /// The port, if there is one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listener::Tcp(_, address) => Some(address.port()),
+            Listener::Unix(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listener::Tcp(_, address) => address.fmt(f),
+            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    // Without it, small writes wait for the client's delayed ACK: 35 ms and more.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(READ_TIMEOUT))?;
+    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = std::net::TcpListener::from(socket);
+    let bound = listener.local_addr()?;
+    Ok(Listener::Tcp(listener, bound))
+}
+
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    remove_stale_socket(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_read_timeout(Some(READ_TIMEOUT))?;
+    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener::Unix(socket.into(), path.into()))
+}
+
+/// A server that was killed leaves its socket behind. Anything else at the path, and a live socket, stays.
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+    if is_socket {
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if UnixStream::connect(path).is_err_and(refused) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}

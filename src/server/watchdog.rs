@@ -1,0 +1,99 @@
+//! The watchdog: a thread that asks the own port for `/health`, as a client would.
+//!
+//! It keeps `accept` from running into the listener's read timeout when nobody connects, it makes tiny_http's task pool
+//! pick up a connection that it left waiting (see the comment at `PROBE_INTERVAL`), and it notices when the server has
+//! gone deaf without an error, so that the accept loop can heal.
+
+use super::accept::Acceptor;
+use super::listener::READ_TIMEOUT;
+use crate::config::Listen;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// More often than the read timeout by far. tiny_http counts a thread as waiting for a moment after it was given work,
+/// and may leave a connection in its queue until some thread is free; each probe frees one, so this is also how long
+/// such a connection can wait.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A probe that got no answer for this long failed. Long enough for a machine that is busy with a storm of connects.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// So many in a row mean that nobody accepts.
+const FAILURES: u32 = 2;
+
+/// Watches for ever.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn start(acceptor: Arc<Acceptor>, target: Listen) -> io::Result<()> {
+    const _: () = assert!(PROBE_INTERVAL.as_millis() * 2 < READ_TIMEOUT.as_millis());
+    std::thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(move || {
+            let mut failures = 0;
+            loop {
+                std::thread::park_timeout(PROBE_INTERVAL);
+                match ask_health(&target, PROBE_TIMEOUT) {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        log::debug!("event=probe_failed error={:?}", error.to_string());
+                        if failures >= FAILURES && acceptor.heal("no_answer_to_probe") {
+                            failures = 0;
+                        }
+                    }
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// Where to reach a server that listens there, from the same machine.
+pub fn local_target(listen: &Listen) -> Listen {
+    match listen {
+        Listen::Tcp(address) if address.ip().is_unspecified() => {
+            let ip = match address.ip() {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            Listen::Tcp(SocketAddr::new(ip, address.port()))
+        }
+        other => other.clone(),
+    }
+}
+
+/// Asks for `/health` once.
+///
+/// # Errors
+/// If there is no answer in time, or another one than `200`.
+pub fn ask_health(target: &Listen, timeout: Duration) -> io::Result<()> {
+    match target {
+        Listen::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(address, timeout)?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
+            ask(stream)
+        }
+        Listen::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
+            ask(stream)
+        }
+    }
+}
+
+fn ask(mut stream: impl Read + Write) -> io::Result<()> {
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let mut limited = stream.take(4096);
+    limited.read_to_end(&mut answer)?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        Ok(())
+    } else {
+        Err(io::Error::other("the answer is not 200"))
+    }
+}
