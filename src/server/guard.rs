@@ -12,7 +12,7 @@ use super::system::{self, Socket};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,12 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// And for so many bytes.
 const LINGER_BYTES: usize = 4 << 20;
+
+/// Nudges of one round, and the time that one may take: the guard has other things to do.
+const MAX_NUDGES: usize = 128;
+/// How soon it looks again after it had to nudge.
+const NUDGE_ROUND: Duration = Duration::from_millis(25);
+const NUDGE_TIME: Duration = Duration::from_millis(20);
 
 /// A connection to close, and what was parked behind its last request.
 struct Order {
@@ -67,13 +73,13 @@ impl Guard {
     }
 }
 
-/// Starts the guard over the connections that were accepted on `port`.
+/// Starts the guard over the connections to a server that is reached at `own`.
 ///
 /// # Errors
 /// If the system gives no thread.
 pub fn start(
     connections: Arc<Connections>,
-    port: Option<u16>,
+    own: Option<SocketAddr>,
     descriptor_limit: usize,
 ) -> io::Result<Guard> {
     let (orders, inbox) = crossbeam_channel::unbounded();
@@ -82,7 +88,7 @@ pub fn start(
         orders,
         descriptors: descriptors.clone(),
     };
-    let Some(port) = port.filter(|_| system::CAN_SEE_SOCKETS) else {
+    let Some(own) = own.filter(|_| system::CAN_SEE_SOCKETS) else {
         if !system::CAN_SEE_SOCKETS {
             log::warn!("event=no_guard reason=not_linux");
         }
@@ -90,7 +96,7 @@ pub fn start(
     };
     let rounds = Rounds {
         connections,
-        port,
+        own,
         descriptor_limit,
         descriptors,
         seen: HashMap::new(),
@@ -128,7 +134,7 @@ struct Lingering {
 
 struct Rounds {
     connections: Arc<Connections>,
-    port: u16,
+    own: SocketAddr,
     descriptor_limit: usize,
     descriptors: Arc<AtomicUsize>,
     seen: HashMap<SocketAddr, Seen>,
@@ -149,8 +155,9 @@ impl Rounds {
             }
             orders.extend(inbox.try_iter());
             if Instant::now() >= next {
-                self.look_at_all();
-                next = Instant::now() + ROUND;
+                let overlooked = self.look_at_all();
+                let pause = if overlooked > 0 { NUDGE_ROUND } else { ROUND };
+                next = Instant::now() + pause;
             } else if !orders.is_empty() {
                 self.find_sockets();
             }
@@ -198,7 +205,8 @@ impl Rounds {
         self.seen.retain(|_, seen| seen.round == round);
     }
 
-    fn look_at_all(&mut self) {
+    /// Returns how many connections tiny_http has left waiting for a thread.
+    fn look_at_all(&mut self) -> usize {
         self.find_sockets();
         let now = Instant::now();
         let streams_too = now - self.last_stream_round >= STREAM_ROUND;
@@ -207,6 +215,7 @@ impl Rounds {
         }
         let mut to_end = self.connections.overfull();
         let mut silent = Vec::new();
+        let mut overlooked = 0;
         for (peer, seen) in &mut self.seen {
             let activity = self.connections.activity(peer);
             let is_stream = activity.stream.is_some();
@@ -244,9 +253,13 @@ impl Rounds {
                 to_end.push(*peer);
             } else if activity.requests == 0 {
                 silent.push((seen.since, *peer));
+                let was_seen_before = now > seen.since;
+                overlooked +=
+                    usize::from(was_seen_before && state.taken_in == 0 && state.unread > 0);
             }
         }
         self.make_room(silent, &mut to_end);
+        self.nudge(overlooked);
         for peer in to_end {
             if let Some(socket) = self.socket_of(&peer) {
                 socket.shut_down();
@@ -257,6 +270,7 @@ impl Rounds {
             self.connections
                 .forget(|peer| !self.seen.contains_key(peer)),
         );
+        overlooked
     }
 
     /// When descriptors run out, the newest connections that never sent a request have to go.
@@ -266,6 +280,16 @@ impl Rounds {
         let excess = open.saturating_sub(most).div_ceil(2);
         silent.sort_unstable_by(|a, b| b.0.cmp(&a.0));
         to_end.extend(silent.into_iter().take(excess).map(|(_, peer)| peer));
+    }
+
+    /// tiny_http counts a pool thread as waiting for a moment after it was given work. In a burst of connections it
+    /// therefore queues some for threads that are not there, until any thread comes free. A connection that closes at
+    /// once makes one come free.
+    fn nudge(&self, overlooked: usize) {
+        for _ in 0..overlooked.min(MAX_NUDGES) {
+            // If it does not connect, the next round tries again.
+            drop(TcpStream::connect_timeout(&self.own, NUDGE_TIME));
+        }
     }
 
     fn close(&mut self, order: Order) {
@@ -298,6 +322,6 @@ impl Rounds {
         let seen = self.seen.get(peer)?;
         Socket::duplicate(seen.descriptor)
             .ok()
-            .filter(|socket| socket.connects(peer, self.port))
+            .filter(|socket| socket.connects(peer, self.own.port()))
     }
 }

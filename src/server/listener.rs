@@ -76,14 +76,6 @@ impl Listener {
             Listener::Unix(_, path) => Listen::Unix(path.clone()),
         }
     }
-
-    /// The port, if there is one.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Listener::Tcp(_, address) => Some(address.port()),
-            Listener::Unix(..) => None,
-        }
-    }
 }
 
 impl fmt::Display for Listener {

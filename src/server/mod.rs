@@ -18,6 +18,7 @@ pub mod watchdog;
 
 pub use listener::Listener;
 
+use crate::config::Listen;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
@@ -54,11 +55,11 @@ pub struct Settings {
 pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<()> {
     let target = watchdog::local_target(&listener.address());
     let connections = Arc::new(Connections::default());
-    let guard = guard::start(
-        connections.clone(),
-        listener.port(),
-        settings.descriptor_limit,
-    )?;
+    let own = match target {
+        Listen::Tcp(address) => Some(address),
+        Listen::Unix(_) => None,
+    };
+    let guard = guard::start(connections.clone(), own, settings.descriptor_limit)?;
     let dispatcher = Arc::new(Dispatcher {
         app,
         settings,

@@ -184,6 +184,8 @@ pub struct ConnectionState {
     pub peer_has_closed: bool,
     /// Bytes that were received and taken in by the process.
     pub taken_in: u64,
+    /// Bytes that were received and wait to be taken in.
+    pub unread: u64,
 }
 
 /// Looks at a connection (`tcp(7)`, `TCP_INFO` and `FIONREAD`). `None` if it is none any more.
@@ -214,9 +216,11 @@ pub fn connection_state(descriptor: RawFd) -> Option<ConnectionState> {
     }
     let mut received = [0; 8];
     received.copy_from_slice(&info[BYTES_RECEIVED..BYTES_RECEIVED + 8]);
+    let unread = u64::try_from(unread).unwrap_or(0);
     Some(ConnectionState {
         peer_has_closed: info[0] == STATE_CLOSE_WAIT,
-        taken_in: u64::from_ne_bytes(received).saturating_sub(u64::try_from(unread).unwrap_or(0)),
+        taken_in: u64::from_ne_bytes(received).saturating_sub(unread),
+        unread,
     })
 }
 

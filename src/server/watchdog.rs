@@ -1,8 +1,7 @@
 //! The watchdog: a thread that asks the own port for `/health`, as a client would.
 //!
-//! It keeps `accept` from running into the listener's read timeout when nobody connects, it makes tiny_http's task pool
-//! pick up a connection that it left waiting (see the comment at `PROBE_INTERVAL`), and it notices when the server has
-//! gone deaf without an error, so that the accept loop can heal.
+//! It keeps `accept` from running into the listener's read timeout when nobody connects, and it notices when the server
+//! has gone deaf without an error, so that the accept loop can heal.
 
 use super::accept::Acceptor;
 use super::listener::READ_TIMEOUT;
@@ -13,9 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// More often than the read timeout by far. tiny_http counts a thread as waiting for a moment after it was given work,
-/// and may leave a connection in its queue until some thread is free; each probe frees one, so this is also how long
-/// such a connection can wait.
+/// More often than the read timeout by far, and often enough to heal before a client gives up.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A probe that got no answer for this long failed. Long enough for a machine that is busy with a storm of connects.
