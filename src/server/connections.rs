@@ -27,7 +27,13 @@ struct Record {
     /// Requests that came in, for the guard to see that there was one.
     requests: u64,
     is_condemned: bool,
+    /// Looks in a row that did not find the connection's socket.
+    absent: u8,
 }
+
+/// Looks without a socket after which a connection is gone. One is not enough: a connection may be younger than the
+/// look.
+const ABSENT_LOOKS: u8 = 2;
 
 /// What the guard sees of a connection.
 #[derive(Clone, Default)]
@@ -38,6 +44,14 @@ pub struct Activity {
     pub is_busy: bool,
     /// It became an event stream.
     pub stream: Option<Arc<Progress>>,
+    parked: usize,
+}
+
+impl Activity {
+    /// Whether more requests wait on a connection than any client of ours sends.
+    pub fn is_overfull(&self) -> bool {
+        self.parked > MAX_PARKED
+    }
 }
 
 /// See the module's comment.
@@ -108,27 +122,30 @@ impl Connections {
                 requests: r.requests,
                 is_busy: r.is_busy,
                 stream: r.stream.clone(),
+                parked: r.parked.len(),
             })
     }
 
-    /// The connections on which more requests wait than any client of ours sends.
-    pub fn overfull(&self) -> Vec<SocketAddr> {
-        self.lock()
-            .iter()
-            .filter(|(_, record)| record.parked.len() > MAX_PARKED)
-            .map(|(peer, _)| *peer)
-            .collect()
-    }
-
-    /// Forgets connections that are no longer there, and gives out what was parked behind them.
-    pub fn forget(&self, is_gone: impl Fn(&SocketAddr) -> bool) -> Vec<Exchange> {
+    /// Takes note of a look at all sockets: forgets connections that are no longer there, tells their streams, and gives
+    /// out what was parked behind them. (A connection that was reset has no peer's address any more.)
+    pub fn note_look(&self, is_there: impl Fn(&SocketAddr) -> bool) -> Vec<Exchange> {
         let mut parked = Vec::new();
         self.lock().retain(|peer, record| {
-            let keep = record.is_busy || !is_gone(peer);
-            if !keep {
+            record.absent = if is_there(peer) {
+                0
+            } else {
+                record.absent.saturating_add(1)
+            };
+            if record.absent < ABSENT_LOOKS {
+                return true;
+            }
+            if let Some(progress) = &record.stream {
+                progress.client_has_gone();
+            }
+            if !record.is_busy {
                 parked.extend(record.parked.drain(..));
             }
-            keep
+            record.is_busy
         });
         parked
     }

@@ -213,12 +213,15 @@ impl Rounds {
         if streams_too {
             self.last_stream_round = now;
         }
-        let mut to_end = self.connections.overfull();
+        let mut to_end = Vec::new();
         let mut silent = Vec::new();
         let mut overlooked = 0;
         for (peer, seen) in &mut self.seen {
             let activity = self.connections.activity(peer);
             let is_stream = activity.stream.is_some();
+            if activity.is_overfull() {
+                to_end.push(*peer);
+            }
             if let Some(progress) = &activity.stream {
                 if progress.cut().is_some() {
                     // Its thread may be inside a write, which this ends.
@@ -264,11 +267,14 @@ impl Rounds {
             if let Some(socket) = self.socket_of(&peer) {
                 socket.shut_down();
             }
+            if let Some(progress) = self.connections.activity(&peer).stream {
+                progress.client_has_gone();
+            }
         }
         // Dropped without the lock of the connections.
         drop(
             self.connections
-                .forget(|peer| !self.seen.contains_key(peer)),
+                .note_look(|peer| self.seen.contains_key(peer)),
         );
         overlooked
     }
