@@ -1,0 +1,301 @@
+//! What the tests share: the real binary on a free port, a blocking client, an event stream, a crowd of clients.
+//! Everything waits for a condition, with a bound, and says in one line what it waited for.
+
+// Each file of tests/ is a program of its own that uses a part of this.
+#![allow(dead_code)]
+
+pub mod crowd;
+pub mod event_stream;
+pub mod http;
+pub mod witness;
+
+pub use crowd::Crowd;
+pub use event_stream::Event;
+pub use http::{encode, EventStream, Publisher, Reply};
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+pub const TOKEN: &str = "test-token";
+
+/// How long anything may take that should take no time at all.
+pub const BOUND: Duration = Duration::from_secs(10);
+
+/// Waits for a condition. Looks often, and never for longer than the bound.
+#[track_caller]
+pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + bound;
+    while !condition() {
+        assert!(Instant::now() < end, "waited {bound:?} in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A command with nothing of this process's environment but the path.
+pub fn bare_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-server"));
+    command.env_clear();
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grew: Condvar,
+}
+
+impl Log {
+    fn collect(self: &Arc<Log>, from: impl Read + Send + 'static) {
+        let log = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                log.lines.lock().unwrap().push(line);
+                log.grew.notify_all();
+            }
+        });
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub addr: SocketAddr,
+    log: Arc<Log>,
+}
+
+impl Server {
+    /// Starts the binary on a free port with these variables.
+    pub fn start(variables: &[(&str, &str)]) -> Server {
+        Server::start_with(variables, |_| {})
+    }
+
+    /// As `start`, with a last word on the command.
+    pub fn start_with(variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
+        let mut command = bare_command();
+        command
+            .env("LISTEN", "127.0.0.1:0")
+            .env("AUTH_TOKEN", TOKEN);
+        command.envs(variables.iter().copied());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the binary runs");
+        let log = Arc::new(Log::default());
+        log.collect(child.stdout.take().expect("stdout is piped"));
+        log.collect(child.stderr.take().expect("stderr is piped"));
+        let mut server = Server {
+            child,
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log,
+        };
+        let line = server.wait_for_log("event=listening");
+        if let Ok(addr) = value(&line, "address").parse() {
+            server.addr = addr;
+        }
+        server
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lines.lock().unwrap().join("\n")
+    }
+
+    /// The first line of the log that has all these words, once it is there.
+    #[track_caller]
+    pub fn wait_for_log(&self, words: &str) -> String {
+        self.wait_for_log_within(BOUND, words)
+    }
+
+    #[track_caller]
+    pub fn wait_for_log_within(&self, bound: Duration, words: &str) -> String {
+        let end = Instant::now() + bound;
+        let mut lines = self.log.lines.lock().unwrap();
+        loop {
+            let fits = |line: &&String| words.split(' ').all(|word| line.contains(word));
+            if let Some(line) = lines.iter().find(fits) {
+                return line.clone();
+            }
+            let now = Instant::now();
+            assert!(
+                now < end,
+                "no log line with {words:?} within {bound:?}; the log is:\n{}",
+                lines.join("\n")
+            );
+            lines = self.log.grew.wait_timeout(lines, end - now).unwrap().0;
+        }
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: a signal to a child that was not waited for yet.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Sends a signal, and waits for the end.
+    #[track_caller]
+    pub fn stop(&mut self, signal: i32) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        self.signal(signal);
+        let mut status = None;
+        wait_until(
+            "the server exits after a signal",
+            Duration::from_secs(15),
+            || {
+                status = self.child.try_wait().expect("the child can be waited for");
+                status.is_some()
+            },
+        );
+        (status.expect("just set"), begun.elapsed())
+    }
+
+    #[track_caller]
+    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
+        self.stop(libc::SIGTERM)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn status_number(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the server runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status_number("VmRSS:") * 1024
+    }
+
+    /// Most resident memory that there was, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status_number("VmHWM:") * 1024
+    }
+
+    pub fn threads(&self) -> u64 {
+        self.status_number("Threads:")
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> u64 {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("the server runs")
+            .count() as u64
+    }
+
+    pub fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        http::request(self.addr, method, target, headers, body)
+    }
+
+    pub fn get(&self, target: &str) -> Reply {
+        self.request("GET", target, &[], b"")
+    }
+
+    /// A figure of `/stats`.
+    #[track_caller]
+    pub fn stat(&self, name: &str) -> u64 {
+        self.get("/stats").json()[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("/stats has no number {name}"))
+    }
+
+    /// Publishes and gives the id.
+    #[track_caller]
+    pub fn publish(&self, channel: &str, body: impl AsRef<[u8]>) -> String {
+        self.publish_to(&format!("/publish/{}", encode(channel)), body)
+    }
+
+    #[track_caller]
+    pub fn publish_to(&self, target: &str, body: impl AsRef<[u8]>) -> String {
+        let reply = self.request(
+            "POST",
+            target,
+            &[("Authorization", "Bearer test-token")],
+            body.as_ref(),
+        );
+        assert_eq!(
+            reply.status,
+            200,
+            "publishing to {target}: {}",
+            reply.text()
+        );
+        reply.json()["id"]
+            .as_str()
+            .expect("the answer has an id")
+            .into()
+    }
+
+    #[track_caller]
+    pub fn subscribe(&self, channel: &str) -> EventStream {
+        self.subscribe_with(&format!("/sse/{}", encode(channel)), &[])
+    }
+
+    #[track_caller]
+    pub fn subscribe_with(&self, target: &str, headers: &[(&str, &str)]) -> EventStream {
+        let stream = EventStream::open(self.addr, target, headers);
+        assert_eq!(stream.status, 200, "subscribing to {target}");
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the server's last lines");
+            lines
+                .iter()
+                .rev()
+                .take(40)
+                .rev()
+                .for_each(|line| eprintln!("{line}"));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The value of `key=` in a log line.
+pub fn value<'a>(line: &'a str, key: &str) -> &'a str {
+    line.split(' ')
+        .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("no {key}= in the line {line:?}"))
+}
+
+/// `MS-SEQ` as numbers that compare.
+#[track_caller]
+pub fn id(text: &str) -> (u64, u64) {
+    let (ms, seq) = text
+        .split_once('-')
+        .unwrap_or_else(|| panic!("{text:?} is no id"));
+    (
+        ms.parse().expect("ms are digits"),
+        seq.parse().expect("the sequence is digits"),
+    )
+}
