@@ -112,37 +112,3 @@ impl Parser {
         })
     }
 }
-
-#[test]
-fn the_parser_does_what_the_standard_says() {
-    let mut parser = Parser::default();
-    let text = "\u{FEFF}data: a\r\ndata:b\rdata:  c\n\nid: 1\0\nid: 2\nevent: x\n\n:comment\ndata\n\nretry: 10\nretry: 1x\n\
-                id\ndata: d\nunknown: e\n\n";
-    let mut events = Vec::new();
-    for byte in text.bytes() {
-        events.extend(parser.push(&[byte]));
-    }
-    let seen: Vec<_> = events
-        .iter()
-        .map(|e| {
-            (
-                e.id.as_deref(),
-                e.kind.as_str(),
-                e.data.as_str(),
-                e.last_event_id.as_str(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            (None, "message", "a\nb\n c", ""),
-            (None, "message", "", "2"),
-            (Some(""), "message", "d", ""),
-        ]
-    );
-    assert_eq!(
-        (parser.retry, parser.comments, parser.empty_dispatches),
-        (Some(10), 1, 1)
-    );
-}

@@ -2,7 +2,7 @@
 //! Everything waits for a condition, with a bound, and says in one line what it waited for.
 
 // Each file of tests/ is a program of its own that uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod crowd;
 pub mod event_stream;
@@ -10,13 +10,12 @@ pub mod http;
 pub mod witness;
 
 pub use crowd::Crowd;
-pub use event_stream::Event;
 pub use http::{encode, EventStream, Publisher, Reply};
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub const TOKEN: &str = "test-token";
@@ -108,7 +107,9 @@ impl Server {
     }
 
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        // A test that failed while it looked has poisoned it.
+        let lines = self.log.lines.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
     /// The first line of the log that has all these words, once it is there.
