@@ -22,6 +22,9 @@ const MAX_FIELDS: usize = 100;
 /// A body has to be complete by then. The read timeout ends a silent client earlier.
 const BODY_TIME: Duration = Duration::from_secs(20);
 
+/// A connection's writing half, while it is this exchange's turn to write.
+pub type Writer = Box<dyn Write + Send>;
+
 /// What is left of the request's body on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
@@ -165,20 +168,22 @@ impl Exchange {
         self.body == Body::Settled
     }
 
-    /// Answers.
+    /// Answers. The writer that comes back holds back whatever tiny_http would answer behind this on the connection;
+    /// drop it to let the next answer out.
     ///
     /// # Errors
-    /// If the client does not take it.
-    pub fn answer(mut self, reply: Reply) -> io::Result<()> {
+    /// If the client does not take the answer.
+    pub fn answer(mut self, reply: Reply) -> io::Result<Option<Writer>> {
         let connection = self.connection();
         let Some(raw) = self.release() else {
-            return Ok(());
+            return Ok(None);
         };
         let is_head = *raw.method() == tiny_http::Method::Head;
         let bytes = reply.into_bytes(is_head, connection);
         let mut writer = raw.into_writer();
         writer.write_all(&bytes)?;
-        writer.flush()
+        writer.flush()?;
+        Ok(Some(writer))
     }
 
     /// Turns the exchange into an event stream. Nothing is written yet.
@@ -327,7 +332,7 @@ fn body_error(error: &io::Error) -> BodyError {
 
 /// Where an event stream is written to. Dropping it ends the connection's use.
 pub struct StreamWriter {
-    writer: Box<dyn Write + Send>,
+    writer: Writer,
     chunked: bool,
 }
 

@@ -7,7 +7,7 @@
 //! requests but what `Connections` tells. Started with the server.
 
 use super::connections::Connections;
-use super::exchange::{Exchange, MAX_HEAD_BYTES};
+use super::exchange::{Exchange, Writer, MAX_HEAD_BYTES};
 use super::system::{self, Socket};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
@@ -42,11 +42,15 @@ const MAX_NUDGES: usize = 128;
 const NUDGE_ROUND: Duration = Duration::from_millis(25);
 const NUDGE_TIME: Duration = Duration::from_millis(20);
 
-/// A connection to close, and what was parked behind its last request.
+/// A connection to close, and what may be dropped only then.
 struct Order {
     peer: SocketAddr,
-    parked: VecDeque<Exchange>,
+    remains: Remains,
 }
+
+/// The writer that holds further answers back, and the requests behind the last one: tiny_http answers what it drops,
+/// and by then nobody may be there to take it.
+type Remains = (Option<Writer>, VecDeque<Exchange>);
 
 /// The way to the guard.
 #[derive(Clone)]
@@ -56,10 +60,11 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Closes a connection gently: the answer goes out, nothing more is taken in. Then `parked` is dropped.
-    pub fn close(&self, peer: SocketAddr, parked: VecDeque<Exchange>) {
+    /// Closes a connection gently: the answer goes out, nothing more is taken in. Then the rest is dropped.
+    pub fn close(&self, peer: SocketAddr, held_back: Option<Writer>, parked: VecDeque<Exchange>) {
         // Without a guard, tiny_http answers what was parked, and closes when the client is silent.
-        let _ = self.orders.send(Order { peer, parked });
+        let remains = (held_back, parked);
+        let _ = self.orders.send(Order { peer, remains });
     }
 
     /// Descriptors that are open, about: as of the last look, and two for each connection that was noted since.
@@ -128,8 +133,8 @@ struct Lingering {
     socket: Socket,
     until: Instant,
     budget: usize,
-    /// Dropped when the connection is closed: tiny_http answers what it drops, and nobody is there to take it.
-    _parked: VecDeque<Exchange>,
+    /// Dropped when the connection is closed.
+    _remains: Remains,
 }
 
 struct Rounds {
@@ -307,7 +312,7 @@ impl Rounds {
             socket,
             until: Instant::now() + LINGER,
             budget: LINGER_BYTES,
-            _parked: order.parked,
+            _remains: order.remains,
         });
     }
 

@@ -23,7 +23,7 @@ use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
 use connections::{Afterwards, Connections};
-use exchange::Exchange;
+use exchange::{Exchange, Writer};
 use guard::Guard;
 use pool::Pool;
 use std::io;
@@ -92,6 +92,7 @@ impl Dispatcher {
         let turn = Turn {
             dispatcher: self.clone(),
             peer: exchange.peer(),
+            held_back: None,
         };
         let dispatcher = self.clone();
         self.pool
@@ -109,14 +110,20 @@ impl Dispatcher {
         };
         match outcome {
             Outcome::Reply(reply) => {
-                if !exchange.leaves_connection_usable() {
-                    turn.condemn();
-                }
-                if let Err(error) = exchange.answer(reply) {
-                    log::debug!("event=answer_failed error={:?}", error.to_string());
-                }
+                self.answer(exchange, reply, turn);
             }
             Outcome::Stream(stream) => self.serve_stream(exchange, *stream, turn),
+        }
+    }
+
+    fn answer(&self, exchange: Exchange, reply: Reply, mut turn: Turn) {
+        let is_last = !exchange.leaves_connection_usable();
+        if is_last {
+            turn.condemn();
+        }
+        match exchange.answer(reply) {
+            Ok(writer) => turn.held_back = writer.filter(|_| is_last),
+            Err(error) => log::debug!("event=answer_failed error={:?}", error.to_string()),
         }
     }
 
@@ -167,9 +174,7 @@ impl Dispatcher {
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
         );
-        turn.condemn();
-        // The client may have gone meanwhile, which is as well.
-        let _ = exchange.answer(Reply::from(problem).with_cors_of(&head));
+        self.answer(exchange, Reply::from(problem).with_cors_of(&head), turn);
     }
 }
 
@@ -205,6 +210,9 @@ fn run_stream(exchange: Exchange, stream: routes::Stream, turn: Turn, heartbeat:
 struct Turn {
     dispatcher: Arc<Dispatcher>,
     peer: Option<SocketAddr>,
+    /// The writer of a connection's last answer: while it is there, tiny_http cannot answer what it takes the rest of
+    /// the connection's bytes for.
+    held_back: Option<Writer>,
 }
 
 impl Turn {
@@ -232,7 +240,10 @@ impl Drop for Turn {
         match self.dispatcher.connections.end_turn(peer) {
             Afterwards::Nothing => {}
             Afterwards::Next(next) => self.dispatcher.start_turn(next),
-            Afterwards::Close(parked) => self.dispatcher.guard.close(peer, parked),
+            Afterwards::Close(parked) => {
+                let held_back = self.held_back.take();
+                self.dispatcher.guard.close(peer, held_back, parked);
+            }
         }
     }
 }
