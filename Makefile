@@ -14,8 +14,8 @@ build: cargo ## build target/release/sse-server
 test: cargo ## run the tests, after installing what they need
 	tests/run
 
-test-hostile: cargo ## run the long tests with hostile clients as well
-	tests/run --features hostile-tests
+test-hostile: cargo ## run the long tests with hostile clients and full machines
+	tests/run --features hostile-tests --test hostile_clients --test hostile_machine --test hostile_bytes
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test soak -- --nocapture

@@ -1,12 +1,15 @@
 //! The announcer: one thread that carries what was published to the subscribers' queues, in the order of ids.
 //!
 //! It never writes to a client and never blocks on one. What is published while it makes its round goes with the next
-//! round: batching comes by itself. Started by the hub.
+//! round: batching comes by itself. An audience that does not keep up has a backlog here; publishers to its channels
+//! wait, everybody else goes on. Started by the hub.
 
 use super::subscriber::{now_ms, wake_all, Batch, Pace, Subscriber};
-use super::table::Errand;
+use super::table::{AudienceId, Errand};
 use super::Hub;
 use crate::event::{encode, Event, EventId, Form, Frame};
+use std::collections::hash_map::Entry;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,25 +44,48 @@ struct Announcer {
     in_flight: Arc<AtomicUsize>,
 }
 
+/// What an audience has still to get.
+struct Backlog {
+    subscribers: Arc<[Arc<Subscriber>]>,
+    events: Vec<Arc<Event>>,
+    /// Most of those who read are behind: it has to wait.
+    is_congested: bool,
+}
+
+type Backlogs = HashMap<AudienceId, Backlog>;
+
 impl Announcer {
     fn run(&self) {
-        while let Some(errands) = self.wait_for_errands() {
-            let mut made = Encoded::default();
-            for errand in &errands {
-                self.announce(errand, &mut made);
+        let mut backlogs = Backlogs::new();
+        while let Some(errands) = self.wait_for_errands(!backlogs.is_empty()) {
+            for errand in errands {
+                add(&mut backlogs, errand);
             }
+            let mut made = Encoded::default();
+            for backlog in backlogs.values_mut() {
+                self.announce(backlog, &mut made);
+            }
+            backlogs.retain(|_, backlog| !backlog.events.is_empty() || backlog.is_congested);
+            self.report(&backlogs);
         }
         self.end_all_streams();
     }
 
-    /// Sleeps until something was published. `None` once the hub closes and everything is on its way.
-    fn wait_for_errands(&self) -> Option<Vec<Errand>> {
+    /// Sleeps until something was published; with a backlog only for a moment. `None` once the hub closes and
+    /// everything is on its way.
+    fn wait_for_errands(&self, has_backlog: bool) -> Option<Vec<Errand>> {
+        if has_backlog {
+            std::thread::park_timeout(BREATH);
+        }
         loop {
             let mut table = self.hub.lock();
             if let Some(errands) = table.take_errands() {
                 drop(table);
                 self.hub.room.notify_all();
                 return Some(errands);
+            }
+            if has_backlog || table.memory_is_full {
+                return Some(Vec::new());
             }
             if table.closing {
                 return None;
@@ -70,21 +96,83 @@ impl Announcer {
         }
     }
 
-    /// Sends one audience what it has to get.
-    fn announce(&self, errand: &Errand, made: &mut Encoded) {
-        for events in self.batches(&errand.events) {
-            let now = now_ms();
-            let mut tally = Tally::default();
-            made.turn_to(events);
-            for subscriber in errand.subscribers.iter() {
-                let Some(batch) = made.batch_for(subscriber, events, &self.in_flight) else {
-                    continue;
-                };
-                let pace = subscriber.send(batch, self.hub.limits.client_queue, now);
-                self.note(subscriber, pace, &mut tally);
-            }
-            self.let_them_catch_up(errand, tally);
+    /// Sends an audience what it has to get, as far as it keeps up.
+    fn announce(&self, backlog: &mut Backlog, made: &mut Encoded) {
+        if backlog.is_congested {
+            backlog.is_congested = self.look(backlog).is_late();
         }
+        let mut sent = 0;
+        for events in self.batches(&backlog.events) {
+            if backlog.is_congested {
+                break;
+            }
+            backlog.is_congested = self.send(&backlog.subscribers, events, made).is_late();
+            sent += events.len();
+        }
+        backlog.events.drain(..sent);
+    }
+
+    fn send(
+        &self,
+        subscribers: &[Arc<Subscriber>],
+        events: &[Arc<Event>],
+        made: &mut Encoded,
+    ) -> Tally {
+        let now = now_ms();
+        let mut tally = Tally::default();
+        made.turn_to(events);
+        for subscriber in subscribers {
+            let Some(batch) = made.batch_for(subscriber, events, &self.in_flight) else {
+                continue;
+            };
+            let pace = subscriber.send(batch, self.hub.limits.client_queue, now);
+            self.note(subscriber, pace, &mut tally);
+        }
+        tally
+    }
+
+    fn look(&self, backlog: &Backlog) -> Tally {
+        let now = now_ms();
+        let mut tally = Tally::default();
+        for subscriber in backlog.subscribers.iter() {
+            let pace = subscriber.look(self.hub.limits.client_queue, now);
+            self.note(subscriber, pace, &mut tally);
+        }
+        tally
+    }
+
+    fn note(&self, subscriber: &Subscriber, pace: Pace, tally: &mut Tally) {
+        match pace {
+            Pace::Even => tally.even += 1,
+            Pace::Late => tally.late += 1,
+            Pace::Stuck => {}
+            Pace::TooSlow => self.hub.cut_as_slow(subscriber),
+        }
+    }
+
+    /// Tells the publishers who has to wait.
+    fn report(&self, backlogs: &Backlogs) {
+        let memory_is_full = self.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT;
+        if memory_is_full {
+            self.hub.cut_hoarders();
+            // Those who got a batch need a moment to write it.
+            std::thread::park_timeout(BREATH);
+        }
+        let congested = |backlog: &Backlog| backlog.is_congested;
+        let mut table = self.hub.lock();
+        let was_waiting = table.memory_is_full || !table.congested.is_empty();
+        let is_waiting = memory_is_full || backlogs.values().any(congested);
+        if !was_waiting && !is_waiting {
+            return;
+        }
+        table.memory_is_full = memory_is_full;
+        table.congested.clear();
+        let audiences = backlogs.iter().filter(|(_, backlog)| congested(backlog));
+        table
+            .congested
+            .extend(audiences.map(|(audience, _)| *audience));
+        drop(table);
+        self.hub.room.notify_all();
     }
 
     /// Cuts the events into pieces that are written at once.
@@ -110,37 +198,6 @@ impl Announcer {
         })
     }
 
-    /// If most of those who do read are behind, the machine is: pausing here fills the table's pending events, and
-    /// through them slows publishing down, instead of throwing healthy clients out. Who does not read has no say.
-    fn let_them_catch_up(&self, errand: &Errand, mut tally: Tally) {
-        loop {
-            let memory_is_full = self.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT;
-            if memory_is_full {
-                self.hub.cut_hoarders();
-            } else if tally.late <= tally.even {
-                return;
-            }
-            std::thread::park_timeout(BREATH);
-            tally = Tally::default();
-            if !memory_is_full {
-                let now = now_ms();
-                for subscriber in errand.subscribers.iter() {
-                    let pace = subscriber.look(self.hub.limits.client_queue, now);
-                    self.note(subscriber, pace, &mut tally);
-                }
-            }
-        }
-    }
-
-    fn note(&self, subscriber: &Subscriber, pace: Pace, tally: &mut Tally) {
-        match pace {
-            Pace::Even => tally.even += 1,
-            Pace::Late => tally.late += 1,
-            Pace::Stuck => {}
-            Pace::TooSlow => self.hub.cut_as_slow(subscriber),
-        }
-    }
-
     /// Closes every subscriber's channel: each stream thread writes what it still has, and ends.
     fn end_all_streams(&self) {
         let subscribers = self.hub.lock().take_all();
@@ -151,11 +208,36 @@ impl Announcer {
     }
 }
 
-/// How the subscribers of one batch keep up.
+fn add(backlogs: &mut Backlogs, errand: Errand) {
+    match backlogs.entry(errand.audience) {
+        Entry::Vacant(entry) => {
+            entry.insert(Backlog {
+                subscribers: errand.subscribers,
+                events: errand.events,
+                is_congested: false,
+            });
+        }
+        Entry::Occupied(mut entry) => {
+            let backlog = entry.get_mut();
+            // Who joined since gets only what is newer than its replay.
+            backlog.subscribers = errand.subscribers;
+            backlog.events.extend(errand.events);
+        }
+    }
+}
+
+/// How the subscribers of one audience keep up. Who does not read has no say.
 #[derive(Default)]
 struct Tally {
     even: usize,
     late: usize,
+}
+
+impl Tally {
+    /// Most are behind: it is the machine, and not the clients.
+    fn is_late(&self) -> bool {
+        self.late > self.even
+    }
 }
 
 /// The batches of one round, so that audiences with the same events, and clients with the same form, share the bytes.

@@ -91,7 +91,7 @@ pub struct Hub {
     counters: Arc<Counters>,
     /// Guards all that is in the table. Held for a few lines, never while somebody writes or waits.
     table: Mutex<Table>,
-    /// Signalled when the announcer has taken what was pending.
+    /// Signalled when there may be room for publishers again.
     room: Condvar,
     /// Set once, when the announcer's thread starts.
     announcer: std::sync::OnceLock<Thread>,
@@ -127,7 +127,8 @@ impl Hub {
     }
 
     /// Publishes a message: when this returns it is ordered, in the history, and on its way to every subscriber.
-    /// Waits only when the announcer is far behind.
+    /// Waits only when most of the channel's clients are far behind: that slows publishing down to what the machine can
+    /// do, instead of throwing healthy clients out.
     ///
     /// # Errors
     /// The refusal, and nothing was published.
@@ -138,7 +139,7 @@ impl Hub {
         text: Box<str>,
     ) -> Result<Published, Refusal> {
         let mut table = self.lock();
-        while table.is_pending_full() && !table.closing {
+        while table.has_no_room_for(&channel) && !table.closing {
             table = self
                 .room
                 .wait(table)

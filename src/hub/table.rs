@@ -7,7 +7,7 @@ use super::channel::Channel;
 use super::subscriber::{Replay, Subscriber};
 use super::{ChannelStats, Limits, Published, Refusal};
 use crate::event::{ChannelName, Event, EventId, EventName};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,6 +35,7 @@ impl Audience {
 
 /// What one audience has to get, in the order of ids.
 pub(super) struct Errand {
+    pub(super) audience: AudienceId,
     pub(super) subscribers: Arc<[Arc<Subscriber>]>,
     pub(super) events: Vec<Arc<Event>>,
 }
@@ -62,6 +63,10 @@ pub(super) struct Table {
     /// Published, and not yet taken by the announcer.
     pending: Vec<Arc<Event>>,
     pending_bytes: usize,
+    /// Audiences that do not keep up: publishers to their channels have to wait.
+    pub(super) congested: HashSet<AudienceId>,
+    /// Batches take too much memory: all publishers have to wait.
+    pub(super) memory_is_full: bool,
     /// The announcer sleeps and has to be woken when there is news.
     pub(super) announcer_asleep: bool,
     /// Nothing new is accepted.
@@ -95,14 +100,28 @@ impl Table {
             history_bytes: 0,
             pending: Vec::new(),
             pending_bytes: 0,
+            congested: HashSet::new(),
+            memory_is_full: false,
             announcer_asleep: false,
             closing: false,
         }
     }
 
-    /// Whether publishers have to wait for the announcer.
-    pub(super) fn is_pending_full(&self) -> bool {
-        self.pending.len() >= MAX_PENDING_EVENTS || self.pending_bytes >= MAX_PENDING_BYTES
+    /// Whether a publisher to this channel has to wait: for the announcer, or because the channel's clients are behind.
+    pub(super) fn has_no_room_for(&self, name: &ChannelName) -> bool {
+        let is_pending_full =
+            self.pending.len() >= MAX_PENDING_EVENTS || self.pending_bytes >= MAX_PENDING_BYTES;
+        is_pending_full || self.memory_is_full || self.is_congested(name)
+    }
+
+    fn is_congested(&self, name: &ChannelName) -> bool {
+        if self.congested.is_empty() || name.is_broadcast() {
+            return !self.congested.is_empty();
+        }
+        self.channels.get(name).is_some_and(|channel| {
+            let mut audiences = channel.audiences.iter();
+            audiences.any(|audience| self.congested.contains(audience))
+        })
     }
 
     /// Gives the message its id and its place in the history, and leaves it for the announcer.
@@ -324,6 +343,7 @@ impl Table {
             .filter_map(|(id, events)| {
                 let subscribers = self.audiences.get_mut(&id)?.snapshot();
                 Some(Errand {
+                    audience: id,
                     subscribers,
                     events,
                 })

@@ -92,12 +92,16 @@ impl Connections {
         self.lock().entry(peer).or_default().is_condemned = true;
     }
 
-    /// Ends a turn.
-    pub fn end_turn(&self, peer: SocketAddr) -> Afterwards {
+    /// Ends a turn. `client_has_gone` says that the connection is over anyway: then its address may belong to another
+    /// one a moment later, and nothing must be remembered of it.
+    pub fn end_turn(&self, peer: SocketAddr, client_has_gone: bool) -> Afterwards {
         let mut records = self.lock();
         let Entry::Occupied(mut entry) = records.entry(peer) else {
             return Afterwards::Nothing;
         };
+        if client_has_gone {
+            return Afterwards::Drop(entry.remove().parked);
+        }
         let record = entry.get_mut();
         // A stream was told to be the connection's last answer.
         record.is_condemned |= record.stream.take().is_some();
@@ -111,6 +115,14 @@ impl Connections {
                 Afterwards::Next(next)
             }
             None => Afterwards::Nothing,
+        }
+    }
+
+    /// Forgets a connection that the guard has closed: its address is free for another one.
+    pub fn forget(&self, peer: &SocketAddr) {
+        let mut records = self.lock();
+        if records.get(peer).is_some_and(|record| !record.is_busy) {
+            records.remove(peer);
         }
     }
 
@@ -161,6 +173,8 @@ pub enum Afterwards {
     Nothing,
     /// The next request of the connection has its turn.
     Next(Exchange),
+    /// The connection is over, and with it what was parked behind it.
+    Drop(VecDeque<Exchange>),
     /// The connection has to be closed; what was parked behind it may be dropped after that.
     Close(VecDeque<Exchange>),
 }

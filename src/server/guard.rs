@@ -130,6 +130,7 @@ struct Seen {
 
 /// A connection that is read from until its client has closed, too.
 struct Lingering {
+    peer: SocketAddr,
     socket: Socket,
     until: Instant,
     budget: usize,
@@ -305,6 +306,7 @@ impl Rounds {
 
     fn close(&mut self, order: Order) {
         let Some(socket) = self.socket_of(&order.peer) else {
+            self.connections.forget(&order.peer);
             return;
         };
         socket.stop_sending();
@@ -312,6 +314,7 @@ impl Rounds {
             socket,
             until: Instant::now() + LINGER,
             budget: LINGER_BYTES,
+            peer: order.peer,
             _remains: order.remains,
         });
     }
@@ -323,6 +326,7 @@ impl Rounds {
             let keep = is_open && now < lingering.until && lingering.budget > 0;
             if !keep {
                 lingering.socket.shut_down();
+                self.connections.forget(&lingering.peer);
             }
             keep
         });

@@ -30,7 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stream::EventStream;
+use stream::{EventStream, GONE};
 
 /// Virtual memory for a stream's thread; it touches a few pages of it.
 const STREAM_STACK: usize = 64 << 10;
@@ -93,6 +93,7 @@ impl Dispatcher {
             dispatcher: self.clone(),
             peer: exchange.peer(),
             held_back: None,
+            client_has_gone: false,
         };
         let dispatcher = self.clone();
         self.pool
@@ -181,7 +182,7 @@ impl Dispatcher {
 /// Seconds after which a client that got no stream may try again.
 const RETRY_AFTER: u32 = 5;
 
-fn run_stream(exchange: Exchange, stream: routes::Stream, turn: Turn, heartbeat: Duration) {
+fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartbeat: Duration) {
     let started = Instant::now();
     turn.became_stream(&stream);
     let Some((writer, head)) = exchange.into_stream(stream.head) else {
@@ -194,6 +195,7 @@ fn run_stream(exchange: Exchange, stream: routes::Stream, turn: Turn, heartbeat:
         heartbeat_is_event: stream.heartbeat_is_event,
     };
     let finished = stream.run(head);
+    turn.client_has_gone = finished.reason == GONE;
     // Before the subscription is dropped: with the last one the process ends.
     log::info!(
         "event=disconnect client={} peer={} reason={} messages={} seconds={}",
@@ -213,6 +215,8 @@ struct Turn {
     /// The writer of a connection's last answer: while it is there, tiny_http cannot answer what it takes the rest of
     /// the connection's bytes for.
     held_back: Option<Writer>,
+    /// The client closed the connection.
+    client_has_gone: bool,
 }
 
 impl Turn {
@@ -237,8 +241,10 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(peer) = self.peer else { return };
-        match self.dispatcher.connections.end_turn(peer) {
+        let connections = &self.dispatcher.connections;
+        match connections.end_turn(peer, self.client_has_gone) {
             Afterwards::Nothing => {}
+            Afterwards::Drop(parked) => drop(parked),
             Afterwards::Next(next) => self.dispatcher.start_turn(next),
             Afterwards::Close(parked) => {
                 let held_back = self.held_back.take();

@@ -13,11 +13,12 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// Threads that always wait for jobs: more than cores, because a job may wait for a lock.
 const BASE: usize = 4;
 
-/// Threads at most. Only authorised publishers with slow bodies can hold one up.
-const MOST: usize = 128;
+/// Threads at most. Only authorised publishers, with slow bodies or to channels that do not keep up, can hold one up.
+const MOST: usize = 256;
 
-/// A thread beyond the base that had nothing to do for this long goes.
-const IDLE: Duration = Duration::from_secs(10);
+/// A thread beyond the base that had nothing to do for this long goes. Short, because the few requests of quiet times
+/// are given to all idle threads in turn.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// See the module's comment.
 #[derive(Clone)]

@@ -26,6 +26,9 @@ pub struct EventStream {
     pub heartbeat_is_event: bool,
 }
 
+/// The reason of a stream whose client has left.
+pub const GONE: &str = "gone";
+
 /// How a stream ended.
 pub struct Finished {
     /// The reason.
@@ -42,10 +45,10 @@ impl EventStream {
         let reason = match end {
             Ok(End::Shutdown) => match self.writer.finish() {
                 Ok(()) => "shutdown",
-                Err(_) => "gone",
+                Err(_) => GONE,
             },
             Ok(End::Slow) => "slow",
-            Ok(End::Gone) => "gone",
+            Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
         Finished { reason, messages }
@@ -152,9 +155,9 @@ impl EventStream {
         );
         match self.subscription.progress().cut() {
             Some(End::Slow) => "slow",
-            Some(_) => "gone",
+            Some(_) => GONE,
             None if timed_out => "slow",
-            None => "gone",
+            None => GONE,
         }
     }
 }
