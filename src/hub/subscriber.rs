@@ -65,6 +65,8 @@ pub struct Progress {
     writing_since: AtomicU64,
     /// The stream thread is parked, or about to be, and has to be woken when there is news.
     asleep: AtomicBool,
+    /// Somebody wants to know whether the client is still there.
+    is_probed: AtomicBool,
     /// Set once by the stream thread when it starts.
     thread: OnceLock<Thread>,
     /// An `End` that does not wait for the queue to run empty, or `NOT_CUT`.
@@ -82,6 +84,7 @@ impl Progress {
             behind_since: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
             asleep: AtomicBool::new(false),
+            is_probed: AtomicBool::new(false),
             thread: OnceLock::new(),
             cut: AtomicU8::new(NOT_CUT),
         }
@@ -99,6 +102,17 @@ impl Progress {
     /// Tells the stream thread that its client has gone.
     pub fn client_has_gone(&self) {
         self.cut_off(CUT_GONE);
+    }
+
+    /// Makes the stream thread send a heartbeat now: if the client is gone, that tells.
+    pub fn probe(&self) {
+        self.is_probed.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether a heartbeat was asked for since the last call.
+    pub fn take_probe(&self) -> bool {
+        self.is_probed.load(Ordering::Relaxed) && self.is_probed.swap(false, Ordering::SeqCst)
     }
 
     fn cut_off(&self, why: u8) {
@@ -333,7 +347,8 @@ impl Subscription {
         progress.thread.get_or_init(std::thread::current);
         progress.asleep.store(true, Ordering::SeqCst);
         // What was sent before the flag could be seen has woken nobody: look once more.
-        if self.receiver.is_empty() && progress.cut().is_none() && !self.is_closed() {
+        let is_wanted = progress.cut().is_some() || progress.is_probed.load(Ordering::SeqCst);
+        if self.receiver.is_empty() && !is_wanted && !self.is_closed() {
             let now = Instant::now();
             if deadline > now {
                 std::thread::park_timeout(deadline - now);

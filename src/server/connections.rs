@@ -74,6 +74,10 @@ impl Connections {
             record.is_busy = true;
             return Some(exchange);
         }
+        if let Some(progress) = &record.stream {
+            // Either a pipeline, or a new connection with the address of one that was reset: the stream finds out.
+            progress.probe();
+        }
         record.is_condemned |= record.parked.len() >= MAX_PARKED;
         record.parked.push_back(exchange);
         None
@@ -92,19 +96,16 @@ impl Connections {
         self.lock().entry(peer).or_default().is_condemned = true;
     }
 
-    /// Ends a turn. `client_has_gone` says that the connection is over anyway: then its address may belong to another
-    /// one a moment later, and nothing must be remembered of it.
+    /// Ends a turn. `client_has_gone` says that a stream's client has closed its connection: then what is parked behind
+    /// it may come from the next connection with the same address, and has its turn.
     pub fn end_turn(&self, peer: SocketAddr, client_has_gone: bool) -> Afterwards {
         let mut records = self.lock();
         let Entry::Occupied(mut entry) = records.entry(peer) else {
             return Afterwards::Nothing;
         };
-        if client_has_gone {
-            return Afterwards::Drop(entry.remove().parked);
-        }
         let record = entry.get_mut();
         // A stream was told to be the connection's last answer.
-        record.is_condemned |= record.stream.take().is_some();
+        record.is_condemned |= record.stream.take().is_some() && !client_has_gone;
         record.is_busy = false;
         if record.is_condemned {
             return Afterwards::Close(std::mem::take(&mut record.parked));
@@ -114,15 +115,23 @@ impl Connections {
                 record.is_busy = true;
                 Afterwards::Next(next)
             }
-            None => Afterwards::Nothing,
+            None => {
+                if client_has_gone {
+                    entry.remove();
+                }
+                Afterwards::Nothing
+            }
         }
     }
 
-    /// Forgets a connection that the guard has closed: its address is free for another one.
-    pub fn forget(&self, peer: &SocketAddr) {
+    /// Forgets a connection that the guard has closed: its address is free for another one. Gives out what was parked
+    /// behind it, to be dropped without this lock and after the writer that was held back: it may wait for that.
+    #[must_use]
+    pub fn forget(&self, peer: &SocketAddr) -> VecDeque<Exchange> {
         let mut records = self.lock();
-        if records.get(peer).is_some_and(|record| !record.is_busy) {
-            records.remove(peer);
+        match records.entry(*peer) {
+            Entry::Occupied(entry) if !entry.get().is_busy => entry.remove().parked,
+            _ => VecDeque::new(),
         }
     }
 
@@ -173,8 +182,6 @@ pub enum Afterwards {
     Nothing,
     /// The next request of the connection has its turn.
     Next(Exchange),
-    /// The connection is over, and with it what was parked behind it.
-    Drop(VecDeque<Exchange>),
     /// The connection has to be closed; what was parked behind it may be dropped after that.
     Close(VecDeque<Exchange>),
 }

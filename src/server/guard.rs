@@ -9,6 +9,7 @@
 use super::connections::Connections;
 use super::exchange::{Exchange, Writer, MAX_HEAD_BYTES};
 use super::system::{self, Socket};
+use crate::hub::End;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -229,10 +230,15 @@ impl Rounds {
                 to_end.push(*peer);
             }
             if let Some(progress) = &activity.stream {
-                if progress.cut().is_some() {
+                match progress.cut() {
                     // Its thread may be inside a write, which this ends.
-                    to_end.push(*peer);
-                    continue;
+                    Some(End::Slow) => {
+                        to_end.push(*peer);
+                        continue;
+                    }
+                    // The address may be another connection's by now.
+                    Some(_) => continue,
+                    None => {}
                 }
                 if !streams_too {
                     continue;
@@ -306,7 +312,9 @@ impl Rounds {
 
     fn close(&mut self, order: Order) {
         let Some(socket) = self.socket_of(&order.peer) else {
-            self.connections.forget(&order.peer);
+            let parked = self.connections.forget(&order.peer);
+            drop(order);
+            drop(parked);
             return;
         };
         socket.stop_sending();
@@ -321,15 +329,17 @@ impl Rounds {
 
     fn linger(&mut self) {
         let now = Instant::now();
-        self.lingering.retain_mut(|lingering| {
+        for mut lingering in std::mem::take(&mut self.lingering) {
             let is_open = lingering.socket.discard(&mut lingering.budget);
-            let keep = is_open && now < lingering.until && lingering.budget > 0;
-            if !keep {
-                lingering.socket.shut_down();
-                self.connections.forget(&lingering.peer);
+            if is_open && now < lingering.until && lingering.budget > 0 {
+                self.lingering.push(lingering);
+                continue;
             }
-            keep
-        });
+            lingering.socket.shut_down();
+            let parked = self.connections.forget(&lingering.peer);
+            drop(lingering);
+            drop(parked);
+        }
     }
 
     /// A duplicate of the connection's descriptor, if it is still that connection's.

@@ -244,7 +244,6 @@ impl Drop for Turn {
         let connections = &self.dispatcher.connections;
         match connections.end_turn(peer, self.client_has_gone) {
             Afterwards::Nothing => {}
-            Afterwards::Drop(parked) => drop(parked),
             Afterwards::Next(next) => self.dispatcher.start_turn(next),
             Afterwards::Close(parked) => {
                 let held_back = self.held_back.take();

@@ -122,7 +122,10 @@ impl EventStream {
                     *messages += self.subscription.delivered(&batch);
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
-                Next::Nothing if Instant::now() >= next_heartbeat => {
+                Next::Nothing
+                    if self.subscription.progress().take_probe()
+                        || Instant::now() >= next_heartbeat =>
+                {
                     self.write_frame(&Frame::build(|out| {
                         out.extend_from_slice(if self.heartbeat_is_event {
                             HEARTBEAT_EVENT
