@@ -15,7 +15,7 @@ test: cargo ## run the tests, after installing what they need
 	tests/run
 
 test-hostile: cargo ## run the long tests with hostile clients and full machines
-	tests/run --features hostile-tests --test hostile_clients --test hostile_machine --test hostile_bytes
+	tests/run --features hostile-tests --test hostile_clients --test hostile_machine --test hostile_bytes --test soak
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test soak -- --nocapture

@@ -138,7 +138,7 @@ fn lengths_that_no_body_has() {
         !server.log().contains("event=leak"),
         "nothing had to be leaked"
     );
-    witness.is_content("lengths that no body has");
+    witness.testifies("lengths that no body has");
     before.are_given_back(&server, "300 of the worst");
 }
 
@@ -174,7 +174,7 @@ fn heads_without_end() {
         written += 1 << 16;
     }
     assert!(written < SENT, "a head behind a stream is cut off");
-    witness.is_content("heads without end");
+    witness.testifies("heads without end");
     before.are_given_back(&server, "heads without end");
 }
 
@@ -220,7 +220,7 @@ fn slow_heads_slow_bodies_and_silence() {
     for connection in silent {
         is_closed(connection, Duration::from_secs(5), "a silent connection");
     }
-    witness.is_content("500 slow heads, 500 slow bodies and 2,000 silent connections");
+    witness.testifies("500 slow heads, 500 slow bodies and 2,000 silent connections");
     before.are_given_back(&server, "slow and silent clients");
 }
 
@@ -247,7 +247,7 @@ fn five_hundred_streams_that_nobody_reads() {
         publisher.publish("x", &text);
     }
     drop(sleepers);
-    witness.is_content("500 streams that nobody reads");
+    witness.testifies("500 streams that nobody reads");
     before.are_given_back(&server, "500 streams that nobody reads");
 }
 
@@ -280,7 +280,7 @@ fn pipelines_behind_a_stream() {
     server.publish("x", "still here");
     assert_eq!(modest.next().data, "still here");
     drop(modest);
-    witness.is_content("pipelines behind streams");
+    witness.testifies("pipelines behind streams");
     before.are_given_back(&server, "pipelines behind streams");
 }
 
@@ -328,7 +328,7 @@ fn bodies_without_end_and_without_a_token() {
             "a body that nobody wants",
         );
     }
-    witness.is_content("bodies without end");
+    witness.testifies("bodies without end");
     before.are_given_back(&server, "bodies without end");
 }
 
@@ -380,7 +380,7 @@ fn requests_that_disagree_with_themselves() {
         !server.log().contains("channel=smuggled"),
         "a second request was seen"
     );
-    witness.is_content("requests that disagree with themselves");
+    witness.testifies("requests that disagree with themselves");
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn who_closes_its_tab_is_out_of_the_count_within_two_seconds() {
     wait_until("all are out of the count", Duration::from_secs(2), || {
         server.stat("connected_clients") == 1
     });
-    witness.is_content("closing tabs");
+    witness.testifies("closing tabs");
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn twenty_thousand_connects_and_disconnects() {
     wait_until("all are out of the count", common::BOUND, || {
         server.stat("connected_clients") == 1
     });
-    witness.is_content("20,000 connects and disconnects");
+    witness.testifies("20,000 connects and disconnects");
     before.are_given_back(&server, "20,000 connects and disconnects");
 }
 
@@ -459,6 +459,6 @@ fn needs_slowhttptest_its_three_modes() {
     slowhttptest(&server, &["-H"]);
     slowhttptest(&server, &["-B"]);
     slowhttptest(&server, &["-X", "-w", "1", "-y", "2", "-n", "5", "-z", "1"]);
-    witness.is_content("slowhttptest");
+    witness.testifies("slowhttptest");
     before.are_given_back(&server, "slowhttptest");
 }

@@ -1,1 +1,76 @@
+//! A long time with clients that come and go: threads, descriptors and memory return to where they were.
+//! `make soak` runs it for ten minutes.
 
+mod common;
+
+use common::{Crowd, Publisher, Server};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 1000;
+
+/// Seconds, from the environment: `SOAK_SECONDS`.
+fn duration() -> Duration {
+    let seconds = std::env::var("SOAK_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
+}
+
+fn holdings(server: &Server) -> (u64, u64, u64) {
+    (server.threads(), server.descriptors(), server.memory())
+}
+
+#[test]
+fn a_thousand_clients_that_come_and_go() {
+    let server = Server::start(&[("RUST_LOG", "info"), ("CHANNEL_TTL", "5")]);
+    let round = || {
+        let crowd = Crowd::connect(server.addr, |n| format!("/sse/c{}", n % 50), CLIENTS);
+        crowd.wait_for_all("the crowd is served", |client| {
+            client.served_after.is_some()
+        });
+        crowd.wait_for_all("each has had a message", |client| !client.events.is_empty());
+    };
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = Publisher::new(&server);
+            while !is_done.load(Ordering::Relaxed) {
+                for channel in 0..50 {
+                    publisher.publish(&format!("c{channel}"), "x".repeat(500));
+                }
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        });
+        // The first rounds fill what is kept for later: idle threads, buffers, histories.
+        for _ in 0..3 {
+            round();
+        }
+        let settled = |what: &str| {
+            common::wait_until(what, Duration::from_secs(20), || {
+                server.stat("connected_clients") == 0
+                    && server.threads() < 40
+                    && server.descriptors() < 40
+            });
+            holdings(&server)
+        };
+        let before = settled("the first rounds settle");
+        let begun = Instant::now();
+        let mut rounds = 0;
+        while begun.elapsed() < duration() {
+            round();
+            rounds += 1;
+        }
+        let after = settled("the last round settles");
+        is_done.store(true, Ordering::Relaxed);
+        println!("{rounds} rounds of {CLIENTS} clients: threads, descriptors, memory {before:?} before and {after:?} after");
+        assert!(
+            after.0 <= before.0 + 10 && after.1 <= before.1 + 4,
+            "threads and descriptors grew from {before:?} to {after:?}"
+        );
+        assert!(
+            after.2 <= before.2 + (24 << 20),
+            "memory grew from {before:?} to {after:?}"
+        );
+    });
+}

@@ -2,24 +2,45 @@
 //! accepting, a new server takes over the listener.
 //!
 //! tiny_http's accept thread ends for good at the first error of `accept`, be it an idle timeout or a full descriptor
-//! table. The connections that the old server has go on being served by the old loop.
+//! table, and in some cases by a panic, which says nothing. The connections that the old server has go on being served
+//! by the old loop.
 
 use super::listener::{Listener, READ_TIMEOUT};
 use super::Dispatcher;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// Takes requests from a listener.
 pub struct Acceptor {
     listener: Listener,
     dispatcher: Arc<Dispatcher>,
-    /// When a server was made last. Guards the making, too.
-    last_heal: Mutex<Option<Instant>>,
+    /// Guards the making of a new server.
+    healing: Mutex<Healing>,
+    /// Nobody accepts: known from an error.
+    is_deaf: AtomicBool,
+    /// Something of tiny_http panicked: perhaps nobody accepts.
+    is_suspect: AtomicBool,
+    /// Woken when one of the two is set.
+    watchdog: OnceLock<Thread>,
 }
 
-/// Servers are made at most this often: at the descriptor limit a new one may fail at once, again and again.
-const HEAL_INTERVAL: Duration = Duration::from_millis(200);
+#[derive(Default)]
+struct Healing {
+    last: Option<Instant>,
+    /// Time that has to pass until the next: while there are no descriptors, a new server fails at once.
+    pause: Duration,
+}
+
+/// Bounds of that pause.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+const MOST_PAUSE: Duration = Duration::from_secs(1);
+
+/// After this long without trouble, the pause is short again.
+const CALM: Duration = Duration::from_secs(10);
 
 /// A server that no longer accepts is let go after this long without a request: by then none of its connections can
 /// still be waiting for one.
@@ -34,7 +55,10 @@ impl Acceptor {
         let acceptor = Arc::new(Acceptor {
             listener,
             dispatcher,
-            last_heal: Mutex::new(None),
+            healing: Mutex::new(Healing::default()),
+            is_deaf: AtomicBool::new(false),
+            is_suspect: AtomicBool::new(false),
+            watchdog: OnceLock::new(),
         });
         acceptor.serve()?;
         Ok(acceptor)
@@ -45,33 +69,64 @@ impl Acceptor {
         &self.listener
     }
 
-    /// Lets a new server take over the listener. Returns whether it does.
-    pub fn heal(self: &Arc<Self>, reason: &str) -> bool {
-        let mut last = self
-            .last_heal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| last.elapsed() < HEAL_INTERVAL) {
-            return false;
+    /// Whether it is known that nobody accepts.
+    pub fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::SeqCst)
+    }
+
+    /// Whether there was a sign of that since the last call.
+    pub fn take_suspicion(&self) -> bool {
+        self.is_suspect.swap(false, Ordering::SeqCst)
+    }
+
+    /// Makes the watchdog look at once.
+    pub fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::SeqCst);
+        self.wake_watchdog();
+    }
+
+    /// Names the thread to wake when there is something to look after.
+    pub fn set_watchdog(&self, thread: Thread) {
+        // There is one watchdog.
+        let _ = self.watchdog.set(thread);
+    }
+
+    fn wake_watchdog(&self) {
+        if let Some(thread) = self.watchdog.get() {
+            thread.unpark();
         }
-        *last = Some(Instant::now());
-        match self.serve() {
-            Ok(()) => {
-                log::warn!("event=heal reason={reason}");
-                true
-            }
-            Err(error) => {
-                log::warn!(
-                    "event=heal_failed reason={reason} error={:?}",
-                    error.to_string()
-                );
-                false
-            }
+    }
+
+    /// Lets a new server take over the listener, if the last time is long enough ago.
+    pub fn heal(self: &Arc<Self>, reason: &str) {
+        let mut healing = self.healing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = healing.last.map_or(CALM, |last| last.elapsed());
+        if since < healing.pause {
+            return;
+        }
+        let is_first = since >= CALM;
+        healing.pause = if is_first {
+            LEAST_PAUSE
+        } else {
+            (healing.pause * 2).min(MOST_PAUSE)
+        };
+        healing.last = Some(Instant::now());
+        self.is_deaf.store(false, Ordering::SeqCst);
+        let outcome = self.serve();
+        self.is_deaf.fetch_or(outcome.is_err(), Ordering::SeqCst);
+        // Once for each time of trouble, not for each try.
+        if is_first {
+            log::warn!("event=heal reason={reason}");
+        }
+        if let Err(error) = outcome {
+            log::debug!("event=heal_failed error={:?}", error.to_string());
         }
     }
 
     fn serve(self: &Arc<Self>) -> io::Result<()> {
-        let server = self.listener.serve()?;
+        // Without a thread to be had, tiny_http panics where we would like an error.
+        let server = catch_unwind(AssertUnwindSafe(|| self.listener.serve()))
+            .unwrap_or_else(|_| Err(io::Error::other("tiny_http got no thread")))?;
         let acceptor = self.clone();
         std::thread::Builder::new()
             .name("accept".into())
@@ -88,8 +143,9 @@ impl Acceptor {
                 Ok(None) => {}
                 Err(error) => {
                     is_deaf = true;
-                    // If it cannot be healed now, the watchdog will see to it.
-                    self.heal(&format!("{:?}", error.to_string()));
+                    self.is_deaf.store(true, Ordering::SeqCst);
+                    log::debug!("event=deaf error={:?}", error.to_string());
+                    self.wake_watchdog();
                 }
             }
         }

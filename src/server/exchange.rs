@@ -75,16 +75,13 @@ impl Exchange {
         self.peer.0
     }
 
-    /// Parses the request.
-    ///
-    /// # Errors
-    /// The request as far as it could be read, and what is wrong with it, if its head is too large or disagrees with
-    /// itself. Such a connection must not be used further: where the next request begins is a matter of opinion.
-    pub fn parse(&mut self) -> Result<Request, (Request, Problem)> {
+    /// Parses the request, and says what is wrong with its head if that is too large or disagrees with itself. Such a
+    /// connection must not be used further: where the next request begins is a matter of opinion.
+    pub fn parse(&mut self) -> (Request, Option<Problem>) {
         let Some(raw) = &self.raw else {
             // Not reachable: only the ways to end take the raw request, and they consume the exchange.
             let nothing = Request::new(Method::Get, Target::parse(""), self.peer, Vec::new());
-            return Err((nothing, Problem::internal()));
+            return (nothing, Some(Problem::internal()));
         };
         let headers: Vec<(String, String)> = raw
             .headers()
@@ -100,16 +97,10 @@ impl Exchange {
             other => Method::Other(other.to_string()),
         };
         let request = Request::new(method, Target::parse(raw.url()), self.peer, headers);
-        match fault {
-            None => Ok(request),
-            Some(problem) => {
-                self.body = match self.body {
-                    Body::Settled => Body::Unknown,
-                    unread => unread,
-                };
-                Err((request, problem))
-            }
+        if fault.is_some() && self.body == Body::Settled {
+            self.body = Body::Unknown;
         }
+        (request, fault)
     }
 
     /// Reads the body, of at most `limit` bytes. A client that waits for `100 Continue` gets it now, and not if its

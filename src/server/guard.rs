@@ -296,7 +296,7 @@ impl Rounds {
         let open = self.descriptors.load(Ordering::Relaxed);
         let most = self.descriptor_limit - self.descriptor_limit / 8;
         let excess = open.saturating_sub(most).div_ceil(2);
-        silent.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        silent.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
         to_end.extend(silent.into_iter().take(excess).map(|(_, peer)| peer));
     }
 

@@ -102,12 +102,13 @@ impl Dispatcher {
 
     /// Handles one request from beginning to end, or until it has become a stream.
     fn serve(self: &Arc<Self>, mut exchange: Exchange, turn: Turn) {
-        let outcome = match exchange.parse() {
-            Ok(request) => {
+        let (request, fault) = exchange.parse();
+        let outcome = match fault {
+            Some(problem) => Outcome::Reply(routes::refuse(&self.app, &request, problem)),
+            None => {
                 let mut read_body = |limit| exchange.read_body(limit);
                 routes::handle(&self.app, &request, &mut read_body)
             }
-            Err((request, problem)) => Outcome::Reply(routes::refuse(&self.app, &request, problem)),
         };
         match outcome {
             Outcome::Reply(reply) => {

@@ -90,9 +90,8 @@ impl Crew {
             match job {
                 Ok(job) => {
                     Crew::hire_if_short(&self);
-                    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                        log::error!("event=panic thread=worker");
-                    }
+                    // The panic hook has put it into the log.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if self.threads.fetch_sub(1, Ordering::SeqCst) > BASE {

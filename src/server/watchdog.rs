@@ -18,6 +18,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// A probe that got no answer for this long failed. Long enough for a machine that is busy with a storm of connects.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// After a sign of trouble a failure is believed sooner.
+const SUSPICIOUS_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// So many in a row mean that nobody accepts.
 const FAILURES: u32 = 2;
 
@@ -27,25 +30,76 @@ const FAILURES: u32 = 2;
 /// If the system gives no thread.
 pub fn start(acceptor: Arc<Acceptor>, target: Listen) -> io::Result<()> {
     const _: () = assert!(PROBE_INTERVAL.as_millis() * 2 < READ_TIMEOUT.as_millis());
+    watch_panics(&acceptor);
     std::thread::Builder::new()
         .name("watchdog".into())
-        .spawn(move || {
-            let mut failures = 0;
-            loop {
-                std::thread::park_timeout(PROBE_INTERVAL);
-                match ask_health(&target, PROBE_TIMEOUT) {
-                    Ok(()) => failures = 0,
-                    Err(error) => {
-                        failures += 1;
-                        log::debug!("event=probe_failed error={:?}", error.to_string());
-                        if failures >= FAILURES && acceptor.heal("no_answer_to_probe") {
-                            failures = 0;
-                        }
-                    }
+        .spawn(move || watch(&acceptor, &target))?;
+    Ok(())
+}
+
+fn watch(acceptor: &Arc<Acceptor>, target: &Listen) {
+    acceptor.set_watchdog(std::thread::current());
+    let mut failures = 0;
+    let mut timeout = PROBE_TIMEOUT;
+    loop {
+        std::thread::park_timeout(PROBE_INTERVAL);
+        if acceptor.is_deaf() {
+            acceptor.heal("accept_failed");
+            continue;
+        }
+        if acceptor.take_suspicion() {
+            timeout = SUSPICIOUS_TIMEOUT;
+        }
+        match ask_health(target, timeout) {
+            Ok(()) => {
+                failures = 0;
+                timeout = PROBE_TIMEOUT;
+            }
+            Err(error) => {
+                failures += 1;
+                log::debug!("event=probe_failed error={:?}", error.to_string());
+                if failures >= FAILURES {
+                    acceptor.heal("no_answer_to_probe");
+                    failures = 0;
                 }
             }
-        })?;
-    Ok(())
+        }
+    }
+}
+
+/// Puts every panic into the log, in one line. A panic in a thread without a name is one of tiny_http's, for which a
+/// full descriptor table or a missing thread is reason enough; if it was the one that accepts, nobody else says so.
+fn watch_panics(acceptor: &Arc<Acceptor>) {
+    let acceptor = Arc::downgrade(acceptor);
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or(payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        // After a panic with a lock held, tiny_http's threads follow one by one; the first says it all.
+        let level = if message.contains("PoisonError") {
+            log::Level::Debug
+        } else {
+            log::Level::Error
+        };
+        log::log!(
+            level,
+            "event=panic thread={} place={place:?} message={message:?}",
+            thread.name().unwrap_or("tiny_http")
+        );
+        if thread.name().is_none() {
+            if let Some(acceptor) = acceptor.upgrade() {
+                acceptor.suspect();
+            }
+        }
+    }));
 }
 
 /// Where to reach a server that listens there, from the same machine.

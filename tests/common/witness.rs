@@ -34,7 +34,7 @@ impl Witness {
 
     /// Stops both, and says what they have seen of the server.
     #[track_caller]
-    pub fn is_content(self, beside: &str) {
+    pub fn testifies(self, beside: &str) {
         let _ = self.stop.send(());
         let published = self.publisher.join().expect("the publisher ends");
         let received = self.subscriber.join().expect("the subscriber ends");
