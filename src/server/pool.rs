@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A piece of work.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -16,9 +16,9 @@ const BASE: usize = 4;
 /// Threads at most. Only authorised publishers, with slow bodies or to channels that do not keep up, can hold one up.
 const MOST: usize = 256;
 
-/// A thread beyond the base that had nothing to do for this long goes. Short, because the few requests of quiet times
-/// are given to all idle threads in turn.
-const IDLE: Duration = Duration::from_secs(2);
+/// A thread beyond the base lives for this long at least, and then goes as soon as enough others are idle. (Not when it
+/// has had nothing to do for long: jobs are given to all idle threads in turn, and a few jobs keep many awake.)
+const LEAST_LIFE: Duration = Duration::from_secs(2);
 
 /// See the module's comment.
 #[derive(Clone)]
@@ -83,9 +83,17 @@ impl Crew {
     }
 
     fn work(self: Arc<Crew>) {
+        let hired = Instant::now();
         loop {
-            self.idle.fetch_add(1, Ordering::SeqCst);
-            let job = self.receiver.recv_timeout(IDLE);
+            let is_spare = self.idle.fetch_add(1, Ordering::SeqCst) >= BASE;
+            if is_spare && hired.elapsed() >= LEAST_LIFE {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                self.threads.fetch_sub(1, Ordering::SeqCst);
+                // A job may have come that counted on this thread.
+                Crew::hire_if_short(&self);
+                return;
+            }
+            let job = self.receiver.recv_timeout(LEAST_LIFE);
             self.idle.fetch_sub(1, Ordering::SeqCst);
             match job {
                 Ok(job) => {
@@ -93,12 +101,7 @@ impl Crew {
                     // The panic hook has put it into the log.
                     let _ = catch_unwind(AssertUnwindSafe(job));
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.threads.fetch_sub(1, Ordering::SeqCst) > BASE {
-                        return;
-                    }
-                    self.threads.fetch_add(1, Ordering::SeqCst);
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
