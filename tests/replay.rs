@@ -211,7 +211,7 @@ fn milliseconds_alone_are_the_first_id_of_that_millisecond() {
     let ms = first.split('-').next().unwrap();
     assert_eq!(
         replay(&server, "a", ms),
-        replay(&server, "a", &format!("{ms}-0"))[..1],
+        replay(&server, "a", &format!("{ms}-0")),
         "{ms} means {ms}-0"
     );
 }
