@@ -1,7 +1,7 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
 use sse_server::access::{Access, Token};
-use sse_server::config::{Config, VARIABLES};
+use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::routes::App;
 use sse_server::server::{self, system, watchdog, Listener, Settings};
@@ -85,6 +85,7 @@ fn serve() -> Result<(), Failure> {
     let listener =
         Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?;
     let address = listener.to_string();
+    let local = watchdog::local_target(&listener.address());
     let app_token = token(&config)?;
 
     let counters = Arc::new(Counters::new());
@@ -103,8 +104,9 @@ fn serve() -> Result<(), Failure> {
     server::start(listener, app, settings)
         .map_err(|error| system_failure("start a thread", &error))?;
     log::info!(
-        "event=listening address={address} version={}",
-        env!("CARGO_PKG_VERSION")
+        "event=listening address={address} version={} hint=\"listen with: curl -N {}\"",
+        env!("CARGO_PKG_VERSION"),
+        example_url(&local)
     );
 
     let signal = system::wait_for_stop_signal()
@@ -114,7 +116,7 @@ fn serve() -> Result<(), Failure> {
     hub.close();
     // Nothing is ever sent: this waits for the last stream to end.
     let _ = all_streams_ended.recv_timeout(STOP_TIME);
-    if let sse_server::config::Listen::Unix(path) = &config.listen {
+    if let Listen::Unix(path) = &config.listen {
         // The next start would remove it as well.
         let _ = std::fs::remove_file(path);
     }
@@ -126,6 +128,14 @@ fn serve() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What somebody on this machine can give to curl.
+fn example_url(local: &Listen) -> String {
+    match local {
+        Listen::Tcp(address) => format!("http://{address}/sse/news"),
+        Listen::Unix(path) => format!("--unix-socket {} http://localhost/sse/news", path.display()),
+    }
+}
+
 fn start_log(config: &Config) -> Result<(), Failure> {
     simple_logger::SimpleLogger::new()
         .with_level(config.log_level)
@@ -134,8 +144,8 @@ fn start_log(config: &Config) -> Result<(), Failure> {
 }
 
 fn raise_descriptor_limit(config: &Config) -> usize {
-    // Two for each client, and some for requests, probes and the log.
-    let wanted = config.max_clients.saturating_mul(2).saturating_add(512);
+    // Two for each client in its first seconds and one later, and some for requests, probes and the log.
+    let wanted = config.max_clients.saturating_mul(3) / 2 + 512;
     let limit = system::raise_descriptor_limit(wanted);
     if limit < wanted {
         log::warn!(
@@ -146,7 +156,6 @@ fn raise_descriptor_limit(config: &Config) -> usize {
 }
 
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
-    use sse_server::config::Listen;
     let address = match &config.listen {
         Listen::Tcp(address) => address.to_string(),
         Listen::Unix(path) => format!("unix:{}", path.display()),
