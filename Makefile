@@ -6,7 +6,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build and start the server (environment variables configure it)
-	@exec target/release/sse-server
+	@exec $${CARGO_TARGET_DIR:-target}/release/sse-server
 
 build: cargo ## build target/release/sse-server
 	cargo build --release --locked
