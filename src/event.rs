@@ -120,7 +120,7 @@ impl fmt::Display for ChannelName {
 
 /// The name of an event's type, as `addEventListener` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventName(Box<str>);
+pub struct EventName(Arc<str>);
 
 impl EventName {
     /// Takes a publisher's choice; the empty name means none.

@@ -67,6 +67,14 @@ impl Problem {
         )
     }
 
+    /// `413` for a batch.
+    pub fn batch_too_large(bytes: usize, lines: usize) -> Problem {
+        Problem::new(
+            413,
+            format!("the batch is larger than {bytes} bytes or has more than {lines} lines, the limits; send it in parts"),
+        )
+    }
+
     /// `413` for a declared length that no machine could hold.
     pub fn body_too_large() -> Problem {
         Problem::new(

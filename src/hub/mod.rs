@@ -52,9 +52,13 @@ pub enum Refusal {
 /// The answer to a publish.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
-    /// The message's id.
-    pub id: EventId,
-    /// Clients that it is on its way to.
+    /// The first message's id.
+    pub first: EventId,
+    /// The last message's id.
+    pub last: EventId,
+    /// Number of messages.
+    pub count: usize,
+    /// Clients that they are on their way to.
     pub clients: usize,
 }
 
@@ -126,7 +130,8 @@ impl Hub {
         Ok((hub, all_ended))
     }
 
-    /// Publishes a message: when this returns it is ordered, in the history, and on its way to every subscriber.
+    /// Publishes messages to one channel: when this returns they are ordered, in the history, and on their way to every
+    /// subscriber.
     /// Waits only when most of the channel's clients are far behind: that slows publishing down to what the machine can
     /// do, instead of throwing healthy clients out.
     ///
@@ -134,24 +139,24 @@ impl Hub {
     /// The refusal, and nothing was published.
     pub fn publish(
         &self,
-        channel: ChannelName,
-        event_name: Option<EventName>,
-        text: Box<str>,
+        channel: &ChannelName,
+        event_name: Option<&EventName>,
+        messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
         let mut table = self.lock();
-        while table.has_no_room_for(&channel) && !table.closing {
+        while table.has_no_room_for(channel) && !table.closing {
             table = self
                 .room
                 .wait(table)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let published = table.publish(channel, event_name, text)?;
+        let published = table.publish(channel, event_name, messages)?;
         let wake = std::mem::take(&mut table.announcer_asleep);
         drop(table);
         if wake {
             self.wake_announcer();
         }
-        self.counters.published.add(1);
+        self.counters.published.add(published.count as u64);
         Ok(published)
     }
 

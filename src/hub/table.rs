@@ -124,29 +124,40 @@ impl Table {
         })
     }
 
-    /// Gives the message its id and its place in the history, and leaves it for the announcer.
+    /// Gives each message its id and its place in the history, and leaves them for the announcer: all, or none.
     pub(super) fn publish(
         &mut self,
-        name: ChannelName,
-        event_name: Option<EventName>,
-        text: Box<str>,
+        name: &ChannelName,
+        event_name: Option<&EventName>,
+        messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
         if self.closing {
             return Err(Refusal::Closing);
         }
-        self.ensure_channel(&name)?;
-        self.newest = self.newest.next(unix_ms());
-        let id = self.newest;
-        let event = Arc::new(Event {
-            id,
-            channel: name,
-            name: event_name,
-            text,
-        });
-        let clients = self.retain(&event);
-        self.pending_bytes += event.cost();
-        self.pending.push(event);
-        Ok(Published { id, clients })
+        self.ensure_channel(name)?;
+        let mut published = Published {
+            first: self.newest,
+            last: self.newest,
+            count: messages.len(),
+            clients: 0,
+        };
+        for (number, text) in messages.into_iter().enumerate() {
+            self.newest = self.newest.next(unix_ms());
+            let event = Arc::new(Event {
+                id: self.newest,
+                channel: name.clone(),
+                name: event_name.cloned(),
+                text,
+            });
+            published.clients = self.retain(&event);
+            published.last = self.newest;
+            if number == 0 {
+                published.first = self.newest;
+            }
+            self.pending_bytes += event.cost();
+            self.pending.push(event);
+        }
+        Ok(published)
     }
 
     /// Puts the event into its channel's history, and drops what has to go for it. Returns the number of clients.

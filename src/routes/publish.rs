@@ -3,11 +3,12 @@
 use super::{channels, denied, identify, refused, single, App};
 use crate::access::Action;
 use crate::event::{ChannelName, EventName};
+use crate::hub::Published;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::request::{BodyError, ReadBody, Request};
-use serde_json::json;
+use serde_json::{json, Value};
 
 pub(super) fn publish(
     app: &App,
@@ -27,24 +28,62 @@ pub(super) fn publish(
     let event_name = single(query, "event")?
         .map_or(Ok(None), EventName::parse)
         .map_err(Problem::bad_request)?;
-    let text = message(app, query, read_body)?;
+    let is_batch = request.header("Content-Type").is_some_and(is_ndjson);
+    let messages = if is_batch {
+        batch(app, query, read_body)?
+    } else {
+        vec![message(app, query, read_body)?]
+    };
 
-    let bytes = text.len();
+    let bytes: usize = messages.iter().map(|text| text.len()).sum();
     let published = app
         .hub
-        .publish(channel.clone(), event_name, text.into())
+        .publish(&channel, event_name.as_ref(), messages)
         .map_err(refused)?;
+    if is_batch {
+        Ok(Reply::json(&report_batch(
+            &channel, &published, bytes, request,
+        )))
+    } else {
+        Ok(Reply::json(&report(&channel, &published, bytes, request)))
+    }
+}
+
+fn report(channel: &ChannelName, published: &Published, bytes: usize, request: &Request) -> Value {
     log::info!(
         "event=publish id={} channel={channel} bytes={bytes} clients={} peer={}",
-        published.id,
+        published.last,
         published.clients,
         request.peer
     );
-    Ok(Reply::json(&json!({
-        "id": published.id.to_string(),
+    json!({
+        "id": published.last.to_string(),
         "canal": channel.as_str(),
         "clients": published.clients,
-    })))
+    })
+}
+
+fn report_batch(
+    channel: &ChannelName,
+    published: &Published,
+    bytes: usize,
+    request: &Request,
+) -> Value {
+    log::info!(
+        "event=publish first={} last={} count={} channel={channel} bytes={bytes} clients={} peer={}",
+        published.first,
+        published.last,
+        published.count,
+        published.clients,
+        request.peer
+    );
+    json!({
+        "first": published.first.to_string(),
+        "last": published.last.to_string(),
+        "count": published.count,
+        "canal": channel.as_str(),
+        "clients": published.clients,
+    })
 }
 
 fn channel(request: &Request, segment: Option<&str>) -> Result<ChannelName, Problem> {
@@ -58,7 +97,7 @@ fn channel(request: &Request, segment: Option<&str>) -> Result<ChannelName, Prob
 }
 
 /// The message: the request's body, or the parameter `msg`.
-fn message(app: &App, query: &Query, read_body: &mut ReadBody) -> Result<String, Problem> {
+fn message(app: &App, query: &Query, read_body: &mut ReadBody) -> Result<Box<str>, Problem> {
     let limit = app.max_message_bytes;
     let msg = single(query, "msg")?;
     let body = read_body(limit).map_err(|error| bad_body(error, limit))?;
@@ -78,6 +117,72 @@ fn message(app: &App, query: &Query, read_body: &mut ReadBody) -> Result<String,
         return Err(Problem::bad_request(
             "the message is empty; send it as the request's body, or as the parameter msg",
         ));
+    }
+    Ok(text.into())
+}
+
+/// A batch's size, in messages of the largest size: what a body may have in all.
+const BATCH_MESSAGES_OF_LARGEST_SIZE: usize = 16;
+
+/// Lines that a batch may have.
+const MAX_BATCH_LINES: usize = 10_000;
+
+fn is_ndjson(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/x-ndjson")
+}
+
+/// The messages of a body in which each line is one: a JSON string, or any other JSON value, taken as its text. Blank
+/// lines are passed over.
+fn batch(app: &App, query: &Query, read_body: &mut ReadBody) -> Result<Vec<Box<str>>, Problem> {
+    if query.has("msg") {
+        return Err(Problem::bad_request(
+            "a batch is given together with msg; give one of the two",
+        ));
+    }
+    let limit = app.max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE;
+    let body = read_body(limit).map_err(|error| match error {
+        BodyError::TooLarge => Problem::batch_too_large(limit, MAX_BATCH_LINES),
+        error => bad_body(error, limit),
+    })?;
+    let body = String::from_utf8(body).map_err(|_| not_utf8_body())?;
+    let mut messages = Vec::new();
+    for (number, line) in body.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        if messages.len() == MAX_BATCH_LINES {
+            return Err(Problem::batch_too_large(limit, MAX_BATCH_LINES));
+        }
+        messages.push(line_message(line, number + 1, app.max_message_bytes)?);
+    }
+    if messages.is_empty() {
+        return Err(Problem::bad_request(
+            "the batch has no message; send one JSON value a line",
+        ));
+    }
+    Ok(messages)
+}
+
+fn line_message(line: &str, number: usize, limit: usize) -> Result<Box<str>, Problem> {
+    let value: Value = serde_json::from_str(line).map_err(|error| {
+        Problem::bad_request(format!(
+            "line {number} of the batch is not JSON (column {}); send one JSON value a line, nothing was published",
+            error.column()
+        ))
+    })?;
+    let text: Box<str> = match value {
+        Value::String(text) => text.into(),
+        _ => line.into(),
+    };
+    if text.is_empty() {
+        return Err(Problem::bad_request(format!(
+            "line {number} of the batch is an empty message; leave it out, nothing was published"
+        )));
+    }
+    if text.len() > limit {
+        return Err(Problem::too_large(limit));
     }
     Ok(text)
 }
