@@ -64,21 +64,17 @@ fn serves_as_before(server: &Server) {
     }
 }
 
-#[test]
-fn four_hundred_connections_and_256_descriptors() {
-    let mut server = Server::start_with(&[], |command| {
-        // SAFETY: the closure makes one system call.
-        unsafe { command.pre_exec(limit(libc::RLIMIT_NOFILE, 256)) };
-    });
-    server.wait_for_log("event=low_descriptor_limit limit=256");
+/// Lets crowds of connections come, waits until the server has run into its limit, and lets them go. After each, the
+/// server serves as before, and who was there from the beginning has missed nothing.
+#[track_caller]
+fn outlives_crowds(
+    server: &mut Server,
+    crowds: &[(usize, &[u8])],
+    is_at_limit: impl Fn(&Server) -> bool,
+) {
     let mut early = server.subscribe("early");
-    for round in 0..3 {
-        let request: &[u8] = if round == 1 {
-            b""
-        } else {
-            b"GET /sse/x HTTP/1.1\r\nHost: test\r\n\r\n"
-        };
-        let crowd: Vec<TcpStream> = (0..400)
+    for (round, (count, request)) in crowds.iter().enumerate() {
+        let crowd: Vec<TcpStream> = (0..*count)
             .filter_map(|_| {
                 let mut connection =
                     TcpStream::connect_timeout(&server.addr, Duration::from_secs(2)).ok()?;
@@ -86,25 +82,36 @@ fn four_hundred_connections_and_256_descriptors() {
                 Some(connection)
             })
             .collect();
-        assert!(
-            crowd.len() > 200,
-            "the system takes connections in for the server"
+        wait_until(
+            "the server runs into its limit",
+            Duration::from_secs(10),
+            || is_at_limit(server),
         );
-        // Long enough for it to run into the limit, if it does.
-        let begun = Instant::now();
-        wait_until("a while passes", Duration::from_secs(4), || {
-            begun.elapsed() > Duration::from_secs(3)
-        });
-        assert!(server.is_running(), "round {round}");
+        assert!(server.is_running(), "in round {round}");
         drop(crowd);
-        serves_as_before(&server);
+        serves_as_before(server);
         server.publish("early", "still here");
         assert_eq!(
             early.next().data,
             "still here",
-            "who was there before, round {round}"
+            "who was there before, in round {round}"
         );
     }
+}
+
+#[test]
+fn four_hundred_connections_and_256_descriptors() {
+    let mut server = Server::start_with(&[], |command| {
+        // SAFETY: the closure makes one system call.
+        unsafe { command.pre_exec(limit(libc::RLIMIT_NOFILE, 256)) };
+    });
+    server.wait_for_log("event=low_descriptor_limit limit=256");
+    let stream: &[u8] = b"GET /sse/x HTTP/1.1\r\nHost: test\r\n\r\n";
+    outlives_crowds(
+        &mut server,
+        &[(400, stream), (400, b""), (400, stream)],
+        |server| server.descriptors() > 150,
+    );
 }
 
 #[test]
@@ -120,32 +127,11 @@ fn no_thread_is_to_be_had() {
             command.uid(NOBODY);
         }
     });
-    let mut early = server.subscribe("early");
-    for round in 0..2 {
-        let crowd: Vec<TcpStream> = (0..200)
-            .filter_map(|_| {
-                let mut connection =
-                    TcpStream::connect_timeout(&server.addr, Duration::from_secs(2)).ok()?;
-                connection
-                    .write_all(b"GET /sse/x HTTP/1.1\r\nHost: test\r\n\r\n")
-                    .ok()?;
-                Some(connection)
-            })
-            .collect();
-        let begun = Instant::now();
-        wait_until("a while passes", Duration::from_secs(4), || {
-            begun.elapsed() > Duration::from_secs(3)
-        });
-        assert!(server.is_running(), "round {round}");
-        drop(crowd);
-        serves_as_before(&server);
-        server.publish("early", "still here");
-        assert_eq!(
-            early.next().data,
-            "still here",
-            "who was there before, round {round}"
-        );
-    }
+    let stream: &[u8] = b"GET /sse/x HTTP/1.1\r\nHost: test\r\n\r\n";
+    outlives_crowds(&mut server, &[(200, stream), (200, stream)], |server| {
+        let log = server.log();
+        log.contains("reason=no_threads") || log.contains("event=panic")
+    });
 }
 
 /// A network namespace with a link to it, taken down in the end.

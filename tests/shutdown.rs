@@ -73,18 +73,24 @@ fn a_quiet_server_stops_at_once_and_says_so() {
     server.wait_for_log("event=stopped");
 }
 
-#[test]
-fn a_client_that_never_reads_does_not_hold_the_stop_up() {
-    let mut server = Server::start(&[]);
+/// A client that reads nothing of more than its socket's buffers hold: it keeps the server in its last seconds.
+fn subscribe_and_sleep(server: &Server) -> std::net::TcpStream {
     let mut sleeper = http::connect(server.addr);
     sleeper
         .write_all(b"GET /sse/a HTTP/1.1\r\nHost: test\r\n\r\n")
         .expect("the request is sent");
     server.wait_for_log("event=connect");
-    let mut publisher = Publisher::new(&server);
+    let mut publisher = Publisher::new(server);
     for _ in 0..200 {
         publisher.publish("a", "x".repeat(60_000));
     }
+    sleeper
+}
+
+#[test]
+fn a_client_that_never_reads_does_not_hold_the_stop_up() {
+    let mut server = Server::start(&[]);
+    let _sleeper = subscribe_and_sleep(&server);
     let (status, took) = server.terminate();
     assert!(
         status.success() && took < Duration::from_secs(10),
@@ -95,16 +101,7 @@ fn a_client_that_never_reads_does_not_hold_the_stop_up() {
 #[test]
 fn while_it_stops_the_server_says_that_it_is_not_ready() {
     let mut server = Server::start(&[]);
-    let mut sleeper = http::connect(server.addr);
-    sleeper
-        .write_all(b"GET /sse/a HTTP/1.1\r\nHost: test\r\n\r\n")
-        .expect("the request is sent");
-    server.wait_for_log("event=connect");
-    let mut publisher = Publisher::new(&server);
-    // More than the socket's buffers hold keeps the server in its last seconds.
-    for _ in 0..200 {
-        publisher.publish("a", "x".repeat(60_000));
-    }
+    let sleeper = subscribe_and_sleep(&server);
     let addr = server.addr;
     let stopping = std::thread::spawn(move || server.terminate().0);
     common::wait_until("/health/ready turns to 503", common::BOUND, || {
