@@ -210,7 +210,7 @@ fn slow_heads_slow_bodies_and_silence() {
     for connection in drips {
         is_closed(
             connection,
-            Duration::from_secs(5),
+            Duration::from_secs(2),
             "a head that drips for 14 s",
         );
     }

@@ -6,9 +6,9 @@
 //! meantime is never hit. Linux only: elsewhere there is no guard, and the log says so once. It knows nothing of
 //! requests but what `Connections` tells. Started with the server.
 
-use super::connections::Connections;
+use super::connections::{Activity, Connections};
 use super::exchange::{Exchange, Writer, MAX_HEAD_BYTES};
-use super::system::{self, Socket};
+use super::system::{self, ConnectionState, Socket};
 use crate::hub::End;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// How often it looks. A head without end can grow for this long: at the 100 MB/s that tiny_http parses, 10 MB.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// How soon it looks again when a connection is to be closed.
+const ORDER_ROUND: Duration = Duration::from_millis(20);
 
 /// How often it looks at streams, which are many and whose clients rarely go.
 const STREAM_ROUND: Duration = Duration::from_millis(500);
@@ -129,6 +132,70 @@ struct Seen {
     since: Instant,
 }
 
+/// What a look at a connection comes to.
+enum Verdict {
+    /// It is as it should be.
+    Fine,
+    /// It has to end.
+    End,
+    /// It has sent no request yet. Overlooked means that it has sent something, and nobody reads it.
+    Silent { is_overlooked: bool },
+}
+
+impl Seen {
+    fn look(&mut self, activity: &Activity, now: Instant, streams_too: bool) -> Verdict {
+        if activity.is_overfull() {
+            return Verdict::End;
+        }
+        if let Some(progress) = &activity.stream {
+            match progress.cut() {
+                // Its thread may be inside a write, which this ends.
+                Some(End::Slow) => return Verdict::End,
+                // The address may be another connection's by now.
+                Some(_) => return Verdict::Fine,
+                None if !streams_too => return Verdict::Fine,
+                None => {}
+            }
+        }
+        let Some(state) = system::connection_state(self.descriptor) else {
+            return Verdict::Fine;
+        };
+        if let Some(progress) = activity.stream.as_ref().filter(|_| state.peer_has_closed) {
+            progress.client_has_gone();
+            return Verdict::Fine;
+        }
+        self.judge_head(activity, &state, now)
+    }
+
+    fn judge_head(
+        &mut self,
+        activity: &Activity,
+        state: &ConnectionState,
+        now: Instant,
+    ) -> Verdict {
+        // While a body is read, the exchange keeps the bounds of that.
+        let is_handled = activity.is_busy && activity.stream.is_none();
+        if activity.requests != self.requests || is_handled {
+            self.requests = activity.requests;
+            self.mark = state.taken_in;
+            self.since = now;
+        }
+        let unfinished = state.taken_in.saturating_sub(self.mark);
+        let is_too_large = unfinished > MAX_HEAD_BYTES as u64 + READ_AHEAD;
+        let is_too_slow = !activity.is_busy && unfinished > 0 && now - self.since > HEAD_TIME;
+        if is_too_large || is_too_slow {
+            Verdict::End
+        } else if activity.requests == 0 {
+            let was_seen_before = now > self.since;
+            Verdict::Silent {
+                is_overlooked: was_seen_before && state.taken_in == 0 && state.unread > 0,
+            }
+        } else {
+            Verdict::Fine
+        }
+    }
+}
+
 /// A connection that is read from until its client has closed, too.
 struct Lingering {
     peer: SocketAddr,
@@ -152,26 +219,26 @@ struct Rounds {
 
 impl Rounds {
     fn run(mut self, inbox: &Receiver<Order>) {
-        let mut next = Instant::now() + ROUND;
+        let mut orders = Vec::new();
+        let mut last_look = Instant::now();
+        let mut next = last_look + ROUND;
         loop {
-            let mut orders = Vec::new();
             match inbox.recv_deadline(next) {
-                Ok(order) => orders.push(order),
+                Ok(order) => {
+                    orders.push(order);
+                    next = next.min(last_look + ORDER_ROUND);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            orders.extend(inbox.try_iter());
-            if Instant::now() >= next {
-                let overlooked = self.look_at_all();
-                let pause = if overlooked > 0 { NUDGE_ROUND } else { ROUND };
-                next = Instant::now() + pause;
-            } else if !orders.is_empty() {
-                self.find_sockets();
+            if Instant::now() < next {
+                continue;
             }
-            for order in orders {
-                self.close(order);
-            }
+            let overlooked = self.look_at_all();
+            orders.drain(..).for_each(|order| self.close(order));
             self.linger();
+            last_look = Instant::now();
+            next = last_look + if overlooked > 0 { NUDGE_ROUND } else { ROUND };
         }
     }
 
@@ -212,7 +279,7 @@ impl Rounds {
         self.seen.retain(|_, seen| seen.round == round);
     }
 
-    /// Returns how many connections tiny_http has left waiting for a thread.
+    /// Looks at every connection, and does what has to be done. Returns how many tiny_http has left waiting for a thread.
     fn look_at_all(&mut self) -> usize {
         self.find_sockets();
         let now = Instant::now();
@@ -225,70 +292,34 @@ impl Rounds {
         let mut overlooked = 0;
         for (peer, seen) in &mut self.seen {
             let activity = self.connections.activity(peer);
-            let is_stream = activity.stream.is_some();
-            if activity.is_overfull() {
-                to_end.push(*peer);
-            }
-            if let Some(progress) = &activity.stream {
-                match progress.cut() {
-                    // Its thread may be inside a write, which this ends.
-                    Some(End::Slow) => {
-                        to_end.push(*peer);
-                        continue;
-                    }
-                    // The address may be another connection's by now.
-                    Some(_) => continue,
-                    None => {}
+            match seen.look(&activity, now, streams_too) {
+                Verdict::Fine => {}
+                Verdict::End => to_end.push(*peer),
+                Verdict::Silent { is_overlooked } => {
+                    silent.push((seen.since, *peer));
+                    overlooked += usize::from(is_overlooked);
                 }
-                if !streams_too {
-                    continue;
-                }
-            }
-            let Some(state) = system::connection_state(seen.descriptor) else {
-                continue;
-            };
-            if let Some(progress) = activity.stream.filter(|_| state.peer_has_closed) {
-                progress.client_has_gone();
-                continue;
-            }
-            if activity.requests != seen.requests {
-                seen.requests = activity.requests;
-                seen.mark = state.taken_in;
-                seen.since = now;
-            } else if activity.is_busy && !is_stream {
-                // Its body is being read; the exchange keeps the bounds of that.
-                seen.mark = state.taken_in;
-                seen.since = now;
-            }
-            let unfinished = state.taken_in.saturating_sub(seen.mark);
-            let head_is_too_large = unfinished > MAX_HEAD_BYTES as u64 + READ_AHEAD;
-            let head_is_too_slow =
-                !activity.is_busy && unfinished > 0 && now - seen.since > HEAD_TIME;
-            if head_is_too_large || head_is_too_slow {
-                to_end.push(*peer);
-            } else if activity.requests == 0 {
-                silent.push((seen.since, *peer));
-                let was_seen_before = now > seen.since;
-                overlooked +=
-                    usize::from(was_seen_before && state.taken_in == 0 && state.unread > 0);
             }
         }
         self.make_room(silent, &mut to_end);
         self.nudge(overlooked);
-        for peer in to_end {
-            if let Some(socket) = self.socket_of(&peer) {
-                socket.shut_down();
-            }
-            if let Some(progress) = self.connections.activity(&peer).stream {
-                progress.client_has_gone();
-            }
-        }
-        // Dropped without the lock of the connections.
-        drop(
-            self.connections
-                .note_look(|peer| self.seen.contains_key(peer)),
-        );
+        to_end.iter().for_each(|peer| self.end(peer));
+        let parked = self
+            .connections
+            .note_look(|peer| self.seen.contains_key(peer));
+        // Only now, without the lock of the connections.
+        drop(parked);
         overlooked
+    }
+
+    /// Ends a connection at once, and the stream that it may have.
+    fn end(&self, peer: &SocketAddr) {
+        if let Some(socket) = self.socket_of(peer) {
+            socket.shut_down();
+        }
+        if let Some(progress) = self.connections.activity(peer).stream {
+            progress.client_has_gone();
+        }
     }
 
     /// When descriptors run out, the newest connections that never sent a request have to go.
