@@ -399,6 +399,43 @@ fn who_closes_its_tab_is_out_of_the_count_within_two_seconds() {
 }
 
 #[test]
+fn who_comes_back_from_the_address_of_a_reset_stream_is_answered() {
+    use socket2::{Domain, Socket, Type};
+    let server = Server::start(&[]);
+    let from = |port: u16| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("an option");
+        // Closing resets the connection, and the address is free at once.
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        socket.bind(&address.into()).expect("the port is free");
+        socket
+            .connect(&server.addr.into())
+            .expect("the server accepts");
+        TcpStream::from(socket)
+    };
+    for _ in 0..20 {
+        let mut stream = from(0);
+        let port = stream.local_addr().expect("it has an address").port();
+        stream
+            .write_all(b"GET /sse/x HTTP/1.1\r\nHost: test\r\n\r\n")
+            .expect("sent");
+        stream.read_exact(&mut [0]).expect("the stream begins");
+        drop(stream);
+        let mut again = from(port);
+        again
+            .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            .expect("sent");
+        again
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("a timeout can be set");
+        let reply = http::read_reply(&mut again, false)
+            .unwrap_or_else(|problem| panic!("from the same port: {problem}"));
+        assert_eq!(reply.status, 200, "from the same port");
+    }
+}
+
+#[test]
 fn twenty_thousand_connects_and_disconnects() {
     let server = Server::start(&[]);
     let witness = Witness::start(&server);

@@ -136,3 +136,32 @@ fn a_thousand_healthy_clients_survive_back_to_back_publishing() {
     assert_eq!(server.stat("connected_clients"), 1000);
     assert_eq!(server.stat("slow_clients_disconnected"), 0);
 }
+
+#[test]
+fn healthy_clients_survive_a_flood_of_batches() {
+    const LINES: usize = 5000;
+    let server = Server::start(&[]);
+    let crowd = Crowd::subscribe(&server, "a", 300);
+    let body: String = (0..LINES).map(|n| format!("{n}\n")).collect();
+    let headers = [
+        ("Authorization", "Bearer test-token"),
+        ("Content-Type", "application/x-ndjson"),
+    ];
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let reply = server.request("POST", "/publish/a", &headers, body.as_bytes());
+                assert_eq!(reply.status, 200, "{}", reply.text());
+            });
+        }
+    });
+    crowd.wait_for_all("every client has every message", |client| {
+        assert!(
+            !client.is_closed,
+            "a healthy client was disconnected after {} messages",
+            client.events.len()
+        );
+        client.events.len() >= 4 * LINES
+    });
+    assert_eq!(server.stat("slow_clients_disconnected"), 0);
+}
