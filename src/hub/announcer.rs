@@ -145,7 +145,8 @@ impl Announcer {
         match pace {
             Pace::Even => tally.even += 1,
             Pace::Late => tally.late += 1,
-            Pace::Stuck => {}
+            Pace::Stuck => tally.stuck += 1,
+            Pace::Lost => {}
             Pace::TooSlow => self.hub.cut_as_slow(subscriber),
         }
     }
@@ -226,17 +227,22 @@ fn add(backlogs: &mut Backlogs, errand: Errand) {
     }
 }
 
-/// How the subscribers of one audience keep up. Who does not read has no say.
+/// How the subscribers of one audience keep up. Who surely does not read has no say.
 #[derive(Default)]
 struct Tally {
     even: usize,
     late: usize,
+    stuck: usize,
 }
+
+/// So many subscribers are stuck at the same time because a machine is busy, and not each for reasons of its own.
+const MANY: usize = 16;
 
 impl Tally {
     /// Most are behind: it is the machine, and not the clients.
     fn is_late(&self) -> bool {
-        self.late > self.even
+        let stuck = if self.stuck >= MANY { self.stuck } else { 0 };
+        self.late + stuck > self.even
     }
 }
 

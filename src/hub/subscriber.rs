@@ -148,7 +148,7 @@ pub(super) fn now_ms() -> u64 {
 /// for a phone to change its cell.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A subscriber that is inside one write for this long does not read; it has no say in how fast the announcer goes.
+/// A subscriber that is inside one write for this long probably does not read; after the grace it surely does not.
 const STUCK: Duration = Duration::from_millis(250);
 
 /// What the announcer learns when it sends.
@@ -158,8 +158,10 @@ pub(super) enum Pace {
     Even,
     /// More than half of its queue is full, and it makes progress.
     Late,
-    /// It is inside one write for long: waiting for it would help nobody.
+    /// It has been inside one write for a while: it does not read, or a busy machine has not come round to it.
     Stuck,
+    /// It has been inside one write for longer than the grace: waiting for it would help nobody.
+    Lost,
     /// It lagged behind for longer than the grace and has to go.
     TooSlow,
 }
@@ -204,7 +206,9 @@ impl Subscriber {
                 _ => {}
             }
         }
-        if progress.is_stuck(now_ms, STUCK) {
+        if progress.is_stuck(now_ms, GRACE) {
+            Pace::Lost
+        } else if progress.is_stuck(now_ms, STUCK) {
             Pace::Stuck
         } else if lag > queue_limit / 2 {
             Pace::Late

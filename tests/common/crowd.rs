@@ -136,7 +136,8 @@ impl Drop for Crowd {
 }
 
 fn read_all(clients: &Mutex<Vec<Client>>, is_done: &AtomicBool) {
-    let mut buffer = vec![0; 256 << 10];
+    // Little at a time, so that everybody has a turn soon.
+    let mut buffer = vec![0; 32 << 10];
     while !is_done.load(Ordering::Relaxed) {
         let mut waiting: Vec<libc::pollfd> = clients
             .lock()
