@@ -46,16 +46,18 @@ fn a_thousand_clients_that_come_and_go() {
         for _ in 0..15 {
             round();
         }
-        let settled = |what: &str| {
+        // Memory is given back some seconds after a crowd has left.
+        let settled = |what: &str, most_memory: u64| {
             let begun = Instant::now();
             while server.stat("connected_clients") > 0
                 || server.threads() > 60
                 || server.descriptors() > 40
+                || server.memory() > most_memory
             {
                 if begun.elapsed() > Duration::from_secs(30) {
                     is_done.store(true, Ordering::Relaxed);
                     panic!(
-                        "{what}: after 30 s threads, descriptors and memory are {:?}",
+                        "{what}: after 30 s threads, descriptors and memory are {:?}, memory was to be below {most_memory}",
                         holdings(&server)
                     );
                 }
@@ -64,23 +66,19 @@ fn a_thousand_clients_that_come_and_go() {
             }
             holdings(&server)
         };
-        let before = settled("the first rounds settle");
+        let before = settled("the first rounds settle", 48 << 20);
         let begun = Instant::now();
         let mut rounds = 0;
         while begun.elapsed() < duration() {
             round();
             rounds += 1;
         }
-        let after = settled("the last round settles");
+        let after = settled("the last round settles", before.2 + (16 << 20));
         is_done.store(true, Ordering::Relaxed);
         println!("{rounds} rounds of {CLIENTS} clients: threads, descriptors, memory {before:?} before and {after:?} after");
         assert!(
             after.0 <= before.0 + 10 && after.1 <= before.1 + 4,
             "threads and descriptors grew from {before:?} to {after:?}"
-        );
-        assert!(
-            after.2 <= before.2 + (32 << 20),
-            "memory grew from {before:?} to {after:?}"
         );
     });
 }

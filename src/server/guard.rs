@@ -112,6 +112,8 @@ pub fn start(
         lingering: Vec::new(),
         last_stream_round: Instant::now(),
         number: 0,
+        peak: 0,
+        last_trim: Instant::now(),
     };
     std::thread::Builder::new()
         .name("guard".into())
@@ -215,7 +217,16 @@ struct Rounds {
     lingering: Vec<Lingering>,
     last_stream_round: Instant,
     number: u64,
+    /// Most connections since memory was given back.
+    peak: usize,
+    last_trim: Instant,
 }
+
+/// Memory is given back when half of a crowd has left, at most this often: it holds everybody up for a moment.
+const TRIM_ROUND: Duration = Duration::from_secs(10);
+
+/// A crowd that is smaller leaves nothing behind that is worth it.
+const CROWD: usize = 100;
 
 impl Rounds {
     fn run(mut self, inbox: &Receiver<Order>) {
@@ -237,6 +248,7 @@ impl Rounds {
             let overlooked = self.look_at_all();
             orders.drain(..).for_each(|order| self.close(order));
             self.linger();
+            self.give_memory_back();
             last_look = Instant::now();
             next = last_look + if overlooked > 0 { NUDGE_ROUND } else { ROUND };
         }
@@ -310,6 +322,17 @@ impl Rounds {
         // Only now, without the lock of the connections.
         drop(parked);
         overlooked
+    }
+
+    fn give_memory_back(&mut self) {
+        let count = self.seen.len();
+        self.peak = self.peak.max(count);
+        let crowd_has_left = self.peak >= CROWD && count < self.peak / 2;
+        if crowd_has_left && self.last_trim.elapsed() >= TRIM_ROUND {
+            system::give_memory_back();
+            self.peak = count;
+            self.last_trim = Instant::now();
+        }
     }
 
     /// Ends a connection at once, and the stream that it may have.
