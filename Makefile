@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-hostile soak lint fmt readme ci cargo
+.PHONY: help run build test test-hostile soak bench lint fmt readme ci cargo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test-hostile: cargo ## run the long tests with hostile clients and full machines
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test soak -- --nocapture
+
+bench: cargo ## measure, and compare with the last run
+	cargo test --release --features bench --test bench
 
 lint: cargo ## check format and clippy, without warnings
 	cargo fmt --check

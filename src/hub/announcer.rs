@@ -1,6 +1,7 @@
 //! The announcer: one thread that carries what was published to the subscribers' queues, in the order of ids.
 //!
-//! It never writes to a client and never blocks on one. What is published while it makes its round goes with the next
+//! It never waits for a client. Where a stream's thread sleeps it writes in its place, as far as the client takes it at
+//! once: that saves waking a thread. What is published while it makes its round goes with the next
 //! round: batching comes by itself. An audience that does not keep up has a backlog here; publishers to its channels
 //! wait, everybody else goes on. Started by the hub.
 
@@ -120,14 +121,20 @@ impl Announcer {
     ) -> Tally {
         let now = now_ms();
         let mut tally = Tally::default();
+        let mut written = 0;
         made.turn_to(events);
         for subscriber in subscribers {
             let Some(batch) = made.batch_for(subscriber, events, &self.in_flight) else {
                 continue;
             };
-            let pace = subscriber.send(batch, self.hub.limits.client_queue, now);
+            let messages = batch.messages();
+            let (pace, is_done) = subscriber.send(batch, self.hub.limits.client_queue, now);
+            if is_done {
+                written += messages as u64;
+            }
             self.note(subscriber, pace, &mut tally);
         }
+        self.hub.counters.delivered.add(written);
         tally
     }
 

@@ -9,7 +9,7 @@ mod janitor;
 mod subscriber;
 mod table;
 
-pub use subscriber::{Batch, End, Next, Progress, Replay, Subscription};
+pub use subscriber::{Batch, DirectWriter, End, Next, Progress, Queued, Replay, Subscription};
 
 use crate::event::{ChannelName, EventId, EventName, Form};
 use crate::stats::Counters;

@@ -1,12 +1,16 @@
 //! One subscriber, as its two ends see it: the hub's end (send, look how far behind it is, cut it off) and the stream
 //! thread's end (take, sleep, report progress).
 //!
-//! The two ends share a few atomics and a crossbeam channel, never a lock. Called by the announcer and by stream threads.
+//! The two ends share a few atomics and a crossbeam channel, never a lock. Waking a thread for each small write costs more
+//! than the write. So while a stream's thread sleeps with nothing queued, the announcer may write in its place, as far
+//! as the client takes it without waiting; whatever the client does not take at once is queued for the thread. Called by
+//! the announcer and by stream threads.
 
 use super::Hub;
 use crate::event::{Event, EventId, Form, Frame};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::fmt::Debug;
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -41,6 +45,11 @@ impl Batch {
         })
     }
 
+    /// Number of messages in it.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
     /// The bytes to write.
     pub fn frame(&self) -> &Frame {
         &self.frame
@@ -54,6 +63,33 @@ impl Drop for Batch {
     }
 }
 
+/// A batch in a subscriber's queue.
+#[derive(Debug)]
+pub struct Queued {
+    batch: Arc<Batch>,
+    /// Bytes of it that the client has already.
+    written: usize,
+}
+
+impl Queued {
+    /// The batch.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Bytes of the frame, as it is written to this client, that it has already.
+    pub fn written(&self) -> usize {
+        self.written
+    }
+}
+
+/// A way to write to a client beside its stream's thread.
+pub trait DirectWriter: Debug + Send + Sync {
+    /// Writes what the client takes of the frame without waiting, and returns the number of bytes and whether that is
+    /// all of it.
+    fn try_write(&self, frame: &Frame) -> (usize, bool);
+}
+
 /// What both ends see.
 #[derive(Debug)]
 pub struct Progress {
@@ -63,8 +99,14 @@ pub struct Progress {
     behind_since: AtomicU64,
     /// When the write began that the stream thread is in, in ms of `now_ms`; 0 outside a write.
     writing_since: AtomicU64,
-    /// The stream thread is parked, or about to be, and has to be woken when there is news.
-    asleep: AtomicBool,
+    /// Who may write to the client: see `AWAKE` and the others.
+    state: AtomicU8,
+    /// How to write to it while its thread sleeps, once that is known.
+    direct: OnceLock<Box<dyn DirectWriter>>,
+    /// When that was done last, in ms of `now_ms`.
+    helped_at: AtomicU64,
+    /// Messages that were written so.
+    helped: AtomicU64,
     /// Somebody wants to know whether the client is still there.
     is_probed: AtomicBool,
     /// Set once by the stream thread when it starts.
@@ -72,6 +114,15 @@ pub struct Progress {
     /// An `End` that does not wait for the queue to run empty, or `NOT_CUT`.
     cut: AtomicU8,
 }
+
+/// The stream's thread is up, and the only one that writes.
+const AWAKE: u8 = 0;
+/// It is parked, or about to be, and has to be woken when there is news.
+const ASLEEP: u8 = 1;
+/// It is parked, and the announcer writes in its place.
+const HELPED: u8 = 2;
+/// The announcer writes, and has to wake the thread when that is done.
+const WANTED: u8 = 3;
 
 const NOT_CUT: u8 = 0;
 const CUT_SLOW: u8 = 1;
@@ -83,7 +134,10 @@ impl Progress {
             lag: AtomicUsize::new(0),
             behind_since: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
-            asleep: AtomicBool::new(false),
+            state: AtomicU8::new(AWAKE),
+            direct: OnceLock::new(),
+            helped_at: AtomicU64::new(0),
+            helped: AtomicU64::new(0),
             is_probed: AtomicBool::new(false),
             thread: OnceLock::new(),
             cut: AtomicU8::new(NOT_CUT),
@@ -123,13 +177,85 @@ impl Progress {
         self.wake();
     }
 
+    /// Lets the announcer write to this client while its thread sleeps. The first way that is given stays.
+    pub fn allow_help(&self, direct: Box<dyn DirectWriter>) {
+        let _ = self.direct.set(direct);
+    }
+
+    /// Whether the announcer may write to this client.
+    pub fn can_be_helped(&self) -> bool {
+        self.direct.get().is_some()
+    }
+
+    /// Messages that the announcer has written to this client.
+    pub fn helped(&self) -> u64 {
+        self.helped.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, from: u8, to: u8) -> Result<u8, u8> {
+        self.state
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
     fn wake(&self) {
-        // Pairs with `Subscription::sleep`: whoever clears the flag is the one that unparks.
-        if self.asleep.swap(false, Ordering::SeqCst) {
-            if let Some(thread) = self.thread.get() {
-                thread.unpark();
+        // Pairs with `Subscription::sleep`: what was changed before is seen by a thread that is about to sleep.
+        fence(Ordering::SeqCst);
+        loop {
+            match self.state.load(Ordering::SeqCst) {
+                // Whoever changes the state is the one that unparks.
+                ASLEEP if self.change(ASLEEP, AWAKE).is_ok() => return self.unpark(),
+                HELPED if self.change(HELPED, WANTED).is_ok() => return,
+                AWAKE | WANTED => return,
+                _ => {}
             }
         }
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Returns once the thread that calls is the only one that writes.
+    fn get_up(&self) {
+        loop {
+            match self.state.load(Ordering::SeqCst) {
+                AWAKE => return,
+                ASLEEP if self.change(ASLEEP, AWAKE).is_ok() => return,
+                HELPED if self.change(HELPED, WANTED).is_err() => {}
+                // The announcer does not wait when it writes, and unparks.
+                HELPED | WANTED => std::thread::park(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes in the thread's place if it sleeps and `queue_is_empty`. Returns the bytes that the client took, and
+    /// whether these are all.
+    fn help(&self, batch: &Batch, now_ms: u64, queue_is_empty: impl Fn() -> bool) -> (usize, bool) {
+        let Some(direct) = self.direct.get() else {
+            return (0, false);
+        };
+        if self.change(ASLEEP, HELPED).is_err() {
+            return (0, false);
+        }
+        // Nobody takes from the queue now, and nobody but the caller adds to it.
+        let outcome = if queue_is_empty() && self.cut().is_none() {
+            direct.try_write(&batch.frame)
+        } else {
+            (0, false)
+        };
+        if outcome.1 {
+            self.helped_at.store(now_ms, Ordering::Relaxed);
+            self.helped
+                .fetch_add(batch.messages as u64, Ordering::Relaxed);
+        }
+        if self.change(HELPED, ASLEEP).is_err() {
+            self.state.store(AWAKE, Ordering::SeqCst);
+            self.unpark();
+        }
+        outcome
     }
 
     fn is_stuck(&self, now_ms: u64, after: Duration) -> bool {
@@ -175,20 +301,25 @@ pub(super) struct Subscriber {
     pub(super) form: Form,
     /// It has, or did not ask for, everything up to this id.
     pub(super) joined_after: EventId,
-    sender: Sender<Arc<Batch>>,
+    sender: Sender<Queued>,
     progress: Arc<Progress>,
 }
 
 impl Subscriber {
-    /// Queues a batch, wakes the thread if it sleeps, and says how far behind it is.
-    pub(super) fn send(&self, batch: Arc<Batch>, queue_limit: usize, now_ms: u64) -> Pace {
+    /// Writes a batch if that is possible without waiting; otherwise queues it, and wakes the thread if it sleeps. Says
+    /// how far behind the client is, and whether it has the batch now. Only the announcer may call this.
+    pub(super) fn send(&self, batch: Arc<Batch>, queue_limit: usize, now_ms: u64) -> (Pace, bool) {
         let progress = &self.progress;
+        let (written, is_done) = progress.help(&batch, now_ms, || self.sender.is_empty());
+        if is_done {
+            return (Pace::Even, true);
+        }
         let messages = batch.messages;
         let lag = progress.lag.fetch_add(messages, Ordering::Relaxed) + messages;
         // The receiver is gone when the stream thread is: the client left a moment ago.
-        let _ = self.sender.send(batch);
+        let _ = self.sender.send(Queued { batch, written });
         progress.wake();
-        self.pace(lag, queue_limit, now_ms)
+        (self.pace(lag, queue_limit, now_ms), false)
     }
 
     fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
@@ -268,7 +399,7 @@ pub struct Subscription {
     pub number: u64,
     /// The form in which it wants its events.
     pub form: Form,
-    receiver: Receiver<Arc<Batch>>,
+    receiver: Receiver<Queued>,
     progress: Arc<Progress>,
     replay: Option<Replay>,
     /// Closes when the last subscription is dropped: how the end of all streams is awaited.
@@ -279,7 +410,7 @@ pub struct Subscription {
 #[derive(Debug)]
 pub enum Next {
     /// A batch to write.
-    Batch(Arc<Batch>),
+    Batch(Queued),
     /// Nothing now.
     Nothing,
     /// Nothing any more.
@@ -349,8 +480,9 @@ impl Subscription {
     pub fn sleep(&self, deadline: Instant) {
         let progress = &self.progress;
         progress.thread.get_or_init(std::thread::current);
-        progress.asleep.store(true, Ordering::SeqCst);
-        // What was sent before the flag could be seen has woken nobody: look once more.
+        progress.state.store(ASLEEP, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        // What was sent before that could be seen has woken nobody: look once more.
         let is_wanted = progress.cut().is_some() || progress.is_probed.load(Ordering::SeqCst);
         if self.receiver.is_empty() && !is_wanted && !self.is_closed() {
             let now = Instant::now();
@@ -358,7 +490,15 @@ impl Subscription {
                 std::thread::park_timeout(deadline - now);
             }
         }
-        progress.asleep.store(false, Ordering::SeqCst);
+        progress.get_up();
+    }
+
+    /// Time since the announcer wrote to this client; `None` if it never did.
+    pub fn time_since_help(&self) -> Option<Duration> {
+        match self.progress.helped_at.load(Ordering::Relaxed) {
+            0 => None,
+            then => Some(Duration::from_millis(now_ms().saturating_sub(then))),
+        }
     }
 
     fn is_closed(&self) -> bool {

@@ -17,12 +17,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Requests that may wait behind one: more is no client that we know of.
 const MAX_PARKED: usize = 16;
 
+/// An event stream, as those see it who look at its connection.
+#[derive(Clone)]
+pub struct LiveStream {
+    /// What it shares with the hub.
+    pub progress: Arc<Progress>,
+    /// Its body is sent in chunks.
+    pub is_chunked: bool,
+}
+
 #[derive(Default)]
 struct Record {
     /// A request has its turn.
     is_busy: bool,
     /// The turn is an event stream's.
-    stream: Option<Arc<Progress>>,
+    stream: Option<LiveStream>,
     parked: VecDeque<Exchange>,
     /// Requests that came in, for the guard to see that there was one.
     requests: u64,
@@ -43,7 +52,7 @@ pub struct Activity {
     /// One of them is being handled.
     pub is_busy: bool,
     /// It became an event stream.
-    pub stream: Option<Arc<Progress>>,
+    pub stream: Option<LiveStream>,
     parked: usize,
 }
 
@@ -74,7 +83,7 @@ impl Connections {
             record.is_busy = true;
             return Some(exchange);
         }
-        if let Some(progress) = &record.stream {
+        if let Some(LiveStream { progress, .. }) = &record.stream {
             // Either a pipeline, or a new connection with the address of one that was reset: the stream finds out.
             progress.probe();
         }
@@ -84,9 +93,9 @@ impl Connections {
     }
 
     /// Notes that the request that has its turn became an event stream.
-    pub fn became_stream(&self, peer: SocketAddr, progress: &Arc<Progress>) {
+    pub fn became_stream(&self, peer: SocketAddr, stream: LiveStream) {
         if let Some(record) = self.lock().get_mut(&peer) {
-            record.stream = Some(progress.clone());
+            record.stream = Some(stream);
         }
     }
 
@@ -160,7 +169,7 @@ impl Connections {
             if record.absent < ABSENT_LOOKS {
                 return true;
             }
-            if let Some(progress) = &record.stream {
+            if let Some(LiveStream { progress, .. }) = &record.stream {
                 progress.client_has_gone();
             }
             if !record.is_busy {

@@ -177,10 +177,16 @@ impl Exchange {
         Ok(Some(writer))
     }
 
+    /// Whether a body without a length is sent in chunks (HTTP/1.1), or bare until the connection closes (HTTP/1.0).
+    pub fn is_chunked(&self) -> bool {
+        let is_new = |raw: &tiny_http::Request| *raw.http_version() >= tiny_http::HTTPVersion(1, 1);
+        self.raw.as_ref().is_some_and(is_new)
+    }
+
     /// Turns the exchange into an event stream. Nothing is written yet.
     pub fn into_stream(mut self, head: Reply) -> Option<(StreamWriter, Vec<u8>)> {
+        let chunked = self.is_chunked();
         let raw = self.release()?;
-        let chunked = *raw.http_version() >= tiny_http::HTTPVersion(1, 1);
         let head = head.into_stream_head(chunked);
         let writer = raw.into_writer();
         Some((StreamWriter { writer, chunked }, head))

@@ -6,10 +6,11 @@
 //! meantime is never hit. Linux only: elsewhere there is no guard, and the log says so once. It knows nothing of
 //! requests but what `Connections` tells. Started with the server.
 
-use super::connections::{Activity, Connections};
+use super::connections::{Activity, Connections, LiveStream};
 use super::exchange::{Exchange, Writer, MAX_HEAD_BYTES};
 use super::system::{self, ConnectionState, Socket};
-use crate::hub::End;
+use crate::event::Frame;
+use crate::hub::{DirectWriter, End};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -124,6 +125,10 @@ pub fn start(
 /// A connection as it was at the last look.
 struct Seen {
     descriptor: i32,
+    /// How many it has: tiny_http's reading half and its writing half.
+    halves: u8,
+    /// It is a stream, and its reading half was told to go.
+    is_read_no_more: bool,
     /// The round that saw it last.
     round: u64,
     /// Requests by then.
@@ -134,12 +139,29 @@ struct Seen {
     since: Instant,
 }
 
+/// The descriptor of a stream's writing half, which the stream's thread owns.
+#[derive(Debug)]
+struct WritingHalf {
+    descriptor: i32,
+    is_chunked: bool,
+}
+
+impl DirectWriter for WritingHalf {
+    fn try_write(&self, frame: &Frame) -> (usize, bool) {
+        let bytes = frame.bytes(self.is_chunked);
+        let written = system::write_without_waiting(self.descriptor, bytes);
+        (written, written == bytes.len())
+    }
+}
+
 /// What a look at a connection comes to.
 enum Verdict {
     /// It is as it should be.
     Fine,
     /// It has to end.
     End,
+    /// It is a stream: nothing more has to be read from it, and the thread that waits to may go.
+    ReadNoMore,
     /// It has sent no request yet. Overlooked means that it has sent something, and nobody reads it.
     Silent { is_overlooked: bool },
 }
@@ -149,24 +171,53 @@ impl Seen {
         if activity.is_overfull() {
             return Verdict::End;
         }
-        if let Some(progress) = &activity.stream {
+        if let Some(LiveStream { progress, .. }) = &activity.stream {
             match progress.cut() {
                 // Its thread may be inside a write, which this ends.
                 Some(End::Slow) => return Verdict::End,
                 // The address may be another connection's by now.
                 Some(_) => return Verdict::Fine,
-                None if !streams_too => return Verdict::Fine,
+                None if !streams_too && progress.can_be_helped() => return Verdict::Fine,
                 None => {}
             }
         }
         let Some(state) = system::connection_state(self.descriptor) else {
             return Verdict::Fine;
         };
-        if let Some(progress) = activity.stream.as_ref().filter(|_| state.peer_has_closed) {
-            progress.client_has_gone();
-            return Verdict::Fine;
+        match &activity.stream {
+            Some(stream) if state.peer_has_closed => {
+                stream.progress.client_has_gone();
+                Verdict::Fine
+            }
+            Some(stream) if !stream.progress.can_be_helped() && self.is_settled(&state) => self
+                .prepare_help(stream)
+                .unwrap_or_else(|| self.judge_head(activity, &state, now)),
+            _ => self.judge_head(activity, &state, now),
         }
-        self.judge_head(activity, &state, now)
+    }
+
+    /// Whether a stream's head has arrived. Only then is this surely the stream's connection, and not the next one
+    /// from the same address, which gets no answer while the stream is there.
+    fn is_settled(&self, state: &ConnectionState) -> bool {
+        state.confirmed > 0 && state.unread == 0
+    }
+
+    /// Lets the announcer write to a stream, once tiny_http's reading half has gone: the descriptor that is left is the
+    /// writing half's, and that is open for as long as the stream's thread has its writer, which keeps the announcer
+    /// from writing before it gives it up.
+    fn prepare_help(&mut self, stream: &LiveStream) -> Option<Verdict> {
+        if self.halves == 1 {
+            stream.progress.allow_help(Box::new(WritingHalf {
+                descriptor: self.descriptor,
+                is_chunked: stream.is_chunked,
+            }));
+            Some(Verdict::Fine)
+        } else if self.is_read_no_more {
+            None
+        } else {
+            self.is_read_no_more = true;
+            Some(Verdict::ReadNoMore)
+        }
     }
 
     fn judge_head(
@@ -275,12 +326,15 @@ impl Rounds {
                     open += 1;
                     let seen = self.seen.entry(peer).or_insert(Seen {
                         descriptor,
+                        halves: 0,
+                        is_read_no_more: false,
                         round: 0,
                         requests: 0,
                         mark: 0,
                         since: now,
                     });
                     seen.descriptor = descriptor;
+                    seen.halves = if seen.round == self.number { 2 } else { 1 };
                     seen.round = self.number;
                 }
             }
@@ -300,6 +354,7 @@ impl Rounds {
             self.last_stream_round = now;
         }
         let mut to_end = Vec::new();
+        let mut to_read_no_more = Vec::new();
         let mut silent = Vec::new();
         let mut overlooked = 0;
         for (peer, seen) in &mut self.seen {
@@ -307,6 +362,7 @@ impl Rounds {
             match seen.look(&activity, now, streams_too) {
                 Verdict::Fine => {}
                 Verdict::End => to_end.push(*peer),
+                Verdict::ReadNoMore => to_read_no_more.push(*peer),
                 Verdict::Silent { is_overlooked } => {
                     silent.push((seen.since, *peer));
                     overlooked += usize::from(is_overlooked);
@@ -316,6 +372,10 @@ impl Rounds {
         self.make_room(silent, &mut to_end);
         self.nudge(overlooked);
         to_end.iter().for_each(|peer| self.end(peer));
+        to_read_no_more
+            .iter()
+            .filter_map(|peer| self.socket_of(peer))
+            .for_each(|socket| socket.stop_reading());
         let parked = self
             .connections
             .note_look(|peer| self.seen.contains_key(peer));
@@ -340,8 +400,8 @@ impl Rounds {
         if let Some(socket) = self.socket_of(peer) {
             socket.shut_down();
         }
-        if let Some(progress) = self.connections.activity(peer).stream {
-            progress.client_has_gone();
+        if let Some(stream) = self.connections.activity(peer).stream {
+            stream.progress.client_has_gone();
         }
     }
 

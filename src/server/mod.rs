@@ -22,7 +22,7 @@ use crate::config::Listen;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
-use connections::{Afterwards, Connections};
+use connections::{Afterwards, Connections, LiveStream};
 use exchange::{Exchange, Writer};
 use guard::Guard;
 use pool::Pool;
@@ -185,7 +185,7 @@ const RETRY_AFTER: u32 = 5;
 
 fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartbeat: Duration) {
     let started = Instant::now();
-    turn.became_stream(&stream);
+    turn.became_stream(&stream, exchange.is_chunked());
     let Some((writer, head)) = exchange.into_stream(stream.head) else {
         return;
     };
@@ -227,10 +227,17 @@ impl Turn {
         }
     }
 
-    fn became_stream(&self, stream: &routes::Stream) {
+    fn became_stream(&self, stream: &routes::Stream, is_chunked: bool) {
         if let Some(peer) = self.peer {
-            let progress = stream.subscription.progress();
-            self.dispatcher.connections.became_stream(peer, progress);
+            let progress = stream.subscription.progress().clone();
+            let connections = &self.dispatcher.connections;
+            connections.became_stream(
+                peer,
+                LiveStream {
+                    progress,
+                    is_chunked,
+                },
+            );
         }
     }
 

@@ -51,6 +51,7 @@ impl EventStream {
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
+        messages += self.subscription.progress().helped();
         Finished { reason, messages }
     }
 
@@ -117,9 +118,10 @@ impl EventStream {
         loop {
             match self.subscription.try_next() {
                 Next::End(end) => return Ok(end),
-                Next::Batch(batch) => {
-                    self.write_frame(batch.frame())?;
-                    *messages += self.subscription.delivered(&batch);
+                Next::Batch(queued) => {
+                    let batch = queued.batch();
+                    self.write_rest(batch.frame(), queued.written())?;
+                    *messages += self.subscription.delivered(batch);
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
                 Next::Nothing
@@ -135,18 +137,29 @@ impl EventStream {
                     }))?;
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
-                Next::Nothing => self.subscription.sleep(next_heartbeat),
+                Next::Nothing => {
+                    self.subscription.sleep(next_heartbeat);
+                    if let Some(elapsed) = self.subscription.time_since_help() {
+                        let quiet_until = Instant::now() + self.heartbeat.saturating_sub(elapsed);
+                        next_heartbeat = next_heartbeat.max(quiet_until);
+                    }
+                }
             }
         }
     }
 
     fn write_frame(&mut self, frame: &Frame) -> io::Result<()> {
+        self.write_rest(frame, 0)
+    }
+
+    /// Writes a frame of which the client has `written` bytes already.
+    fn write_rest(&mut self, frame: &Frame, written: usize) -> io::Result<()> {
         let Self {
             writer,
             subscription,
             ..
         } = self;
-        let bytes = frame.bytes(writer.is_chunked());
+        let bytes = &frame.bytes(writer.is_chunked())[written..];
         subscription.while_writing(|| writer.write(bytes).and_then(|()| writer.flush()))
     }
 

@@ -196,13 +196,16 @@ pub struct ConnectionState {
     pub taken_in: u64,
     /// Bytes that were received and wait to be taken in.
     pub unread: u64,
+    /// Bytes that were sent, and that the peer has confirmed.
+    pub confirmed: u64,
 }
 
 /// Looks at a connection (`tcp(7)`, `TCP_INFO` and `FIONREAD`). `None` if it is none any more.
 #[cfg(target_os = "linux")]
 pub fn connection_state(descriptor: RawFd) -> Option<ConnectionState> {
     // `struct tcp_info` of linux/tcp.h, of which libc knows an older, shorter version: the state is its first byte, and
-    // the received bytes stand at 128, since Linux 4.1.
+    // the confirmed and the received bytes stand at 120 and 128, since Linux 4.1.
+    const BYTES_ACKED: usize = 120;
     const BYTES_RECEIVED: usize = 128;
     const STATE_CLOSE_WAIT: u8 = 8;
     let mut info = [0u8; 192];
@@ -224,13 +227,17 @@ pub fn connection_state(descriptor: RawFd) -> Option<ConnectionState> {
     if told != 0 || counted != 0 || (length as usize) < BYTES_RECEIVED + 8 {
         return None;
     }
-    let mut received = [0; 8];
-    received.copy_from_slice(&info[BYTES_RECEIVED..BYTES_RECEIVED + 8]);
+    let word_at = |start: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&info[start..start + 8]);
+        u64::from_ne_bytes(word)
+    };
     let unread = u64::try_from(unread).unwrap_or(0);
     Some(ConnectionState {
         peer_has_closed: info[0] == STATE_CLOSE_WAIT,
-        taken_in: u64::from_ne_bytes(received).saturating_sub(unread),
+        taken_in: word_at(BYTES_RECEIVED).saturating_sub(unread),
         unread,
+        confirmed: word_at(BYTES_ACKED),
     })
 }
 
@@ -238,6 +245,21 @@ pub fn connection_state(descriptor: RawFd) -> Option<ConnectionState> {
 #[cfg(not(target_os = "linux"))]
 pub fn connection_state(_: RawFd) -> Option<ConnectionState> {
     None
+}
+
+/// Writes what the connection takes without waiting (`send(2)`, `MSG_DONTWAIT`), and returns the number of bytes. Nothing
+/// is written to a connection that has ended: whoever writes next in the usual way learns of that.
+pub fn write_without_waiting(descriptor: RawFd, bytes: &[u8]) -> usize {
+    // SAFETY: pointer and length are those of `bytes`; a descriptor that is no socket gives an error.
+    let sent = unsafe {
+        libc::send(
+            descriptor,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(sent).unwrap_or(0)
 }
 
 /// A descriptor of our own for somebody else's connection.
@@ -271,6 +293,12 @@ impl Socket {
     pub fn shut_down(&self) {
         // It may have ended by itself.
         let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Takes nothing in any more; whoever waits to read is woken.
+    pub fn stop_reading(&self) {
+        // It may have ended by itself.
+        let _ = self.0.shutdown(std::net::Shutdown::Read);
     }
 
     /// Tells the peer that nothing more will come.

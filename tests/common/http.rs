@@ -200,16 +200,29 @@ impl Publisher {
             .unwrap_or_else(|what| panic!("publishing to {channel}: {what}"))
     }
 
+    /// Publishes newline-delimited JSON.
+    #[track_caller]
+    pub fn publish_batch(&mut self, channel: &str, lines: &str) {
+        let kind = ("Content-Type", "application/x-ndjson");
+        self.post(channel, &[kind], lines.as_bytes())
+            .unwrap_or_else(|what| panic!("publishing a batch to {channel}: {what}"));
+    }
+
     pub fn try_publish(&mut self, channel: &str, body: impl AsRef<[u8]>) -> Result<String, String> {
-        let body = body.as_ref();
+        let reply = self.post(channel, &[], body.as_ref())?;
+        Ok(reply.json()["id"].as_str().unwrap_or_default().into())
+    }
+
+    fn post(
+        &mut self,
+        channel: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply, String> {
         let authorization = format!("Bearer {TOKEN}");
         let target = format!("/publish/{}", encode(channel));
-        let mut bytes = head(
-            "POST",
-            &target,
-            &[("Authorization", &authorization)],
-            Some(body.len()),
-        );
+        let headers = [&[("Authorization", authorization.as_str())], headers].concat();
+        let mut bytes = head("POST", &target, &headers, Some(body.len()));
         bytes.extend_from_slice(body);
         self.connection
             .write_all(&bytes)
@@ -218,7 +231,7 @@ impl Publisher {
         if reply.status != 200 {
             return Err(format!("{} {}", reply.status, reply.text()));
         }
-        Ok(reply.json()["id"].as_str().unwrap_or_default().into())
+        Ok(reply)
     }
 }
 

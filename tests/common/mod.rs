@@ -102,6 +102,26 @@ impl Server {
         server
     }
 
+    /// As `start`, for a server that logs so little that it does not tell its port.
+    pub fn start_quietly(variables: &[(&str, &str)]) -> Server {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let addr = free.expect("there is a free port");
+        let mut command = bare_command();
+        command
+            .env("LISTEN", addr.to_string())
+            .env("AUTH_TOKEN", TOKEN)
+            .envs(variables.iter().copied());
+        let server = Server {
+            child: command.spawn().expect("the binary runs"),
+            addr,
+            log: Arc::default(),
+        };
+        wait_until("the server listens", BOUND, || {
+            std::net::TcpStream::connect(addr).is_ok()
+        });
+        server
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -190,6 +210,28 @@ impl Server {
     /// Most resident memory that there was, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status_number("VmHWM:") * 1024
+    }
+
+    /// Memory in bytes, of which shared pages count in part (PSS).
+    pub fn proportional_memory(&self) -> u64 {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))
+            .expect("the server runs");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .map_or(0, |kib| kib * 1024)
+    }
+
+    /// Processor time that it used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
+        // Behind the name in parentheses; user and system time are the fields 14 and 15, in 1/100 s.
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<u64> = after_name
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
+        Duration::from_millis((fields[11] + fields[12]) * 10)
     }
 
     pub fn threads(&self) -> u64 {

@@ -1,0 +1,115 @@
+//! What a run measured: printed as a table beside the last run, and saved for the next.
+
+use super::plot;
+use serde_json::{json, Value};
+use std::path::PathBuf;
+
+/// One measured value.
+pub struct Figure {
+    pub name: &'static str,
+    /// Subscribers that it was measured with.
+    pub subscribers: usize,
+    pub value: f64,
+    /// Whether more is better.
+    pub more_is_better: bool,
+}
+
+impl Figure {
+    /// A value of which more is better.
+    pub fn more(name: &'static str, subscribers: usize, value: f64) -> Figure {
+        Figure {
+            name,
+            subscribers,
+            value,
+            more_is_better: true,
+        }
+    }
+
+    /// A value of which less is better.
+    pub fn less(name: &'static str, subscribers: usize, value: f64) -> Figure {
+        Figure {
+            more_is_better: false,
+            ..Figure::more(name, subscribers, value)
+        }
+    }
+}
+
+/// All values of a run.
+#[derive(Default)]
+pub struct Run {
+    pub figures: Vec<Figure>,
+}
+
+impl Run {
+    pub fn add(&mut self, figure: Figure) {
+        eprintln!(
+            "{} at {}: {}",
+            figure.name,
+            figure.subscribers,
+            short(figure.value)
+        );
+        self.figures.push(figure);
+    }
+}
+
+/// Prints the table, and saves the run and its plot.
+pub fn finish(run: &Run) {
+    let folder = folder();
+    let saved = folder.join("last.json");
+    let last = std::fs::read(&saved)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .unwrap_or(Value::Null);
+    println!("| figure | subscribers | now | last run | change |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    for figure in &run.figures {
+        let then = last[figure.name][figure.subscribers.to_string()].as_f64();
+        println!(
+            "| {} | {} | {} | {} | {} |",
+            figure.name,
+            figure.subscribers,
+            short(figure.value),
+            then.map_or("-".into(), short),
+            then.map_or("-".into(), |then| change(figure, then)),
+        );
+    }
+    let mut record = json!({});
+    for figure in &run.figures {
+        record[figure.name][figure.subscribers.to_string()] = json!(figure.value);
+    }
+    let plot_path = folder.join("bench.svg");
+    std::fs::create_dir_all(&folder).expect("the folder of the results can be made");
+    std::fs::write(&saved, format!("{record:#}\n")).expect("the results can be saved");
+    std::fs::write(&plot_path, plot::draw(run, &last)).expect("the plot can be saved");
+    println!("\nsaved: {}, {}", saved.display(), plot_path.display());
+}
+
+fn folder() -> PathBuf {
+    // The test binary is in target/release/deps/.
+    let program = std::env::current_exe().expect("a program knows its path");
+    let target = program.ancestors().nth(3).expect("it is in target/");
+    target.join("bench")
+}
+
+fn change(figure: &Figure, then: f64) -> String {
+    let percent = (figure.value / then - 1.0) * 100.0;
+    let is_better = (percent > 0.0) == figure.more_is_better;
+    let word = if percent.abs() < 5.0 {
+        ""
+    } else if is_better {
+        " better"
+    } else {
+        " worse"
+    };
+    format!("{percent:+.0} %{word}")
+}
+
+/// A number with three or so digits that say something.
+pub fn short(value: f64) -> String {
+    match value {
+        v if v >= 1e6 => format!("{:.2} M", v / 1e6),
+        v if v >= 10_000.0 => format!("{:.0} k", v / 1e3),
+        v if v >= 100.0 => format!("{v:.0}"),
+        v => format!("{v:.1}"),
+    }
+}
