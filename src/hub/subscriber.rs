@@ -88,6 +88,9 @@ pub trait DirectWriter: Debug + Send + Sync {
     /// Writes what the client takes of the frame without waiting, and returns the number of bytes and whether that is
     /// all of it.
     fn try_write(&self, frame: &Frame) -> (usize, bool);
+
+    /// Bytes that the client's system has confirmed so far.
+    fn confirmed(&self) -> u64;
 }
 
 /// What both ends see.
@@ -97,6 +100,9 @@ pub struct Progress {
     lag: AtomicUsize,
     /// When `lag` went over the limit and stayed there, in ms of `now_ms`; 0 when it is not over.
     behind_since: AtomicU64,
+    /// While it is behind: when its present grace began, in ms of `now_ms`, and how many bytes it had confirmed then.
+    grace_since: AtomicU64,
+    confirmed_then: AtomicU64,
     /// When the write began that the stream thread is in, in ms of `now_ms`; 0 outside a write.
     writing_since: AtomicU64,
     /// Who may write to the client: see `AWAKE` and the others.
@@ -133,6 +139,8 @@ impl Progress {
         Progress {
             lag: AtomicUsize::new(0),
             behind_since: AtomicU64::new(0),
+            grace_since: AtomicU64::new(0),
+            confirmed_then: AtomicU64::new(0),
             writing_since: AtomicU64::new(0),
             state: AtomicU8::new(AWAKE),
             direct: OnceLock::new(),
@@ -258,6 +266,46 @@ impl Progress {
         outcome
     }
 
+    /// For how long it has been behind by more than `limit` messages, in ms; `None` if it is not.
+    fn behind_for(&self, lag: usize, limit: usize, now_ms: u64) -> Option<u64> {
+        let since = self.behind_since.load(Ordering::Relaxed);
+        if lag <= limit {
+            if since != 0 {
+                self.behind_since.store(0, Ordering::Relaxed);
+            }
+            None
+        } else if since == 0 {
+            self.behind_since.store(now_ms, Ordering::Relaxed);
+            self.begin_grace(now_ms);
+            Some(0)
+        } else {
+            Some(now_ms.saturating_sub(since))
+        }
+    }
+
+    fn begin_grace(&self, now_ms: u64) {
+        self.confirmed_then
+            .store(self.confirmed(), Ordering::Relaxed);
+        self.grace_since.store(now_ms, Ordering::Relaxed);
+    }
+
+    fn confirmed(&self) -> u64 {
+        self.direct.get().map_or(0, |direct| direct.confirmed())
+    }
+
+    /// Whether it took next to nothing in its grace. If it took more it gets another one: a burst on a slow line, or to
+    /// many clients of one machine, takes its time. (How long a write takes does not tell: the system wakes a writer only
+    /// when a third of its buffer is free again.)
+    fn has_stalled(&self, now_ms: u64) -> bool {
+        let since = self.grace_since.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(since) < GRACE.as_millis() as u64 {
+            return false;
+        }
+        let then = self.confirmed_then.load(Ordering::Relaxed);
+        self.begin_grace(now_ms);
+        self.confirmed_then.load(Ordering::Relaxed) < then + CRAWL
+    }
+
     fn is_stuck(&self, now_ms: u64, after: Duration) -> bool {
         let since = self.writing_since.load(Ordering::Relaxed);
         since != 0 && now_ms.saturating_sub(since) >= after.as_millis() as u64
@@ -270,12 +318,21 @@ pub(super) fn now_ms() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
 }
 
-/// A subscriber that lags behind for this long is slow. Long enough for a busy machine to give its thread a turn, and
-/// for a phone to change its cell.
-const GRACE: Duration = Duration::from_secs(1);
+/// A subscriber that lags behind for this long and takes next to nothing is slow. Long enough for a busy machine to give its
+/// thread a turn, and for a phone to change its cell.
+const GRACE: Duration = Duration::from_secs(3);
 
-/// A subscriber that is inside one write for this long probably does not read; after the grace it surely does not.
+/// Bytes that are next to nothing for the grace.
+const CRAWL: u64 = 8 << 10;
+
+/// One that lags behind for this long is slow whatever it takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A subscriber that is inside one write for this long probably does not read.
 const STUCK: Duration = Duration::from_millis(250);
+
+/// After this long in one write it has no say in how fast the others go, and it goes first when memory is short.
+const LOST: Duration = Duration::from_secs(1);
 
 /// What the announcer learns when it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,9 +343,9 @@ pub(super) enum Pace {
     Late,
     /// It has been inside one write for a while: it does not read, or a busy machine has not come round to it.
     Stuck,
-    /// It has been inside one write for longer than the grace: waiting for it would help nobody.
+    /// It has been inside one write for long: waiting for it would help nobody.
     Lost,
-    /// It lagged behind for longer than the grace and has to go.
+    /// It lagged behind for too long and has to go.
     TooSlow,
 }
 
@@ -324,20 +381,13 @@ impl Subscriber {
 
     fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
         let progress = &self.progress;
-        if lag <= queue_limit {
-            if progress.behind_since.load(Ordering::Relaxed) != 0 {
-                progress.behind_since.store(0, Ordering::Relaxed);
-            }
-        } else {
-            match progress.behind_since.load(Ordering::Relaxed) {
-                0 => progress.behind_since.store(now_ms, Ordering::Relaxed),
-                since if now_ms.saturating_sub(since) >= GRACE.as_millis() as u64 => {
-                    return Pace::TooSlow
-                }
-                _ => {}
+        if let Some(behind_for) = progress.behind_for(lag, queue_limit, now_ms) {
+            let is_out_of_patience = behind_for >= PATIENCE.as_millis() as u64;
+            if is_out_of_patience || progress.has_stalled(now_ms) {
+                return Pace::TooSlow;
             }
         }
-        if progress.is_stuck(now_ms, GRACE) {
+        if progress.is_stuck(now_ms, LOST) {
             Pace::Lost
         } else if progress.is_stuck(now_ms, STUCK) {
             Pace::Stuck
@@ -355,11 +405,15 @@ impl Subscriber {
     }
 
     /// Whether it keeps memory occupied that others need: it does not read and has used its queue up, or it did not
-    /// get its queue nearly empty for as long as the grace. Only asked when memory is full.
+    /// get its queue nearly empty for a second. Only asked when memory is full.
     pub(super) fn hoards(&self, queue_limit: usize, now_ms: u64) -> bool {
-        let over = self.progress.lag.load(Ordering::Relaxed) > queue_limit;
-        (over && self.progress.is_stuck(now_ms, STUCK))
-            || self.look(queue_limit / 16, now_ms) == Pace::TooSlow
+        let lag = self.progress.lag.load(Ordering::Relaxed);
+        let behind_for = self
+            .progress
+            .behind_for(lag, queue_limit / 16, now_ms)
+            .unwrap_or(0);
+        (lag > queue_limit && self.progress.is_stuck(now_ms, STUCK))
+            || behind_for >= LOST.as_millis() as u64
     }
 
     /// Ends its stream because the client reads too slowly.
