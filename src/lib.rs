@@ -8,13 +8,15 @@
 //! - [`hub`]: channels, history, announcer, subscribers, janitor. Knows no HTTP.
 //! - [`event`]: ids, names, events and their encoding.
 //!
-//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`].
+//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
+//! [`memory`] and [`system`], which has all unsafe code.
 
 pub mod access;
 pub mod config;
 pub mod cors;
 pub mod event;
 pub mod hub;
+pub mod memory;
 pub mod problem;
 pub mod query;
 pub mod reply;
@@ -22,3 +24,4 @@ pub mod request;
 pub mod routes;
 pub mod server;
 pub mod stats;
+pub mod system;

@@ -2,11 +2,15 @@
 //! stay behind. It never touches a connection. Started by the hub.
 
 use super::Hub;
+use crate::memory::Trimmer;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often it looks: well within the 5 s by which a channel may outlive its time.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// A history of so many bytes is worth giving back to the system when it has gone.
+const WORTHWHILE: usize = 1 << 20;
 
 pub(super) fn start(hub: Arc<Hub>) -> std::io::Result<()> {
     std::thread::Builder::new()
@@ -16,6 +20,7 @@ pub(super) fn start(hub: Arc<Hub>) -> std::io::Result<()> {
 }
 
 fn run(hub: &Hub) {
+    let mut trimmer = Trimmer::new(WORTHWHILE);
     while !hub.is_closing() {
         std::thread::park_timeout(ROUND);
         hub.cut_laggards();
@@ -28,5 +33,6 @@ fn run(hub: &Hub) {
                 channel.retained()
             );
         }
+        trimmer.note(hub.stats().history_bytes);
     }
 }

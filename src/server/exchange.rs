@@ -5,11 +5,11 @@
 //! for as long as the client likes. Here the body is either read to its end within bounds, or tiny_http is told that
 //! there is nothing left, and the connection is closed.
 
-use super::system;
 use crate::problem::Problem;
 use crate::query::Target;
 use crate::reply::{Connection, Reply};
 use crate::request::{BodyError, Method, Peer, Request};
+use crate::system;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -8,9 +8,10 @@
 
 use super::connections::{Activity, Connections, LiveStream};
 use super::exchange::{Exchange, Writer, MAX_HEAD_BYTES};
-use super::system::{self, ConnectionState, Socket};
 use crate::event::Frame;
 use crate::hub::{DirectWriter, End};
+use crate::memory::Trimmer;
+use crate::system::{self, ConnectionState, Socket};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -113,8 +114,7 @@ pub fn start(
         lingering: Vec::new(),
         last_stream_round: Instant::now(),
         number: 0,
-        peak: 0,
-        last_trim: Instant::now(),
+        trimmer: Trimmer::new(CROWD),
     };
     std::thread::Builder::new()
         .name("guard".into())
@@ -127,8 +127,8 @@ struct Seen {
     descriptor: i32,
     /// How many it has: tiny_http's reading half and its writing half.
     halves: u8,
-    /// It is a stream, and its reading half was told to go.
-    is_read_no_more: bool,
+    /// It is a stream, and its reading half was told to go: the system's name of the connection.
+    reads_no_more: Option<u64>,
     /// The round that saw it last.
     round: u64,
     /// Requests by then.
@@ -209,18 +209,20 @@ impl Seen {
 
     /// Lets the announcer write to a stream, once tiny_http's reading half has gone: the descriptor that is left is the
     /// writing half's, and that is open for as long as the stream's thread has its writer, which keeps the announcer
-    /// from writing before it gives it up.
+    /// from writing before it gives it up. The connection has to be one that an earlier look saw with both halves: a look
+    /// that meets one in the moment in which it is accepted may see either half alone.
     fn prepare_help(&mut self, stream: &LiveStream) -> Option<Verdict> {
-        if self.halves == 1 {
+        let connection = system::cookie_of(self.descriptor)?;
+        if self.halves == 1 && self.reads_no_more == Some(connection) {
             stream.progress.allow_help(Box::new(WritingHalf {
                 descriptor: self.descriptor,
                 is_chunked: stream.is_chunked,
             }));
             Some(Verdict::Fine)
-        } else if self.is_read_no_more {
+        } else if self.halves == 1 || self.reads_no_more == Some(connection) {
             None
         } else {
-            self.is_read_no_more = true;
+            self.reads_no_more = Some(connection);
             Some(Verdict::ReadNoMore)
         }
     }
@@ -273,15 +275,10 @@ struct Rounds {
     lingering: Vec<Lingering>,
     last_stream_round: Instant,
     number: u64,
-    /// Most connections since memory was given back.
-    peak: usize,
-    last_trim: Instant,
+    trimmer: Trimmer,
 }
 
-/// Memory is given back when half of a crowd has left, at most this often: it holds everybody up for a moment.
-const TRIM_ROUND: Duration = Duration::from_secs(10);
-
-/// A crowd that is smaller leaves nothing behind that is worth it.
+/// So many connections leave memory behind that is worth giving back when they have gone.
 const CROWD: usize = 100;
 
 impl Rounds {
@@ -304,7 +301,7 @@ impl Rounds {
             let overlooked = self.look_at_all();
             orders.drain(..).for_each(|order| self.close(order));
             self.linger();
-            self.give_memory_back();
+            self.trimmer.note(self.seen.len());
             last_look = Instant::now();
             next = last_look + if overlooked > 0 { NUDGE_ROUND } else { ROUND };
         }
@@ -332,7 +329,7 @@ impl Rounds {
                     let seen = self.seen.entry(peer).or_insert(Seen {
                         descriptor,
                         halves: 0,
-                        is_read_no_more: false,
+                        reads_no_more: None,
                         round: 0,
                         requests: 0,
                         mark: 0,
@@ -387,17 +384,6 @@ impl Rounds {
         // Only now, without the lock of the connections.
         drop(parked);
         overlooked
-    }
-
-    fn give_memory_back(&mut self) {
-        let count = self.seen.len();
-        self.peak = self.peak.max(count);
-        let crowd_has_left = self.peak >= CROWD && count < self.peak / 2;
-        if crowd_has_left && self.last_trim.elapsed() >= TRIM_ROUND {
-            system::give_memory_back();
-            self.peak = count;
-            self.last_trim = Instant::now();
-        }
     }
 
     /// Ends a connection at once, and the stream that it may have.

@@ -13,7 +13,6 @@ mod guard;
 mod listener;
 mod pool;
 mod stream;
-pub mod system;
 pub mod watchdog;
 
 pub use listener::Listener;

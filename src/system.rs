@@ -247,6 +247,31 @@ pub fn connection_state(_: RawFd) -> Option<ConnectionState> {
     None
 }
 
+/// What the system calls this connection, and no other before or after (`socket(7)`, `SO_COOKIE`). `None` if the
+/// descriptor is no socket.
+#[cfg(target_os = "linux")]
+pub fn cookie_of(descriptor: RawFd) -> Option<u64> {
+    let mut cookie: u64 = 0;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: pointer and length describe the local; other kinds of descriptors give an error.
+    let told = unsafe {
+        libc::getsockopt(
+            descriptor,
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &mut length,
+        )
+    };
+    (told == 0).then_some(cookie)
+}
+
+/// Not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn cookie_of(_: RawFd) -> Option<u64> {
+    None
+}
+
 /// Writes what the connection takes without waiting (`send(2)`, `MSG_DONTWAIT`), and returns the number of bytes. Nothing
 /// is written to a connection that has ended: whoever writes next in the usual way learns of that.
 pub fn write_without_waiting(descriptor: RawFd, bytes: &[u8]) -> usize {

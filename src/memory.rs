@@ -1,0 +1,38 @@
+//! Gives memory back to the system after a time of much. glibc keeps what was freed, scattered over the heaps of many
+//! threads, and grows with each crowd that comes and goes. Used by the guard (connections) and the janitor (history).
+
+use crate::system;
+use std::time::{Duration, Instant};
+
+/// At most this often: it holds everybody up for some milliseconds.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Watches an amount, and gives memory back when half of what there was most has gone.
+#[derive(Debug)]
+pub struct Trimmer {
+    worthwhile: usize,
+    most: usize,
+    last: Instant,
+}
+
+impl Trimmer {
+    /// Less than `worthwhile` leaves nothing behind that matters.
+    pub fn new(worthwhile: usize) -> Trimmer {
+        Trimmer {
+            worthwhile,
+            most: 0,
+            last: Instant::now(),
+        }
+    }
+
+    /// Takes note of the amount that there is now.
+    pub fn note(&mut self, amount: usize) {
+        self.most = self.most.max(amount);
+        let has_gone = self.most >= self.worthwhile && amount < self.most / 2;
+        if has_gone && self.last.elapsed() >= ROUND {
+            system::give_memory_back();
+            self.most = amount;
+            self.last = Instant::now();
+        }
+    }
+}
