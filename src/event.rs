@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The reserved channel that reaches every connected client.
 pub const BROADCAST: &str = "broadcast";
@@ -101,6 +102,11 @@ impl ChannelName {
         ChannelName(BROADCAST.into())
     }
 
+    /// A name of the server's own, which it knows to be good.
+    pub(crate) fn internal(name: &'static str) -> ChannelName {
+        ChannelName(name.into())
+    }
+
     /// Whether this is the reserved name.
     pub fn is_broadcast(&self) -> bool {
         &*self.0 == BROADCAST
@@ -153,6 +159,8 @@ pub struct Event {
     pub name: Option<EventName>,
     /// The message, as it was published.
     pub text: Box<str>,
+    /// When it was.
+    pub at: Instant,
 }
 
 impl Event {

@@ -5,11 +5,12 @@ use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::routes::App;
 use sse_server::server::{self, watchdog, Listener, Settings};
+use sse_server::statistics::LiveStatistics;
 use sse_server::stats::Counters;
 use sse_server::system;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A stop may take 10 s; streams whose clients do not read are left behind a little earlier.
 const STOP_TIME: Duration = Duration::from_secs(8);
@@ -92,8 +93,11 @@ fn serve() -> Result<(), Failure> {
     let counters = Arc::new(Counters::new());
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
         .map_err(|error| system_failure("start a thread", &error))?;
+    let (live, all_watchers_ended) = LiveStatistics::start(hub.clone())
+        .map_err(|error| system_failure("start a thread", &error))?;
     let app = App {
         hub: hub.clone(),
+        live: live.clone(),
         access: Access::new(app_token),
         origins: config.origins.clone(),
         max_message_bytes: config.max_message_bytes,
@@ -115,8 +119,11 @@ fn serve() -> Result<(), Failure> {
     let clients = hub.stats().connected_clients;
     log::info!("event=stopping signal={signal} clients={clients}");
     hub.close();
-    // Nothing is ever sent: this waits for the last stream to end.
-    let _ = all_streams_ended.recv_timeout(STOP_TIME);
+    live.close();
+    // Nothing is ever sent: this waits for the last streams to end.
+    let last_moment = Instant::now() + STOP_TIME;
+    let _ = all_streams_ended.recv_deadline(last_moment);
+    let _ = all_watchers_ended.recv_deadline(last_moment);
     if let Listen::Unix(path) = &config.listen {
         // The next start would remove it as well.
         let _ = std::fs::remove_file(path);

@@ -1,11 +1,19 @@
-//! Gives memory back to the system after a time of much. glibc keeps what was freed, scattered over the heaps of many
-//! threads, and grows with each crowd that comes and goes. Used by the guard (connections) and the janitor (history).
+//! The process's memory: how much it is, and giving it back to the system after a time of much. glibc keeps what was freed, scattered over the heaps of many
+//! threads, and grows with each crowd that comes and goes. Used by the
+//! guard (connections), the janitor (history) and the statistics.
 
 use crate::system;
 use std::time::{Duration, Instant};
 
 /// At most this often: it holds everybody up for some milliseconds.
 const ROUND: Duration = Duration::from_secs(10);
+
+/// Resident memory of this process in bytes (`proc_pid_statm(5)`), where the system tells.
+pub fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * system::page_size())
+}
 
 /// Watches an amount, and gives memory back when half of what there was most has gone.
 #[derive(Debug)]

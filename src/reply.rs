@@ -39,6 +39,14 @@ impl Reply {
         Reply::new(200).with_body("application/json", body.to_string())
     }
 
+    /// The head of an event stream.
+    pub fn event_stream() -> Reply {
+        Reply::new(200)
+            .with("Content-Type", "text/event-stream")
+            .with("Cache-Control", "no-cache, no-transform")
+            .with("X-Accel-Buffering", "no")
+    }
+
     /// Adds a header. Values come from this program, or were checked to have no control characters.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
         self.headers.push((name, value.into()));

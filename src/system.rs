@@ -136,6 +136,12 @@ pub fn give_memory_back() {
     }
 }
 
+/// Size of a page of memory, in bytes (`sysconf(3)`).
+pub fn page_size() -> u64 {
+    // SAFETY: it only tells a number.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// Whether this system lets a process look at its own sockets in the way that the guard needs.
 pub const CAN_SEE_SOCKETS: bool = cfg!(target_os = "linux");
 

@@ -140,6 +140,7 @@ fn targets_names_and_queries() {
                 channel: ChannelName::broadcast(),
                 name: Some(name),
                 text: text.as_ref().into(),
+                at: std::time::Instant::now(),
             };
             for form in [Form::Plain, Form::Json] {
                 let mut out = Vec::new();

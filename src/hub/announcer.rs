@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A batch ends when it has this many bytes: large enough to make the cost of a write small beside that of its bytes.
 const BATCH_BYTES: usize = 64 << 10;
@@ -121,20 +121,15 @@ impl Announcer {
     ) -> Tally {
         let now = now_ms();
         let mut tally = Tally::default();
-        let mut written = 0;
         made.turn_to(events);
         for subscriber in subscribers {
             let Some(batch) = made.batch_for(subscriber, events, &self.in_flight) else {
                 continue;
             };
-            let messages = batch.messages();
-            let (pace, is_done) = subscriber.send(batch, self.hub.limits.client_queue, now);
-            if is_done {
-                written += messages as u64;
-            }
+            let limit = self.hub.limits.client_queue;
+            let pace = subscriber.send(batch, limit, now, &self.hub.counters);
             self.note(subscriber, pace, &mut tally);
         }
-        self.hub.counters.delivered.add(written);
         tally
     }
 
@@ -311,5 +306,7 @@ fn make_batch(events: &[Arc<Event>], form: Form, in_flight: &Arc<AtomicUsize>) -
             encode(event, form, out);
         }
     });
-    Batch::new(frame, events.len(), in_flight)
+    // Never empty; and a batch of nothing would have taken no time.
+    let oldest = events.first().map_or_else(Instant::now, |event| event.at);
+    Batch::new(frame, events.len(), oldest, in_flight)
 }

@@ -8,6 +8,7 @@
 
 use super::Hub;
 use crate::event::{Event, EventId, Form, Frame};
+use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::fmt::Debug;
 use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
@@ -31,23 +32,33 @@ pub enum End {
 pub struct Batch {
     frame: Frame,
     messages: usize,
+    /// When the oldest of them was published.
+    oldest: Instant,
     /// Bytes of batches that somebody has still to write; this one's are taken off when its last user is done.
     in_flight: Arc<AtomicUsize>,
 }
 
 impl Batch {
-    pub(super) fn new(frame: Frame, messages: usize, in_flight: &Arc<AtomicUsize>) -> Arc<Batch> {
+    pub(super) fn new(
+        frame: Frame,
+        messages: usize,
+        oldest: Instant,
+        in_flight: &Arc<AtomicUsize>,
+    ) -> Arc<Batch> {
         in_flight.fetch_add(frame.len(), Ordering::Relaxed);
         Arc::new(Batch {
             frame,
             messages,
+            oldest,
             in_flight: in_flight.clone(),
         })
     }
 
-    /// Number of messages in it.
-    pub(super) fn messages(&self) -> usize {
-        self.messages
+    /// Takes note that a client has it.
+    fn count_delivery(&self, counters: &Counters) {
+        let messages = self.messages as u64;
+        counters.delivered.add(messages);
+        counters.delay.observe(self.oldest.elapsed(), messages);
     }
 
     /// The bytes to write.
@@ -364,19 +375,26 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     /// Writes a batch if that is possible without waiting; otherwise queues it, and wakes the thread if it sleeps. Says
-    /// how far behind the client is, and whether it has the batch now. Only the announcer may call this.
-    pub(super) fn send(&self, batch: Arc<Batch>, queue_limit: usize, now_ms: u64) -> (Pace, bool) {
+    /// how far behind the client is. Only the announcer may call this.
+    pub(super) fn send(
+        &self,
+        batch: Arc<Batch>,
+        queue_limit: usize,
+        now_ms: u64,
+        counters: &Counters,
+    ) -> Pace {
         let progress = &self.progress;
         let (written, is_done) = progress.help(&batch, now_ms, || self.sender.is_empty());
         if is_done {
-            return (Pace::Even, true);
+            batch.count_delivery(counters);
+            return Pace::Even;
         }
         let messages = batch.messages;
         let lag = progress.lag.fetch_add(messages, Ordering::Relaxed) + messages;
         // The receiver is gone when the stream thread is: the client left a moment ago.
         let _ = self.sender.send(Queued { batch, written });
         progress.wake();
-        (self.pace(lag, queue_limit, now_ms), false)
+        self.pace(lag, queue_limit, now_ms)
     }
 
     fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
@@ -574,9 +592,8 @@ impl Subscription {
         self.progress
             .lag
             .fetch_sub(batch.messages, Ordering::Relaxed);
-        let messages = batch.messages as u64;
-        self.hub.counters().delivered.add(messages);
-        messages
+        batch.count_delivery(self.hub.counters());
+        batch.messages as u64
     }
 
     /// Reports that `messages` of the replay have been written.

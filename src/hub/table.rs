@@ -148,6 +148,7 @@ impl Table {
                 channel: name.clone(),
                 name: event_name.cloned(),
                 text,
+                at: Instant::now(),
             });
             published.clients = self.retain(&event);
             published.last = self.newest;

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::query::{decode_segment, NotUtf8, Query};
 use crate::reply::Reply;
 use crate::request::{Method, ReadBody, Request};
+use crate::statistics::LiveStatistics;
 use std::sync::Arc;
 
 /// What the routes need to do their work.
@@ -22,6 +23,8 @@ use std::sync::Arc;
 pub struct App {
     /// Channels and clients.
     pub hub: Arc<Hub>,
+    /// The statistics, as a stream.
+    pub live: Arc<LiveStatistics>,
     /// Who may do what.
     pub access: Access,
     /// Whose pages may use the server.
@@ -46,6 +49,8 @@ pub struct Stream {
     pub head: Reply,
     /// What to write.
     pub subscription: Subscription,
+    /// What the log calls the one who reads it.
+    pub kind: &'static str,
     /// Heartbeats are events, not comments.
     pub heartbeat_is_event: bool,
 }
@@ -83,12 +88,14 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
+        "/stats/stream" => return watching(app, request),
+        "/metrics" => reading(request, |_| Ok(stats::metrics(app))),
         "*" if request.method == Method::Options => Ok(preflight::answer()),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
             Some(("publish", segment)) => publishing(app, request, segment, read_body),
             _ => Err(Problem::not_found(format!(
-                "{path:?} is not a path of this server; /sse, /publish, /stats and /health are"
+                "{path:?} is not a path of this server; /sse, /publish, /stats, /metrics and /health are"
             ))),
         },
     };
@@ -124,6 +131,14 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
     match request.method {
         Method::Get => subscribe::open(app, request, segment),
         Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
+        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        _ => Err(wrong_method(request, READING)),
+    }
+}
+
+fn watching(app: &App, request: &Request) -> Result<Outcome, Problem> {
+    match request.method {
+        Method::Get | Method::Head => stats::stream(app, request),
         Method::Options => Ok(Outcome::Reply(preflight::answer())),
         _ => Err(wrong_method(request, READING)),
     }

@@ -33,8 +33,9 @@ pub(super) fn open(
         names.join(",")
     );
     Ok(Outcome::Stream(Box::new(Stream {
-        head: head(),
+        head: Reply::event_stream(),
         subscription,
+        kind: "client",
         heartbeat_is_event: wish.heartbeat_is_event,
     })))
 }
@@ -45,7 +46,7 @@ pub(super) fn describe(
     request: &Request,
     segment: Option<&str>,
 ) -> Result<Reply, Problem> {
-    permitted_wish(app, request, segment).map(|_| head())
+    permitted_wish(app, request, segment).map(|_| Reply::event_stream())
 }
 
 fn permitted_wish(app: &App, request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
@@ -92,11 +93,4 @@ fn last_event_id(request: &Request) -> Result<Option<String>, Problem> {
         None => single(&request.target.query, "last_event_id")?,
     };
     Ok(id.filter(|id| !id.is_empty()).map(str::to_string))
-}
-
-fn head() -> Reply {
-    Reply::new(200)
-        .with("Content-Type", "text/event-stream")
-        .with("Cache-Control", "no-cache, no-transform")
-        .with("X-Accel-Buffering", "no")
 }

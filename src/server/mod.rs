@@ -165,7 +165,8 @@ impl Dispatcher {
 
     fn refuse_stream(&self, exchange: Exchange, stream: routes::Stream, turn: Turn, lack: &str) {
         log::warn!(
-            "event=disconnect client={} peer={} reason=no_{lack}",
+            "event=disconnect {}={} peer={} reason=no_{lack}",
+            stream.kind,
             stream.subscription.number,
             turn.name()
         );
@@ -184,6 +185,7 @@ const RETRY_AFTER: u32 = 5;
 
 fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartbeat: Duration) {
     let started = Instant::now();
+    let kind = stream.kind;
     turn.became_stream(&stream, exchange.is_chunked());
     let Some((writer, head)) = exchange.into_stream(stream.head) else {
         return;
@@ -198,7 +200,7 @@ fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartb
     turn.client_has_gone = finished.reason == GONE;
     // Before the subscription is dropped: with the last one the process ends.
     log::info!(
-        "event=disconnect client={} peer={} reason={} messages={} seconds={}",
+        "event=disconnect {kind}={} peer={} reason={} messages={} seconds={}",
         stream.subscription.number,
         turn.name(),
         finished.reason,

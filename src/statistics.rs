@@ -1,0 +1,124 @@
+//! The live statistics: what the server does as JSON, and a small hub of its own that carries one snapshot a second to
+//! everybody who watches, however many they are. Watchers are no clients. Called by the statistics routes and by `main`.
+
+use crate::event::{ChannelName, Form};
+use crate::hub::{Hub, Limits, Refusal, Subscription};
+use crate::memory;
+use crate::stats::Counters;
+use crossbeam_channel::Receiver;
+use serde_json::{json, Value};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a snapshot is taken.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Watchers at once.
+const MAX_WATCHERS: usize = 1000;
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct LiveStatistics {
+    hub: Arc<Hub>,
+    figures: ChannelName,
+    with_channels: ChannelName,
+}
+
+impl LiveStatistics {
+    /// Starts to watch a hub. The receiver closes when this was closed and the last stream has ended.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(watched: Arc<Hub>) -> std::io::Result<(Arc<Self>, Receiver<Infallible>)> {
+        let limits = Limits {
+            history_events: 0,
+            history_bytes: 0,
+            channel_ttl: ROUND,
+            max_clients: MAX_WATCHERS,
+            max_channels: 2,
+            client_queue: 16,
+        };
+        let (hub, all_ended) = Hub::start(limits, Arc::new(Counters::new()))?;
+        let live = Arc::new(LiveStatistics {
+            hub,
+            figures: ChannelName::internal("figures"),
+            with_channels: ChannelName::internal("channels"),
+        });
+        let publisher = live.clone();
+        std::thread::Builder::new()
+            .name("statistics".into())
+            .spawn(move || publisher.publish_for_ever(&watched))?;
+        Ok((live, all_ended))
+    }
+
+    /// A stream of snapshots, with each channel's figures or without.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn watch(&self, with_channels: bool) -> Result<Subscription, Refusal> {
+        let channel = if with_channels {
+            &self.with_channels
+        } else {
+            &self.figures
+        };
+        self.hub
+            .subscribe(std::slice::from_ref(channel), Form::Plain, None)
+    }
+
+    /// Ends all streams.
+    pub fn close(&self) {
+        self.hub.close();
+    }
+
+    fn publish_for_ever(&self, watched: &Hub) {
+        while !self.hub.is_closing() {
+            std::thread::park_timeout(ROUND);
+            for channel in self.hub.channel_stats() {
+                if channel.clients == 0 {
+                    continue;
+                }
+                let with_channels = channel.name == self.with_channels;
+                let text = snapshot(watched, with_channels).to_string();
+                // It is refused only while it closes.
+                let _ = self
+                    .hub
+                    .publish(&channel.name, None, vec![text.into_boxed_str()]);
+            }
+        }
+    }
+}
+
+/// What the server does at this moment; with each channel, or without.
+pub fn snapshot(hub: &Hub, with_channels: bool) -> Value {
+    let stats = hub.stats();
+    let counters = hub.counters();
+    let mut figures = json!({
+        "active_channels": stats.active_channels,
+        "connected_clients": stats.connected_clients,
+        "messages_published": counters.published.get(),
+        "messages_delivered": counters.delivered.get(),
+        "slow_clients_disconnected": counters.slow_clients.get(),
+        "history_bytes": stats.history_bytes,
+        "memory_bytes": memory::resident(),
+        "uptime_seconds": counters.uptime_seconds(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    if with_channels {
+        figures["channels"] = channels(hub);
+    }
+    figures
+}
+
+fn channels(hub: &Hub) -> Value {
+    let list = hub.channel_stats().into_iter().map(|channel| {
+        json!({
+            "canal": channel.name.as_str(),
+            "clients": channel.clients,
+            "messages": channel.messages,
+            "history": channel.history,
+            "idle_seconds": channel.idle.as_secs(),
+        })
+    });
+    Value::Array(list.collect())
+}

@@ -1,0 +1,140 @@
+//! The statistics as a stream, and for Prometheus.
+
+mod common;
+
+use common::{wait_until, Crowd, Server, BOUND, TOKEN};
+use serde_json::Value;
+use std::collections::HashMap;
+
+fn snapshot(event: &common::event_stream::Event) -> Value {
+    serde_json::from_str(&event.data).expect("a snapshot is JSON")
+}
+
+#[test]
+fn the_stream_tells_what_stats_tells_each_second() {
+    let server = Server::start(&[]);
+    let mut watcher = server.subscribe_with("/stats/stream", &[]);
+    let _client = server.subscribe("a");
+    server.publish("a", "x");
+    let mut last = Value::Null;
+    wait_until(
+        "a snapshot tells of the client and the message",
+        BOUND,
+        || {
+            last = snapshot(&watcher.next());
+            last["connected_clients"] == 1 && last["messages_published"] == 1
+        },
+    );
+    let now = server.get("/stats").json();
+    let names = |value: &Value| -> Vec<String> {
+        let object = value.as_object().expect("it is an object");
+        object.keys().cloned().collect()
+    };
+    assert_eq!(names(&last), names(&now), "the same object as /stats");
+    let uptime = last["uptime_seconds"].as_u64().expect("a number");
+    let next = snapshot(&watcher.next());
+    let later = next["uptime_seconds"].as_u64().expect("a number");
+    assert!(
+        (uptime..=uptime + 2).contains(&later),
+        "{uptime} and then {later} s, but there is one snapshot a second"
+    );
+    assert!(next["memory_bytes"].as_u64() > Some(100_000), "{next}");
+}
+
+#[test]
+fn channels_are_for_those_with_a_token() {
+    let server = Server::start(&[]);
+    server.publish("a", "x");
+    let mut anyone = server.subscribe_with("/stats/stream", &[]);
+    let target = format!("/stats/stream?access_token={TOKEN}");
+    let mut operator = server.subscribe_with(&target, &[]);
+    let public = snapshot(&anyone.next());
+    let full = snapshot(&operator.next());
+    assert_eq!(public["channels"], Value::Null);
+    assert_eq!(full["channels"][0]["canal"], "a");
+    let refused = server.get("/stats/stream?access_token=wrong");
+    assert_eq!(refused.status, 401);
+}
+
+#[test]
+fn a_watcher_is_no_client_and_gets_no_messages() {
+    let server = Server::start(&[]);
+    let mut watcher = server.subscribe_with("/stats/stream", &[]);
+    watcher.next();
+    assert_eq!(server.stat("connected_clients"), 0);
+    assert_eq!(server.stat("active_channels"), 0);
+    server.publish("broadcast", "to everybody");
+    server.publish("figures", "to a channel of this name");
+    let next = watcher.next();
+    assert!(snapshot(&next)["uptime_seconds"].is_u64());
+    assert_eq!(server.stat("messages_delivered"), 0);
+}
+
+#[test]
+fn watchers_see_a_clean_end() {
+    let mut server = Server::start(&[]);
+    let mut watcher = server.subscribe_with("/stats/stream", &[]);
+    watcher.next();
+    let (status, _) = server.terminate();
+    assert!(status.success(), "{status}");
+    assert_eq!(watcher.ending(), common::http::Ending::Clean);
+}
+
+/// Name with labels to value, after a look at the form of the text (Prometheus text format, version 0.0.4).
+fn samples(text: &str) -> HashMap<String, f64> {
+    let mut kinds = HashMap::new();
+    let mut samples = HashMap::new();
+    assert!(text.ends_with('\n'), "the last line ends as well");
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type has a name and a kind");
+            assert!(kinds.insert(name, kind).is_none(), "{name} has two types");
+        } else if !line.starts_with("# HELP ") {
+            let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
+            let family = name.split('{').next().unwrap_or_default();
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| family.strip_suffix(suffix))
+                .unwrap_or(family);
+            assert!(kinds.contains_key(base), "{name} has no type before it");
+            let value = value.parse().expect("a value is a number");
+            assert!(samples.insert(name.into(), value).is_none(), "{name} twice");
+        }
+    }
+    samples
+}
+
+#[test]
+fn metrics_count_and_measure() {
+    let server = Server::start(&[]);
+    let crowd = Crowd::subscribe(&server, "a", 10);
+    for _ in 0..5 {
+        server.publish("a", "x");
+    }
+    crowd.wait_for_all("all messages", |client| client.events.len() == 5);
+    wait_until("50 deliveries are counted", BOUND, || {
+        server.stat("messages_delivered") == 50
+    });
+    let reply = server.get("/metrics");
+    assert_eq!(reply.status, 200);
+    let kind = reply.header("Content-Type").expect("it has a type");
+    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+    let samples = samples(&reply.text());
+    let expected = [
+        ("sse_server_messages_published_total", 5.0),
+        ("sse_server_messages_delivered_total", 50.0),
+        ("sse_server_connected_clients", 10.0),
+        ("sse_server_active_channels", 1.0),
+        ("sse_server_slow_clients_disconnected_total", 0.0),
+        ("sse_server_delivery_delay_seconds_count", 50.0),
+        (
+            "sse_server_delivery_delay_seconds_bucket{le=\"+Inf\"}",
+            50.0,
+        ),
+    ];
+    for (name, value) in expected {
+        assert_eq!(samples.get(name), Some(&value), "{name}");
+    }
+    let sum = samples["sse_server_delivery_delay_seconds_sum"];
+    assert!(sum > 0.0 && sum < 50.0, "50 deliveries took {sum} s");
+}
