@@ -12,6 +12,7 @@ mod table;
 pub use subscriber::{Batch, DirectWriter, End, Next, Progress, Queued, Replay, Subscription};
 
 use crate::event::{ChannelName, EventId, EventName, Form};
+use crate::stand_in;
 use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender};
 use std::convert::Infallible;
@@ -144,6 +145,11 @@ impl Hub {
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
         let mut table = self.lock();
+        if table.has_no_room_for(channel) {
+            drop(table);
+            stand_in::call();
+            table = self.lock();
+        }
         while table.has_no_room_for(channel) && !table.closing {
             table = self
                 .room
@@ -151,7 +157,7 @@ impl Hub {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         let published = table.publish(channel, event_name, messages)?;
-        let wake = std::mem::take(&mut table.announcer_asleep);
+        let wake = published.clients > 0 && std::mem::take(&mut table.announcer_asleep);
         drop(table);
         if wake {
             self.wake_announcer();

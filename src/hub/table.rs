@@ -155,8 +155,10 @@ impl Table {
             if number == 0 {
                 published.first = self.newest;
             }
-            self.pending_bytes += event.cost();
-            self.pending.push(event);
+            if published.clients > 0 {
+                self.pending_bytes += event.cost();
+                self.pending.push(event);
+            }
         }
         Ok(published)
     }

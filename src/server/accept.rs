@@ -1,11 +1,12 @@
-//! The accept loop: one thread per tiny_http server takes requests and dispatches them. It heals: when tiny_http stops
-//! accepting, a new server takes over the listener.
+//! The accept room: a tiny_http server on the listener, and the crew that takes its requests. It heals: when tiny_http
+//! stops accepting, a new server takes over the listener.
 //!
 //! tiny_http's accept thread ends for good at the first error of `accept`, be it an idle timeout or a full descriptor
 //! table, and in some cases by a panic, which says nothing. The connections that the old server has go on being served
-//! by the old loop.
+//! by the old crew.
 
-use super::listener::{Listener, READ_TIMEOUT};
+use super::crew::Crew;
+use super::listener::Listener;
 use super::Dispatcher;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -42,10 +43,6 @@ const MOST_PAUSE: Duration = Duration::from_secs(1);
 /// After this long without trouble, the pause is short again.
 const CALM: Duration = Duration::from_secs(10);
 
-/// A server that no longer accepts is let go after this long without a request: by then none of its connections can
-/// still be waiting for one.
-const RETIREMENT: Duration = Duration::from_secs(4 * READ_TIMEOUT.as_secs());
-
 impl Acceptor {
     /// Starts accepting.
     ///
@@ -67,6 +64,18 @@ impl Acceptor {
     /// The listener.
     pub fn listener(&self) -> &Listener {
         &self.listener
+    }
+
+    /// What brings requests to the routes.
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
+    }
+
+    /// Notes that nobody accepts any more, as an error of `accept` has told.
+    pub fn note_deaf(&self, error: &io::Error) {
+        self.is_deaf.store(true, Ordering::SeqCst);
+        log::debug!("event=deaf error={:?}", error.to_string());
+        self.wake_watchdog();
     }
 
     /// Whether it is known that nobody accepts.
@@ -127,31 +136,8 @@ impl Acceptor {
         // Without a thread to be had, tiny_http panics where we would like an error.
         let server = catch_unwind(AssertUnwindSafe(|| self.listener.serve()))
             .unwrap_or_else(|_| Err(io::Error::other("tiny_http got no thread")))?;
-        let acceptor = self.clone();
-        std::thread::Builder::new()
-            .name("accept".into())
-            .spawn(move || acceptor.take_requests(server))?;
+        let crew = Crew::start(server, self.clone())?;
+        self.dispatcher.later.goes_to(&crew);
         Ok(())
-    }
-
-    fn take_requests(self: Arc<Self>, server: tiny_http::Server) {
-        let mut is_deaf = false;
-        loop {
-            match server.recv_timeout(RETIREMENT) {
-                Ok(Some(raw)) => self.dispatcher.dispatch(raw),
-                Ok(None) if is_deaf => break,
-                Ok(None) => {}
-                Err(error) => {
-                    is_deaf = true;
-                    self.is_deaf.store(true, Ordering::SeqCst);
-                    log::debug!("event=deaf error={:?}", error.to_string());
-                    self.wake_watchdog();
-                }
-            }
-        }
-        if matches!(self.listener, Listener::Unix(..)) {
-            // Its destructor would remove the socket's file, which the new server needs.
-            std::mem::forget(server);
-        }
     }
 }

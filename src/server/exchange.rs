@@ -9,6 +9,7 @@ use crate::problem::Problem;
 use crate::query::Target;
 use crate::reply::{Connection, Reply};
 use crate::request::{BodyError, Method, Peer, Request};
+use crate::stand_in;
 use crate::system;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,6 +22,9 @@ const MAX_FIELDS: usize = 100;
 
 /// A body has to be complete by then. The read timeout ends a silent client earlier.
 const BODY_TIME: Duration = Duration::from_secs(20);
+
+/// An answer of up to this many bytes fits into the system's buffer, unless the client has left many before it there.
+const PLAIN_ANSWER: usize = 16 << 10;
 
 /// A connection's writing half, while it is this exchange's turn to write.
 pub type Writer = Box<dyn Write + Send>;
@@ -122,6 +126,9 @@ impl Exchange {
             },
             Body::Unknown | Body::Settled => None,
         };
+        if self.body != Body::Settled {
+            stand_in::call();
+        }
         let mut bytes = Vec::with_capacity(expected.unwrap_or(0));
         let deadline = Instant::now() + BODY_TIME;
         let mut buffer = [0; 8 << 10];
@@ -171,6 +178,9 @@ impl Exchange {
         };
         let is_head = *raw.method() == tiny_http::Method::Head;
         let bytes = reply.into_bytes(is_head, connection);
+        if bytes.len() > PLAIN_ANSWER {
+            stand_in::call();
+        }
         let mut writer = raw.into_writer();
         writer.write_all(&bytes)?;
         writer.flush()?;

@@ -76,6 +76,11 @@ impl Listener {
         result.map_err(|error| io::Error::other(error.to_string()))
     }
 
+    /// Whether it is a socket in the file system.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Listener::Unix(..))
+    }
+
     /// Where it listens.
     pub fn address(&self) -> Listen {
         match self {

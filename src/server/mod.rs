@@ -1,17 +1,17 @@
 //! The server: from a listening socket to a route, and back. All that tiny_http and sockets need stays in here; the
 //! routes see a `Request` and give an `Outcome`.
 //!
-//! The way of a request: tiny_http reads it, the accept loop takes it ([`accept`]), it waits for its turn on its
-//! connection ([`connections`]), a worker ([`pool`]) lets a route handle it ([`dispatch`](Dispatcher)), and it is
-//! answered or becomes a stream ([`exchange`], [`stream`]). The watchdog and the guard look after all of it from
-//! beside. Started by `main`.
+//! The way of a request: tiny_http reads it, a thread of the pool takes it in its accept loop ([`crew`]), has it wait for
+//! its turn on its connection ([`connections`]), lets a route handle it ([`dispatch`](Dispatcher)), and answers it or
+//! makes it a stream ([`exchange`], [`stream`]). The watchdog ([`accept`]) and the guard look after all of it from beside.
+//! Started by `main`.
 
 mod accept;
 mod connections;
+mod crew;
 mod exchange;
 mod guard;
 mod listener;
-mod pool;
 mod stream;
 pub mod watchdog;
 
@@ -22,9 +22,9 @@ use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
 use connections::{Afterwards, Connections, LiveStream};
+use crew::Later;
 use exchange::{Exchange, Writer};
 use guard::Guard;
-use pool::Pool;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<()>
     let dispatcher = Arc::new(Dispatcher {
         app,
         settings,
-        pool: Pool::new()?,
+        later: Later::default(),
         connections,
         guard,
     });
@@ -74,33 +74,34 @@ pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<()>
 pub struct Dispatcher {
     app: App,
     settings: Settings,
-    pool: Pool,
+    later: Later,
     connections: Arc<Connections>,
     guard: Guard,
 }
 
 impl Dispatcher {
-    /// Takes a request from the accept loop. Never waits.
+    /// Takes a request from the accept loop, and handles it if it is its turn on its connection.
     fn dispatch(self: &Arc<Self>, raw: tiny_http::Request) {
         if let Some(exchange) = self.connections.admit(Exchange::new(raw)) {
-            self.start_turn(exchange);
+            self.serve(exchange);
         }
     }
 
-    fn start_turn(self: &Arc<Self>, exchange: Exchange) {
+    /// Handles one of those whose turn came later, if there is one.
+    fn dispatch_later(self: &Arc<Self>) {
+        if let Some(exchange) = self.later.pop() {
+            self.serve(exchange);
+        }
+    }
+
+    /// Handles one request from beginning to end, or until it has become a stream.
+    fn serve(self: &Arc<Self>, mut exchange: Exchange) {
         let turn = Turn {
             dispatcher: self.clone(),
             peer: exchange.peer(),
             held_back: None,
             client_has_gone: false,
         };
-        let dispatcher = self.clone();
-        self.pool
-            .execute(Box::new(move || dispatcher.serve(exchange, turn)));
-    }
-
-    /// Handles one request from beginning to end, or until it has become a stream.
-    fn serve(self: &Arc<Self>, mut exchange: Exchange, turn: Turn) {
         let (request, fault) = exchange.parse();
         let outcome = match fault {
             Some(problem) => Outcome::Reply(routes::refuse(&self.app, &request, problem)),
@@ -253,7 +254,7 @@ impl Drop for Turn {
         let connections = &self.dispatcher.connections;
         match connections.end_turn(peer, self.client_has_gone) {
             Afterwards::Nothing => {}
-            Afterwards::Next(next) => self.dispatcher.start_turn(next),
+            Afterwards::Next(next) => self.dispatcher.later.push(next),
             Afterwards::Close(parked) => {
                 let held_back = self.held_back.take();
                 self.dispatcher.guard.close(peer, held_back, parked);
