@@ -5,15 +5,16 @@
 //! round: batching comes by itself. An audience that does not keep up has a backlog here; publishers to its channels
 //! wait, everybody else goes on. Started by the hub.
 
-use super::subscriber::{now_ms, wake_all, Batch, Pace, Subscriber};
+use super::round::{Encoded, Helpers, Round, Tally};
+use super::subscriber::{now_ms, wake_all, Subscriber};
 use super::table::{AudienceId, Errand};
 use super::Hub;
-use crate::event::{encode, Event, EventId, Form, Frame};
+use crate::event::Event;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A batch ends when it has this many bytes: large enough to make the cost of a write small beside that of its bytes.
 const BATCH_BYTES: usize = 64 << 10;
@@ -28,6 +29,7 @@ pub(super) fn start(hub: Arc<Hub>) -> std::io::Result<()> {
     let announcer = Announcer {
         batch_messages: (hub.limits.client_queue / 2).clamp(1, 512),
         in_flight: Arc::new(AtomicUsize::new(0)),
+        helpers: Helpers::default(),
         hub: hub.clone(),
     };
     let thread = std::thread::Builder::new()
@@ -43,6 +45,7 @@ struct Announcer {
     /// Messages that one batch may have: a part of a client's queue, so that one batch alone cannot fill it.
     batch_messages: usize,
     in_flight: Arc<AtomicUsize>,
+    helpers: Helpers,
 }
 
 /// What an audience has still to get.
@@ -62,7 +65,7 @@ impl Announcer {
             for errand in errands {
                 add(&mut backlogs, errand);
             }
-            let mut made = Encoded::default();
+            let mut made = None;
             for backlog in backlogs.values_mut() {
                 self.announce(backlog, &mut made);
             }
@@ -98,7 +101,7 @@ impl Announcer {
     }
 
     /// Sends an audience what it has to get, as far as it keeps up.
-    fn announce(&self, backlog: &mut Backlog, made: &mut Encoded) {
+    fn announce(&self, backlog: &mut Backlog, made: &mut Option<Arc<Encoded>>) {
         if backlog.is_congested {
             backlog.is_congested = self.look(backlog).is_late();
         }
@@ -115,22 +118,17 @@ impl Announcer {
 
     fn send(
         &self,
-        subscribers: &[Arc<Subscriber>],
+        subscribers: &Arc<[Arc<Subscriber>]>,
         events: &[Arc<Event>],
-        made: &mut Encoded,
+        made: &mut Option<Arc<Encoded>>,
     ) -> Tally {
-        let now = now_ms();
-        let mut tally = Tally::default();
-        made.turn_to(events);
-        for subscriber in subscribers {
-            let Some(batch) = made.batch_for(subscriber, events, &self.in_flight) else {
-                continue;
-            };
-            let limit = self.hub.limits.client_queue;
-            let pace = subscriber.send(batch, limit, now, &self.hub.counters);
-            self.note(subscriber, pace, &mut tally);
-        }
-        tally
+        let encoded = match made.take().filter(|made| made.is_of(events)) {
+            Some(made) => made,
+            None => Arc::new(Encoded::new(events)),
+        };
+        *made = Some(encoded.clone());
+        let round = Round::new(&self.hub, subscribers, &encoded, &self.in_flight, now_ms());
+        self.helpers.run(round)
     }
 
     fn look(&self, backlog: &Backlog) -> Tally {
@@ -138,19 +136,9 @@ impl Announcer {
         let mut tally = Tally::default();
         for subscriber in backlog.subscribers.iter() {
             let pace = subscriber.look(self.hub.limits.client_queue, now);
-            self.note(subscriber, pace, &mut tally);
+            tally.note(&self.hub, subscriber, pace);
         }
         tally
-    }
-
-    fn note(&self, subscriber: &Subscriber, pace: Pace, tally: &mut Tally) {
-        match pace {
-            Pace::Even => tally.even += 1,
-            Pace::Late => tally.late += 1,
-            Pace::Stuck => tally.stuck += 1,
-            Pace::Lost => {}
-            Pace::TooSlow => self.hub.cut_as_slow(subscriber),
-        }
     }
 
     /// Tells the publishers who has to wait.
@@ -227,86 +215,4 @@ fn add(backlogs: &mut Backlogs, errand: Errand) {
             backlog.events.extend(errand.events);
         }
     }
-}
-
-/// How the subscribers of one audience keep up. Who surely does not read has no say.
-#[derive(Default)]
-struct Tally {
-    even: usize,
-    late: usize,
-    stuck: usize,
-}
-
-/// So many subscribers are stuck at the same time because a machine is busy, and not each for reasons of its own.
-const MANY: usize = 16;
-
-impl Tally {
-    /// Most are behind: it is the machine, and not the clients.
-    fn is_late(&self) -> bool {
-        let stuck = if self.stuck >= MANY { self.stuck } else { 0 };
-        self.late + stuck > self.even
-    }
-}
-
-/// The batches of one round, so that audiences with the same events, and clients with the same form, share the bytes.
-#[derive(Default)]
-struct Encoded {
-    events: Vec<EventId>,
-    plain: Option<Arc<Batch>>,
-    json: Option<Arc<Batch>>,
-}
-
-impl Encoded {
-    /// Keeps what was made if it was for these events, and forgets it otherwise.
-    fn turn_to(&mut self, events: &[Arc<Event>]) {
-        if !self.is_for(events) {
-            self.events = events.iter().map(|event| event.id).collect();
-            self.plain = None;
-            self.json = None;
-        }
-    }
-
-    /// What this subscriber has to get of `events`, for which `turn_to` was called; `None` if it joined after all of
-    /// them.
-    fn batch_for(
-        &mut self,
-        subscriber: &Subscriber,
-        events: &[Arc<Event>],
-        in_flight: &Arc<AtomicUsize>,
-    ) -> Option<Arc<Batch>> {
-        let joined_after = subscriber.joined_after;
-        let had = events.partition_point(|event| event.id <= joined_after);
-        if had > 0 {
-            let rest = &events[had..];
-            return (!rest.is_empty()).then(|| make_batch(rest, subscriber.form, in_flight));
-        }
-        let made = match subscriber.form {
-            Form::Plain => &mut self.plain,
-            Form::Json => &mut self.json,
-        };
-        Some(
-            made.get_or_insert_with(|| make_batch(events, subscriber.form, in_flight))
-                .clone(),
-        )
-    }
-
-    fn is_for(&self, events: &[Arc<Event>]) -> bool {
-        self.events.len() == events.len()
-            && self
-                .events
-                .iter()
-                .zip(events)
-                .all(|(id, event)| *id == event.id)
-    }
-}
-
-fn make_batch(events: &[Arc<Event>], form: Form, in_flight: &Arc<AtomicUsize>) -> Arc<Batch> {
-    let frame = Frame::build(|out| {
-        for event in events {
-            encode(event, form, out);
-        }
-    });
-    // Never empty; and a batch of nothing would have taken no time.
-    let oldest = events.first().map_or_else(Instant::now, |event| event.at);
-    Batch::new(frame, events.len(), oldest, in_flight)
 }

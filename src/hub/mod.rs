@@ -6,6 +6,7 @@
 mod announcer;
 mod channel;
 mod janitor;
+mod round;
 mod subscriber;
 mod table;
 

@@ -526,9 +526,9 @@ impl Subscription {
         &self.progress
     }
 
-    /// What has to be sent before anything that is live. Once.
-    pub fn take_replay(&mut self) -> Replay {
-        self.replay.take().unwrap_or_default()
+    /// What has to be sent before anything that is live, if the client asked for it. Once.
+    pub fn take_replay(&mut self) -> Option<Replay> {
+        self.replay.take()
     }
 
     /// The next batch, without waiting.

@@ -27,7 +27,7 @@ use exchange::{Exchange, Writer};
 use guard::Guard;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stream::{EventStream, GONE};
 
@@ -138,22 +138,22 @@ impl Dispatcher {
             self.refuse_stream(exchange, stream, turn, "descriptors");
             return;
         }
-        // The thread first and its work after, so that without a thread there is still somebody to answer.
-        let (hand_over, work) = crossbeam_channel::bounded::<(Exchange, routes::Stream, Turn)>(1);
-        let heartbeat = self.settings.heartbeat;
+        // The thread first and its work after, so that without a thread there is still somebody to answer. It finds its
+        // work as soon as this lock is free.
+        let work = Arc::new(Mutex::new(None));
+        let slot = work.clone();
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let spawned = std::thread::Builder::new()
             .name("stream".into())
             .stack_size(STREAM_STACK)
             .spawn(move || {
-                if let Ok((exchange, stream, turn)) = work.recv() {
-                    run_stream(exchange, stream, turn, heartbeat);
+                let taken = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some((stream, turn)) = taken {
+                    run_stream(stream, turn);
                 }
             });
         match spawned {
-            Ok(_) => {
-                // The thread waits for it and takes it.
-                let _ = hand_over.send((exchange, stream, turn));
-            }
+            Ok(_) => *slot = self.open_stream(exchange, stream, &turn).map(|s| (s, turn)),
             Err(error) => {
                 log::warn!(
                     "event=no_thread client={number} error={:?}",
@@ -162,6 +162,30 @@ impl Dispatcher {
                 self.refuse_stream(exchange, stream, turn, "threads");
             }
         }
+    }
+
+    /// Begins a stream. All that takes some stack is done here, on a thread that has it anyway, and so is the freeing of
+    /// what belongs to the request: whatever a stream's own thread touches stays in memory for the stream's whole life.
+    fn open_stream(
+        &self,
+        exchange: Exchange,
+        stream: routes::Stream,
+        turn: &Turn,
+    ) -> Option<Box<EventStream>> {
+        turn.became_stream(&stream, exchange.is_chunked());
+        let (writer, head) = exchange.into_stream(stream.head)?;
+        let mut stream = Box::new(EventStream {
+            writer,
+            subscription: stream.subscription,
+            kind: stream.kind,
+            started: Instant::now(),
+            heartbeat: self.settings.heartbeat,
+            heartbeat_is_event: stream.heartbeat_is_event,
+        });
+        if stream.open(head).is_err() {
+            stream.subscription.progress().client_has_gone();
+        }
+        Some(stream)
     }
 
     fn refuse_stream(&self, exchange: Exchange, stream: routes::Stream, turn: Turn, lack: &str) {
@@ -184,29 +208,18 @@ impl Dispatcher {
 /// Seconds after which a client that got no stream may try again.
 const RETRY_AFTER: u32 = 5;
 
-fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartbeat: Duration) {
-    let started = Instant::now();
-    let kind = stream.kind;
-    turn.became_stream(&stream, exchange.is_chunked());
-    let Some((writer, head)) = exchange.into_stream(stream.head) else {
-        return;
-    };
-    let mut stream = EventStream {
-        writer,
-        subscription: stream.subscription,
-        heartbeat,
-        heartbeat_is_event: stream.heartbeat_is_event,
-    };
-    let finished = stream.run(head);
+fn run_stream(mut stream: Box<EventStream>, mut turn: Turn) {
+    let finished = stream.run();
     turn.client_has_gone = finished.reason == GONE;
     // Before the subscription is dropped: with the last one the process ends.
     log::info!(
-        "event=disconnect {kind}={} peer={} reason={} messages={} seconds={}",
+        "event=disconnect {}={} peer={} reason={} messages={} seconds={}",
+        stream.kind,
         stream.subscription.number,
         turn.name(),
         finished.reason,
         finished.messages,
-        started.elapsed().as_secs()
+        stream.started.elapsed().as_secs()
     );
 }
 

@@ -1,11 +1,13 @@
 //! The thread of one event stream: it takes batches from its subscription and writes them to its client, one write a
 //! batch, with heartbeats when there is nothing else. It ends when the hub closes its channel, cuts it off, or the
-//! client is gone. Started by the dispatcher for each `GET /sse`.
+//! client is gone. Opened by the dispatcher for each `GET /sse`, and run by a thread of its own, of whose stack it should
+//! touch as few pages as it can: there may be ten thousand of them.
 
 use super::exchange::StreamWriter;
 use crate::event::{encode, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
 use crate::hub::{End, Next, Replay, Subscription};
 use std::io;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Clients of a restarted server come back after a time of their own in this range, in ms, so not all at once.
@@ -20,6 +22,10 @@ pub struct EventStream {
     pub writer: StreamWriter,
     /// What to write.
     pub subscription: Subscription,
+    /// What the log calls the one who reads it.
+    pub kind: &'static str,
+    /// When it was opened.
+    pub started: Instant,
     /// Time without traffic after which a heartbeat is sent.
     pub heartbeat: Duration,
     /// Heartbeats are events, not comments.
@@ -38,10 +44,28 @@ pub struct Finished {
 }
 
 impl EventStream {
-    /// Writes the stream to its end. `head` is the answer's head.
-    pub fn run(&mut self, head: Vec<u8>) -> Finished {
+    /// Writes the answer's head and the stream's first lines, at once, so that the client's `onopen` fires.
+    ///
+    /// # Errors
+    /// If the client is gone already.
+    pub fn open(&mut self, mut head: Vec<u8>) -> io::Result<()> {
+        let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
+        // The client's number, scattered: all that is needed is that clients differ.
+        let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let retry = RETRY_MS.start() + (scattered ^ start_salt()) % spread;
+        let frame = Frame::build(|out| {
+            out.extend_from_slice(HEARTBEAT_COMMENT);
+            out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
+        });
+        head.extend_from_slice(frame.bytes(self.writer.is_chunked()));
+        self.writer.write(&head)?;
+        self.writer.flush()
+    }
+
+    /// Writes the stream to its end, after `open`.
+    pub fn run(&mut self) -> Finished {
         let mut messages = 0;
-        let end = self.write_all(head, &mut messages);
+        let end = self.write_all(&mut messages);
         let reason = match end {
             Ok(End::Shutdown) => match self.writer.finish() {
                 Ok(()) => "shutdown",
@@ -55,31 +79,11 @@ impl EventStream {
         Finished { reason, messages }
     }
 
-    fn write_all(&mut self, head: Vec<u8>, messages: &mut u64) -> io::Result<End> {
-        self.open(head)?;
-        let replay = self.subscription.take_replay();
-        self.replay(&replay, messages)?;
-        drop(replay);
+    fn write_all(&mut self, messages: &mut u64) -> io::Result<End> {
+        if let Some(replay) = self.subscription.take_replay() {
+            self.replay(&replay, messages)?;
+        }
         self.follow(messages)
-    }
-
-    /// The head and the first lines in one write, so that the client's `onopen` fires at once.
-    fn open(&mut self, mut head: Vec<u8>) -> io::Result<()> {
-        let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
-        // The client's number, scattered: all that is needed is that clients differ.
-        let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let retry = RETRY_MS.start() + (scattered ^ start_salt()) % spread;
-        let frame = Frame::build(|out| {
-            out.extend_from_slice(HEARTBEAT_COMMENT);
-            out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
-        });
-        head.extend_from_slice(frame.bytes(self.writer.is_chunked()));
-        let Self {
-            writer,
-            subscription,
-            ..
-        } = self;
-        subscription.while_writing(|| writer.write(&head).and_then(|()| writer.flush()))
     }
 
     fn replay(&mut self, replay: &Replay, messages: &mut u64) -> io::Result<()> {
@@ -128,13 +132,7 @@ impl EventStream {
                     if self.subscription.progress().take_probe()
                         || Instant::now() >= next_heartbeat =>
                 {
-                    self.write_frame(&Frame::build(|out| {
-                        out.extend_from_slice(if self.heartbeat_is_event {
-                            HEARTBEAT_EVENT
-                        } else {
-                            HEARTBEAT_COMMENT
-                        });
-                    }))?;
+                    self.write_frame(heartbeat(self.heartbeat_is_event))?;
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
                 Next::Nothing => {
@@ -178,12 +176,27 @@ impl EventStream {
     }
 }
 
+/// The same bytes for everybody.
+fn heartbeat(is_event: bool) -> &'static Frame {
+    static COMMENT: LazyLock<Frame> = LazyLock::new(|| frame_of(HEARTBEAT_COMMENT));
+    static EVENT: LazyLock<Frame> = LazyLock::new(|| frame_of(HEARTBEAT_EVENT));
+    if is_event {
+        &EVENT
+    } else {
+        &COMMENT
+    }
+}
+
+fn frame_of(bytes: &[u8]) -> Frame {
+    Frame::build(|out| out.extend_from_slice(bytes))
+}
+
 /// Differs from run to run.
 fn start_salt() -> u64 {
-    static SALT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    *SALT.get_or_init(|| {
+    static SALT: LazyLock<u64> = LazyLock::new(|| {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |now| u64::from(now.subsec_nanos()))
-    })
+    });
+    *SALT
 }
