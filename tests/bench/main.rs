@@ -12,6 +12,7 @@ mod subscribers;
 
 use common::{Publisher, Server};
 use report::{Figure, Run};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use subscribers::Subscribers;
@@ -43,6 +44,12 @@ fn main() {
     report::finish(&run);
 }
 
+/// Channels beside the one that is published to, few and many.
+const OTHER_CHANNELS: [(&str, usize); 2] = [
+    ("publish requests/s beside 10 channels", 10),
+    ("publish requests/s beside 9,999 channels", 9_999),
+];
+
 fn start() -> Server {
     Server::start_quietly(&[("RUST_LOG", "warn")])
 }
@@ -50,11 +57,11 @@ fn start() -> Server {
 /// Publishing with nobody there: single messages, and batches.
 fn publishing(run: &mut Run) {
     let server = start();
-    let single = at_full_speed(&server, |publisher| {
-        publisher.publish("bench", MESSAGE);
-        1
-    });
-    run.add(Figure::more("publish requests/s", 0, single));
+    run.add(Figure::more(
+        "publish requests/s",
+        0,
+        single_messages(&server),
+    ));
     let line = format!("\"{}\"\n", "x".repeat(MESSAGE.len()));
     let body = line.repeat(BATCH);
     let batched = at_full_speed(&server, |publisher| {
@@ -62,6 +69,29 @@ fn publishing(run: &mut Run) {
         BATCH
     });
     run.add(Figure::more("batch messages/s", 0, batched));
+    for (name, channels) in OTHER_CHANNELS {
+        let server = start();
+        let mut publisher = Publisher::new(&server);
+        for number in 0..channels {
+            publisher.publish(&format!("other-{number}"), MESSAGE);
+        }
+        run.add(Figure::more(name, 0, single_messages(&server)));
+    }
+    let log = File::create(report::folder().join("server.log")).expect("a file can be made");
+    let chatty = Server::start_unheard(&[], log.into());
+    let with_log = single_messages(&chatty);
+    run.add(Figure::more(
+        "publish requests/s with RUST_LOG=info",
+        0,
+        with_log,
+    ));
+}
+
+fn single_messages(server: &Server) -> f64 {
+    at_full_speed(server, |publisher| {
+        publisher.publish("bench", MESSAGE);
+        1
+    })
 }
 
 /// Messages a second that several publishers get through; `publish` tells how many it published.

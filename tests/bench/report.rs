@@ -78,17 +78,19 @@ pub fn finish(run: &Run) {
         record[figure.name][figure.subscribers.to_string()] = json!(figure.value);
     }
     let plot_path = folder.join("bench.svg");
-    std::fs::create_dir_all(&folder).expect("the folder of the results can be made");
     std::fs::write(&saved, format!("{record:#}\n")).expect("the results can be saved");
     std::fs::write(&plot_path, plot::draw(run, &last)).expect("the plot can be saved");
     println!("\nsaved: {}, {}", saved.display(), plot_path.display());
 }
 
-fn folder() -> PathBuf {
+/// Where results are kept.
+pub fn folder() -> PathBuf {
     // The test binary is in target/release/deps/.
     let program = std::env::current_exe().expect("a program knows its path");
     let target = program.ancestors().nth(3).expect("it is in target/");
-    target.join("bench")
+    let folder = target.join("bench");
+    std::fs::create_dir_all(&folder).expect("the folder of the results can be made");
+    folder
 }
 
 fn change(figure: &Figure, then: f64) -> String {

@@ -104,13 +104,19 @@ impl Server {
 
     /// As `start`, for a server that logs so little that it does not tell its port.
     pub fn start_quietly(variables: &[(&str, &str)]) -> Server {
+        Server::start_unheard(variables, Stdio::inherit())
+    }
+
+    /// As `start`, for a server whose log goes somewhere else.
+    pub fn start_unheard(variables: &[(&str, &str)], log: Stdio) -> Server {
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
         let addr = free.expect("there is a free port");
         let mut command = bare_command();
         command
             .env("LISTEN", addr.to_string())
             .env("AUTH_TOKEN", TOKEN)
-            .envs(variables.iter().copied());
+            .envs(variables.iter().copied())
+            .stderr(log);
         let server = Server {
             child: command.spawn().expect("the binary runs"),
             addr,
