@@ -178,6 +178,44 @@ fn heads_without_end() {
     before.are_given_back(&server, "heads without end");
 }
 
+/// Threads that handle requests.
+fn workers(server: &Server) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
+    let names = tasks
+        .expect("the server runs")
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.trim() == "worker").count()
+}
+
+#[test]
+fn answers_that_nobody_reads() {
+    let server = Server::start(&[]);
+    let witness = Witness::start(&server);
+    let before = Holdings::of(&server);
+    let mut most_workers = 0;
+    let workers_before = workers(&server);
+    // Too short for the server to expect that it may have to wait, and echoed in the answer.
+    let request = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(7000));
+    let mut connections: Vec<_> = (0..6).map(|_| http::connect(server.addr)).collect();
+    for _ in 0..100 {
+        for connection in &mut connections {
+            // It is closed when too many requests wait behind the one whose answer nobody takes.
+            let _ = connection.write_all(request.as_bytes());
+        }
+        // Not faster than they are answered.
+        answers(&server);
+        most_workers = most_workers.max(workers(&server));
+    }
+    assert!(
+        most_workers > workers_before,
+        "no thread was ever held up by an answer that nobody reads"
+    );
+    witness.testifies("answers that nobody reads");
+    drop(connections);
+    before.are_given_back(&server, "answers that nobody reads");
+}
+
 #[test]
 fn slow_heads_slow_bodies_and_silence() {
     raise_descriptor_limit();
