@@ -3,6 +3,7 @@
 use sse_server::access::{Access, Token};
 use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
+use sse_server::journal;
 use sse_server::routes::App;
 use sse_server::server::{self, watchdog, Listener, Settings};
 use sse_server::statistics::LiveStatistics;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             "unknown argument {unknown:?}; sse-server takes --help, --version or --healthcheck, and is configured by environment variables"
         ))),
     };
+    log::logger().flush();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -80,9 +82,9 @@ fn read_config() -> Result<Config, Failure> {
 
 fn serve() -> Result<(), Failure> {
     let config = read_config()?;
-    start_log(&config)?;
     // Before the first thread: each inherits it.
     system::block_stop_signals().map_err(|error| system_failure("block signals", &error))?;
+    journal::start(config.log_level).map_err(|error| system_failure("start a thread", &error))?;
     let descriptor_limit = raise_descriptor_limit(&config);
     let listener =
         Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?;
@@ -142,13 +144,6 @@ fn example_url(local: &Listen) -> String {
         Listen::Tcp(address) => format!("http://{address}/sse/news"),
         Listen::Unix(path) => format!("--unix-socket {} http://localhost/sse/news", path.display()),
     }
-}
-
-fn start_log(config: &Config) -> Result<(), Failure> {
-    simple_logger::SimpleLogger::new()
-        .with_level(config.log_level)
-        .init()
-        .map_err(|error| Failure::new(format!("cannot start the log: {error}")))
 }
 
 fn raise_descriptor_limit(config: &Config) -> usize {

@@ -6,6 +6,7 @@
 use super::accept::Acceptor;
 use super::listener::READ_TIMEOUT;
 use crate::config::Listen;
+use crate::journal;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -73,6 +74,9 @@ fn watch_panics(acceptor: &Arc<Acceptor>) {
     let acceptor = Arc::downgrade(acceptor);
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
+        if thread.name() == Some(journal::THREAD) {
+            return;
+        }
         let place = panic
             .location()
             .map(ToString::to_string)

@@ -1,0 +1,178 @@
+//! The log: simple_logger's lines on standard error, written by a thread of their own.
+//!
+//! Whoever logs only leaves a line: a terminal that was stopped, a full disk or a closed pipe behind standard error must
+//! hold nobody up and end nothing. (simple_logger writes line by line where the caller is, and panics when it cannot.)
+//! What does not fit into the queue is counted, and the count is logged when there is room again. Started by `main`.
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use simple_logger::SimpleLogger;
+use std::collections::VecDeque;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Name of the thread that writes. What it panics of cannot be logged.
+pub const THREAD: &str = "log";
+
+/// Lines that may wait: some hundred KiB.
+const QUEUE: usize = 4096;
+
+/// After a line the thread waits for more for this long: many lines a second wake it no oftener.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the last lines may take when the program ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Starts the log.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn start(level: LevelFilter) -> std::io::Result<()> {
+    let pages = Arc::new(Pages::default());
+    let own = pages.clone();
+    let writer = std::thread::Builder::new()
+        .name(THREAD.into())
+        .spawn(move || own.write_for_ever(&SimpleLogger::new().with_level(level)))?;
+    let journal = Journal {
+        level,
+        pages,
+        writer: writer.thread().clone(),
+    };
+    // Only a second logger is refused, and this is called once.
+    let _ = log::set_boxed_logger(Box::new(journal));
+    log::set_max_level(level);
+    Ok(())
+}
+
+struct Journal {
+    level: LevelFilter,
+    pages: Arc<Pages>,
+    writer: Thread,
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= self.level
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) && self.pages.add(record) {
+            self.writer.unpark();
+        }
+    }
+
+    /// Waits until all lines are written, for at most a second.
+    fn flush(&self) {
+        let end = Instant::now() + LAST_WORDS;
+        let mut queue = self.pages.lock();
+        while !queue.is_written() && Instant::now() < end {
+            self.writer.unpark();
+            let waited = self.pages.written.wait_timeout(queue, PAUSE);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+struct Line {
+    level: Level,
+    target: &'static str,
+    text: String,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<Line>,
+    lost: u64,
+    /// The thread has to be woken for the next line.
+    is_asleep: bool,
+    /// The thread has lines that it has not written yet.
+    is_writing: bool,
+}
+
+impl Queue {
+    fn is_written(&self) -> bool {
+        self.lines.is_empty() && !self.is_writing
+    }
+}
+
+/// What both sides share.
+#[derive(Default)]
+struct Pages {
+    /// Held for a few lines, never while something is written.
+    queue: Mutex<Queue>,
+    written: Condvar,
+}
+
+impl Pages {
+    /// Leaves a line. Returns whether the thread has to be woken.
+    fn add(&self, record: &Record) -> bool {
+        let line = Line {
+            level: record.level(),
+            target: record.module_path_static().unwrap_or_default(),
+            text: record.args().to_string(),
+        };
+        let mut queue = self.lock();
+        if queue.lines.len() < QUEUE {
+            queue.lines.push_back(line);
+        } else {
+            queue.lost += 1;
+        }
+        std::mem::take(&mut queue.is_asleep)
+    }
+
+    fn write_for_ever(&self, to: &SimpleLogger) {
+        loop {
+            let (lines, lost) = self.take();
+            for line in &lines {
+                write(to, line.level, line.target, &line.text);
+            }
+            if lost > 0 {
+                let text = format!("event=log_lost lines={lost}");
+                write(to, Level::Warn, module_path!(), &text);
+            }
+            self.rest();
+        }
+    }
+
+    fn take(&self) -> (VecDeque<Line>, u64) {
+        let mut queue = self.lock();
+        queue.is_writing = !queue.lines.is_empty();
+        (
+            std::mem::take(&mut queue.lines),
+            std::mem::take(&mut queue.lost),
+        )
+    }
+
+    /// Sleeps until there is something to write: for a moment after there was, else until it is woken.
+    fn rest(&self) {
+        let mut queue = self.lock();
+        let was_busy = std::mem::take(&mut queue.is_writing);
+        queue.is_asleep = !was_busy && queue.lines.is_empty();
+        let may_sleep = queue.is_asleep;
+        drop(queue);
+        self.written.notify_all();
+        if may_sleep {
+            std::thread::park();
+        } else if was_busy {
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(to: &SimpleLogger, level: Level, target: &str, text: &str) {
+    // It panics if standard error takes nothing: then the line is lost, and there is nobody to tell.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        to.log(
+            &Record::builder()
+                .level(level)
+                .target(target)
+                .args(format_args!("{text}"))
+                .build(),
+        );
+    }));
+}
