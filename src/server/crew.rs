@@ -8,7 +8,6 @@
 //! nothing of what is done with a request. One crew for each tiny_http server, started by the accept room.
 
 use super::accept::Acceptor;
-use super::exchange::Exchange;
 use super::listener::READ_TIMEOUT;
 use crate::stand_in;
 use std::collections::VecDeque;
@@ -128,8 +127,12 @@ impl Crew {
             let taken = self.server.recv_timeout(patience);
             self.step_forward();
             match taken {
-                Ok(Some(raw)) => self.attend(|acceptor| acceptor.dispatcher().dispatch(raw)),
-                Ok(None) => self.attend(|acceptor| acceptor.dispatcher().dispatch_later()),
+                Ok(Some(raw)) => self.attend(|| self.acceptor.dispatcher().dispatch(raw)),
+                Ok(None) => {
+                    if let Some(job) = self.acceptor.dispatcher().later.pop() {
+                        self.attend(job);
+                    }
+                }
                 Err(error) => {
                     self.is_deaf.store(true, Ordering::SeqCst);
                     self.acceptor.note_deaf(&error);
@@ -143,10 +146,10 @@ impl Crew {
         self.threads.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn attend(&self, handle: impl FnOnce(&Acceptor)) {
+    fn attend(&self, job: impl FnOnce()) {
         self.taken.fetch_add(1, Ordering::Relaxed);
         // The panic hook has put it into the log.
-        let _ = catch_unwind(AssertUnwindSafe(|| handle(&self.acceptor)));
+        let _ = catch_unwind(AssertUnwindSafe(job));
     }
 
     /// Whether the foreman may sleep until it is woken: somebody waits for requests.
@@ -201,18 +204,22 @@ fn oversee(watched: &Weak<Crew>) {
     }
 }
 
-/// Requests whose turn on their connection came later than they did, for any thread of the newest crew.
+/// A piece of work for some thread of the crew.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Work that came up beside the requests that tiny_http has, for any thread of the newest crew: requests whose turn on
+/// their connection came later than they did.
 #[derive(Default)]
 pub struct Later {
     /// Held for a line at a time, and never both at once.
-    requests: Mutex<VecDeque<Exchange>>,
+    jobs: Mutex<VecDeque<Job>>,
     crew: Mutex<Weak<Crew>>,
 }
 
 impl Later {
-    /// Leaves a request, and wakes a thread for it.
-    pub fn push(&self, request: Exchange) {
-        lock(&self.requests).push_back(request);
+    /// Leaves a job, and wakes a thread for it.
+    pub fn push(&self, job: Job) {
+        lock(&self.jobs).push_back(job);
         let crew = lock(&self.crew).upgrade();
         // Without one, the next crew looks here first.
         if let Some(crew) = crew {
@@ -220,15 +227,14 @@ impl Later {
         }
     }
 
-    /// Takes the oldest.
-    pub fn pop(&self) -> Option<Exchange> {
-        lock(&self.requests).pop_front()
+    fn pop(&self) -> Option<Job> {
+        lock(&self.jobs).pop_front()
     }
 
     /// Names the crew that sees to them from now on.
     pub fn goes_to(&self, crew: &Arc<Crew>) {
         *lock(&self.crew) = Arc::downgrade(crew);
-        let left_over = lock(&self.requests).len();
+        let left_over = lock(&self.jobs).len();
         (0..left_over).for_each(|_| crew.server.unblock());
     }
 }

@@ -87,13 +87,6 @@ impl Dispatcher {
         }
     }
 
-    /// Handles one of those whose turn came later, if there is one.
-    fn dispatch_later(self: &Arc<Self>) {
-        if let Some(exchange) = self.later.pop() {
-            self.serve(exchange);
-        }
-    }
-
     /// Handles one request from beginning to end, or until it has become a stream.
     fn serve(self: &Arc<Self>, mut exchange: Exchange) {
         let turn = Turn {
@@ -267,7 +260,11 @@ impl Drop for Turn {
         let connections = &self.dispatcher.connections;
         match connections.end_turn(peer, self.client_has_gone) {
             Afterwards::Nothing => {}
-            Afterwards::Next(next) => self.dispatcher.later.push(next),
+            Afterwards::Next(next) => {
+                let dispatcher = self.dispatcher.clone();
+                let later = &self.dispatcher.later;
+                later.push(Box::new(move || dispatcher.serve(next)));
+            }
             Afterwards::Close(parked) => {
                 let held_back = self.held_back.take();
                 self.dispatcher.guard.close(peer, held_back, parked);
