@@ -28,7 +28,7 @@ async function open(variables, size) {
 afterEach(async () => {
   const seen = page?.seen;
   await page?.close();
-  await server?.kill();
+  await server?.close();
   page = server = undefined;
   const allowed = mayComplain;
   mayComplain = /(?!)/;
@@ -340,6 +340,7 @@ for (const width of [320, 360]) {
     await fits('with channels');
     await type('#watch-channel', long);
     await page.keyboard.press('Enter');
+    await until('it is watched', async () => (await text('#watch-state')).startsWith('Watching W'));
     await server.publish(long, 'W'.repeat(3000), `?event=${'E'.repeat(60)}`);
     await until('the long message is there', async () => (await items()).some((item) => item.text.startsWith('WWWW')));
     await type('#publish-channel', long);
@@ -392,7 +393,7 @@ test('assistive technology finds nothing to complain about, in any state', async
     } finally {
       page = undefined;
       await own.close();
-      await server.kill();
+      await server.close();
     }
   }
 });
@@ -414,7 +415,7 @@ test('its policy lets no other script run and no other server be asked', async (
   }, other.url);
   const { requests } = page.seen;
   page.seen.requests = requests.filter((url) => !url.startsWith(other.url));
-  await other.kill();
+  await other.close();
   assert.deepEqual(outcome, { injected: false, asked: false });
 });
 
