@@ -12,7 +12,7 @@ const PAGE: &str = include_str!("../../assets/index.html");
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-evFAEAwgv32enivrwgzgWzrVk99JAj0Y/YZmo8g4XkE='; \
-    script-src 'sha256-pSkfFR9JV6XowlRDXIgZMgHW4i9aF28BIlSbNTDaOk0='; \
+    script-src 'sha256-aNH8CQa4Gm7JJXUGIvRYcn83KPVCGE8Zy1JBMrzkoBg='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

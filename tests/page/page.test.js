@@ -249,7 +249,10 @@ test('the box publishes, and says what came of it', async () => {
   const { messages_published: published } = await server.stats();
   assert.equal(published, 1);
   await type('#publish-event', 'sse-mine');
-  await page.click('#publish button');
+  await page.focus('#publish-text');
+  await page.keyboard.down('Control');
+  await page.keyboard.press('Enter');
+  await page.keyboard.up('Control');
   await until('and a problem is, in the words of the server', async () => /sse-/.test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
   leave();
 });

@@ -64,7 +64,12 @@ try {
   const shoot = async (name, page) => {
     const path = join(folder, `${name}.png`);
     await page.bringToFront();
-    await page.screenshot({ path, fullPage: true });
+    // The window as high as the page: a picture of more than the window may miss what was not painted yet.
+    const { width, deviceScaleFactor } = page.viewport();
+    const height = await page.evaluate(() => document.documentElement.scrollHeight);
+    await page.setViewport({ width, height, deviceScaleFactor });
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await page.screenshot({ path });
     console.log(path);
   };
   await shoot('desktop-light-first-look', first);
