@@ -12,7 +12,7 @@ const PAGE: &str = include_str!("../../assets/index.html");
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-GxJo3aIWQOHH5yeePH11pyCXHAOvv04p8nW93HlScAQ='; \
-    script-src 'sha256-aNH8CQa4Gm7JJXUGIvRYcn83KPVCGE8Zy1JBMrzkoBg='; \
+    script-src 'sha256-138Se2n7JDCret8qEDNiy3zzaEpXjFoJbVuRjQA1Ap8='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

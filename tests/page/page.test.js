@@ -443,6 +443,28 @@ test('several servers are shown together, and that Redis is away', async () => {
   }
 });
 
+test('another server that answers in its place is no burst of messages', async () => {
+  const older = await Server.start();
+  for (let i = 0; i < 300; i++) await older.publish('news', 'x');
+  await until('it is older by some seconds', async () => (await older.stats()).uptime_seconds >= 4);
+  server = await Server.start();
+  const { withCluster } = await import('./cluster.js');
+  const front = await withCluster(server);
+  try {
+    page = await browser.page(front.url);
+    await until('rates are known', async () => (await figure('published')) === '0 /s');
+    mayComplain = OF_THE_NETWORK;
+    front.behind = older;
+    await server.kill();
+    await until('the other one answers', async () => (await text('#messages_published')) === '300');
+    await until('rates are known again', async () => (await figure('published')) === '0 /s');
+    assert.equal(await text('.plot[data-series=published] .readout'), 'highest 0/s');
+  } finally {
+    front.close();
+    await older.close();
+  }
+});
+
 test('it speaks Portuguese with those who do, and is dark for those who like it', async () => {
   const brazilian = await Browser.open(NAME, { language: 'pt-BR', dark: true });
   try {
