@@ -597,11 +597,3 @@ fn a_head_over_the_limits_is_431() {
         200
     );
 }
-
-#[test]
-fn what_is_not_built_yet_is_404() {
-    let server = Server::start(&[]);
-    for target in ["/", "/openapi.json"] {
-        problem(target, &server.get(target), 404);
-    }
-}
