@@ -81,7 +81,8 @@ impl Reply {
     /// same head and no body (RFC 9110, section 9.3.2).
     pub fn into_bytes(self, is_head_request: bool, connection: Connection) -> Vec<u8> {
         let mut head = self.head(connection);
-        if self.status != 204 {
+        // RFC 9110, section 8.6: a 304 would have to tell the length of what it does not send.
+        if !matches!(self.status, 204 | 304) {
             // Writing to a String cannot fail.
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }

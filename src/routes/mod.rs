@@ -1,6 +1,7 @@
 //! The endpoints. Each route parses, asks access, calls the hub, and answers with a value; it knows no threads and no
 //! connections. Called by the server for each request.
 
+mod assets;
 mod health;
 mod preflight;
 mod publish;
@@ -85,6 +86,7 @@ pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
 fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
+        "/" => reading(request, |request| Ok(assets::page(request))),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
@@ -95,7 +97,7 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
             Some(("sse", segment)) => return subscribing(app, request, segment),
             Some(("publish", segment)) => publishing(app, request, segment, read_body),
             _ => Err(Problem::not_found(format!(
-                "{path:?} is not a path of this server; /sse, /publish, /stats, /metrics and /health are"
+                "{path:?} is not a path of this server; / (the page), /sse, /publish, /stats, /metrics and /health are"
             ))),
         },
     };

@@ -1,0 +1,91 @@
+//! `/`: the statistics page, one file that is part of the program. It asks for no other file, and its policy lets it
+//! talk to its own origin alone.
+
+use crate::reply::Reply;
+use crate::request::Request;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
+
+const PAGE: &str = include_str!("../../assets/index.html");
+
+/// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
+/// stand in the file; a test below names the right ones after a change.
+const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-rgpdC8/CWzexbl3MUevmZdoI3+UfAqZRBdHh9LSYYGQ='; \
+    script-src 'sha256-mw1ydq15IKJ39Byh+yC71kbS90EtuzbqpQIyuzOyct8='; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
+
+/// The page, or `304` to a browser that has it (RFC 9110, section 13.1.2).
+pub(super) fn page(request: &Request) -> Reply {
+    let known = request
+        .header("If-None-Match")
+        .is_some_and(|tags| names(tags, entity_tag()));
+    let reply = if known {
+        Reply::new(304)
+    } else {
+        Reply::new(200).with_body("text/html; charset=utf-8", PAGE)
+    };
+    reply
+        .with("ETag", entity_tag())
+        // To be kept, and asked for each time: it belongs to the version that runs.
+        .with("Cache-Control", "no-cache")
+        .with("Content-Security-Policy", POLICY)
+        .with("X-Content-Type-Options", "nosniff")
+        .with("Referrer-Policy", "no-referrer")
+}
+
+/// Another page has another tag.
+fn entity_tag() -> &'static str {
+    static TAG: OnceLock<String> = OnceLock::new();
+    TAG.get_or_init(|| {
+        let mut hasher = DefaultHasher::new();
+        PAGE.hash(&mut hasher);
+        format!("\"{:016x}\"", hasher.finish())
+    })
+}
+
+/// Whether a list of entity tags names this one. A proxy that compresses makes a tag weak.
+fn names(tags: &str, tag: &str) -> bool {
+    tags.split(',').any(|candidate| {
+        let candidate = candidate.trim();
+        candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == tag
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::{Engine, BASE64_STANDARD};
+    use sha2::{Digest, Sha256};
+
+    /// What stands between `<name …>` and `</name>`.
+    fn content(name: &str) -> &'static str {
+        let (_, after) = PAGE.split_once(&format!("<{name}")).expect("it begins");
+        let (_, content) = after.split_once('>').expect("its tag ends");
+        let (content, rest) = content.split_once(&format!("</{name}>")).expect("it ends");
+        assert!(!rest.contains(&format!("<{name}")), "there is one {name}");
+        content
+    }
+
+    #[test]
+    fn the_policy_names_the_style_and_the_script_of_the_page() {
+        for name in ["style", "script"] {
+            let hash = BASE64_STANDARD.encode(Sha256::digest(content(name)));
+            assert!(
+                POLICY.contains(&format!("{name}-src 'sha256-{hash}'")),
+                "assets/index.html has another {name}: write 'sha256-{hash}' into POLICY of src/routes/assets.rs"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_of_tags_names_the_page_or_not() {
+        for good in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
+            assert!(names(good, "\"a\""), "{good} names it");
+        }
+        for bad in ["", "\"b\"", "a", "\"aa\"", "W/\"b\", \"c\""] {
+            assert!(!names(bad, "\"a\""), "{bad:?} does not name it");
+        }
+    }
+}

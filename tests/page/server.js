@@ -1,0 +1,108 @@
+// The real server on a free port, and what a test does to it.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { request } from 'node:http';
+
+export const TOKEN = 'page-test-token';
+
+const BINARY = process.env.SSE_SERVER;
+
+/** Waits until `condition` gives something true, and gives that. */
+export async function until(what, condition, bound = 30_000) {
+  const end = Date.now() + bound;
+  let last;
+  for (;;) {
+    try {
+      const found = await condition();
+      if (found) return found;
+      last = found;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > end) throw new Error(`waited ${bound / 1000} s in vain: ${what} (the last look gave: ${last})`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+export class Server {
+  static async start(variables = {}) {
+    const server = new Server();
+    await server.#start({ LISTEN: '127.0.0.1:0', AUTH_TOKEN: TOKEN, ...variables });
+    return server;
+  }
+
+  async #start(variables) {
+    if (!BINARY) throw new Error('SSE_SERVER has to name the binary');
+    this.variables = variables;
+    this.child = spawn(BINARY, { env: { PATH: process.env.PATH, ...variables }, stdio: ['ignore', 'ignore', 'pipe'] });
+    for await (const line of createInterface({ input: this.child.stderr })) {
+      const [, address] = /event=listening address=(\S+)/.exec(line) ?? [];
+      if (address) {
+        this.address = address;
+        break;
+      }
+    }
+    if (!this.address) throw new Error('the server has not said where it listens');
+    this.child.stderr.resume();
+    this.url = `http://${this.address}/`;
+  }
+
+  /** Ends it as a power cut would. */
+  async kill() {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill('SIGKILL');
+    await once(this.child, 'exit');
+  }
+
+  /** Starts it again, on the same port. */
+  async restart(variables = {}) {
+    await this.kill();
+    await this.#start({ ...this.variables, LISTEN: this.address, ...variables });
+  }
+
+  /** It keeps its sockets and does nothing. */
+  freeze() {
+    this.child.kill('SIGSTOP');
+  }
+
+  thaw() {
+    this.child.kill('SIGCONT');
+  }
+
+  async publish(channel, text, query = '') {
+    const response = await fetch(`${this.url}publish/${encodeURIComponent(channel)}${query}`, {
+      method: 'POST', headers: { Authorization: `Bearer ${TOKEN}` }, body: text,
+    });
+    if (!response.ok) throw new Error(`publishing to ${channel}: ${await response.text()}`);
+    return response.json();
+  }
+
+  async stats() {
+    return (await fetch(`${this.url}stats`)).json();
+  }
+
+  /** So many clients on a channel; the function that comes back lets them go. */
+  async listen(channel, count) {
+    const requests = [];
+    for (let i = 0; i < count; i++) {
+      const client = request(`${this.url}sse/${encodeURIComponent(channel)}`, (response) => response.on('error', () => {}).resume());
+      client.on('error', () => {}).end();
+      requests.push(client);
+    }
+    await until(`${count} clients listen to ${channel}`, async () => {
+      const response = await fetch(`${this.url}stats`, { headers: { Authorization: `Bearer ${TOKEN}` } });
+      const { channels } = await response.json();
+      return channels.find(({ canal }) => canal === channel)?.clients >= count;
+    });
+    return () => requests.forEach((client) => client.destroy());
+  }
+
+  /** Publishes so often a second until the function that comes back is called. */
+  traffic(channel, perSecond) {
+    let number = 0;
+    const timer = setInterval(() => this.publish(channel, `message ${(number += 1)}`).catch(() => {}), 1000 / perSecond);
+    return () => clearInterval(timer);
+  }
+}
