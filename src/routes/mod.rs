@@ -3,6 +3,7 @@
 
 mod assets;
 mod health;
+mod openapi;
 mod preflight;
 mod publish;
 mod stats;
@@ -87,6 +88,7 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
+        "/openapi.json" => reading(request, |_| Ok(openapi::document())),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
