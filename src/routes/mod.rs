@@ -3,6 +3,7 @@
 
 mod assets;
 mod health;
+mod metrics;
 mod openapi;
 mod preflight;
 mod publish;
@@ -18,6 +19,7 @@ use crate::query::{decode_segment, NotUtf8, Query};
 use crate::reply::Reply;
 use crate::request::{Method, ReadBody, Request};
 use crate::statistics::LiveStatistics;
+use crate::stats::Family;
 use std::sync::Arc;
 
 /// What the routes need to do their work.
@@ -84,6 +86,15 @@ pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
     Reply::from(problem).with_all(cors)
 }
 
+/// Which counter a request's answer goes to.
+pub fn family(request: &Request) -> Family {
+    match channel_segment(&request.target.path) {
+        Some(("sse", _)) => Family::Subscribe,
+        Some(("publish", _)) => Family::Publish,
+        _ => Family::Other,
+    }
+}
+
 fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
@@ -93,7 +104,7 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
         "/health/ready" => reading(request, |_| health::ready(app)),
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
         "/stats/stream" => return watching(app, request),
-        "/metrics" => reading(request, |_| Ok(stats::metrics(app))),
+        "/metrics" => reading(request, |_| Ok(metrics::metrics(app))),
         "*" if request.method == Method::Options => Ok(preflight::answer()),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),

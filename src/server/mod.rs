@@ -21,6 +21,7 @@ use crate::config::Listen;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
+use crate::stats::{Counters, Family};
 use connections::{Afterwards, Connections, LiveStream};
 use exchange::{Exchange, Writer};
 use guard::Guard;
@@ -102,6 +103,7 @@ impl Dispatcher {
     /// Handles one request from beginning to end, or until it has become a stream.
     fn serve(self: &Arc<Self>, mut exchange: Exchange, turn: Turn) {
         let (request, fault) = exchange.parse();
+        let family = routes::family(&request);
         let outcome = match fault {
             Some(problem) => Outcome::Reply(routes::refuse(&self.app, &request, problem)),
             None => {
@@ -110,14 +112,17 @@ impl Dispatcher {
             }
         };
         match outcome {
-            Outcome::Reply(reply) => {
-                self.answer(exchange, reply, turn);
-            }
-            Outcome::Stream(stream) => self.serve_stream(exchange, *stream, turn),
+            Outcome::Reply(reply) => self.answer(exchange, reply, family, turn),
+            Outcome::Stream(stream) => self.serve_stream(exchange, *stream, family, turn),
         }
     }
 
-    fn answer(&self, exchange: Exchange, reply: Reply, mut turn: Turn) {
+    fn counters(&self) -> &Counters {
+        self.app.hub.counters()
+    }
+
+    fn answer(&self, exchange: Exchange, reply: Reply, family: Family, mut turn: Turn) {
+        self.counters().answers.count(family, reply.status());
         let is_last = !exchange.leaves_connection_usable();
         if is_last {
             turn.condemn();
@@ -129,12 +134,18 @@ impl Dispatcher {
     }
 
     /// Gives a stream a thread of its own.
-    fn serve_stream(self: &Arc<Self>, exchange: Exchange, stream: routes::Stream, turn: Turn) {
+    fn serve_stream(
+        self: &Arc<Self>,
+        exchange: Exchange,
+        stream: routes::Stream,
+        family: Family,
+        turn: Turn,
+    ) {
         let number = stream.subscription.number;
         self.guard.note_connection();
         let open = self.guard.open_descriptors();
         if open + RESERVED_DESCRIPTORS > self.settings.descriptor_limit {
-            self.refuse_stream(exchange, stream, turn, "descriptors");
+            self.refuse_stream(exchange, stream, family, turn, "descriptors");
             return;
         }
         // The thread first and its work after, so that without a thread there is still somebody to answer.
@@ -145,11 +156,12 @@ impl Dispatcher {
             .stack_size(STREAM_STACK)
             .spawn(move || {
                 if let Ok((exchange, stream, turn)) = work.recv() {
-                    run_stream(exchange, stream, turn, heartbeat);
+                    run_stream(exchange, stream, family, turn, heartbeat);
                 }
             });
         match spawned {
             Ok(_) => {
+                self.counters().answers.count(family, 200);
                 // The thread waits for it and takes it.
                 let _ = hand_over.send((exchange, stream, turn));
             }
@@ -158,12 +170,19 @@ impl Dispatcher {
                     "event=no_thread client={number} error={:?}",
                     error.to_string()
                 );
-                self.refuse_stream(exchange, stream, turn, "threads");
+                self.refuse_stream(exchange, stream, family, turn, "threads");
             }
         }
     }
 
-    fn refuse_stream(&self, exchange: Exchange, stream: routes::Stream, turn: Turn, lack: &str) {
+    fn refuse_stream(
+        &self,
+        exchange: Exchange,
+        stream: routes::Stream,
+        family: Family,
+        turn: Turn,
+        lack: &str,
+    ) {
         log::warn!(
             "event=disconnect {}={} peer={} reason=no_{lack}",
             stream.kind,
@@ -176,14 +195,21 @@ impl Dispatcher {
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
         );
-        self.answer(exchange, Reply::from(problem).with_cors_of(&head), turn);
+        let reply = Reply::from(problem).with_cors_of(&head);
+        self.answer(exchange, reply, family, turn);
     }
 }
 
 /// Seconds after which a client that got no stream may try again.
 const RETRY_AFTER: u32 = 5;
 
-fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartbeat: Duration) {
+fn run_stream(
+    exchange: Exchange,
+    stream: routes::Stream,
+    family: Family,
+    mut turn: Turn,
+    heartbeat: Duration,
+) {
     let started = Instant::now();
     let kind = stream.kind;
     turn.became_stream(&stream, exchange.is_chunked());
@@ -198,6 +224,10 @@ fn run_stream(exchange: Exchange, stream: routes::Stream, mut turn: Turn, heartb
     };
     let finished = stream.run(head);
     turn.client_has_gone = finished.reason == GONE;
+    if family == Family::Subscribe {
+        let counters = turn.dispatcher.counters();
+        counters.disconnected.count(finished.reason);
+    }
     // Before the subscription is dropped: with the last one the process ends.
     log::info!(
         "event=disconnect {kind}={} peer={} reason={} messages={} seconds={}",
