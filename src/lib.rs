@@ -9,13 +9,14 @@
 //! - [`event`]: ids, names, events and their encoding.
 //!
 //! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
-//! [`statistics`], //! [`memory`] and [`system`], which has all unsafe code.
+//! [`statistics`], [`logged`], [`memory`] and [`system`], which has all unsafe code.
 
 pub mod access;
 pub mod config;
 pub mod cors;
 pub mod event;
 pub mod hub;
+pub mod logged;
 pub mod memory;
 pub mod problem;
 pub mod query;

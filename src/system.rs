@@ -76,15 +76,14 @@ pub fn raise_descriptor_limit(wanted: usize) -> usize {
 }
 
 /// The limit of open descriptors (`getrlimit(2)`). Shown by tests/metrics.rs.
-pub fn descriptor_limit() -> Option<u64> {
+pub fn descriptor_limit() -> Option<usize> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the struct is valid for the call.
     let is_known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 };
-    // Not of this type everywhere.
-    is_known.then_some(limit.rlim_cur as u64)
+    usize::try_from(limit.rlim_cur).ok().filter(|_| is_known)
 }
 
 /// Number of open descriptors (`proc_pid_fd(5)`), where the system tells.
