@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-hostile soak bench lint fmt readme ci cargo
+.PHONY: help run build test test-hostile soak bench screenshots lint fmt readme ci cargo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ soak: cargo ## 10 minutes with 1,000 clients coming and going
 
 bench: cargo ## measure, and compare with the last run
 	cargo test --release --features bench --test bench
+
+screenshots: build ## pictures of the statistics page, in target/screenshots/
+	npm --prefix tests/page ci --silent
+	@SSE_SERVER=$${CARGO_TARGET_DIR:-target}/release/sse-server node tests/page/screenshots.js $${CARGO_TARGET_DIR:-target}/screenshots
 
 lint: cargo ## check format and clippy, without warnings
 	cargo fmt --check

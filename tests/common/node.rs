@@ -39,7 +39,7 @@ pub fn test(project: &str, file: &str, variables: &[(&str, &str)]) {
     let folder = folder(project);
     install(&folder);
     let run = Command::new("node")
-        .args(["--test", "--test-reporter=spec", file])
+        .args(["--test", "--test-force-exit", "--test-reporter=spec", file])
         .current_dir(&folder)
         .env("SSE_SERVER", env!("CARGO_BIN_EXE_sse-server"))
         .envs(variables.iter().copied())

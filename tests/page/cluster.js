@@ -1,4 +1,5 @@
-// Stands in front of a real server and adds to its snapshots what a server that shares a Redis with others would add.
+// Stands in front of a real server, as a load balancer would, and adds to its snapshots what a server that shares a
+// Redis with others would add.
 
 import { createServer, request } from 'node:http';
 import { once } from 'node:events';
@@ -14,11 +15,11 @@ const CLUSTER = {
 };
 
 export async function withCluster(behind) {
-  const front = { redis: 'connected' };
+  const front = { redis: 'connected', behind };
   const added = () => `${JSON.stringify({ cluster: CLUSTER, redis: front.redis }).slice(1, -1)},`;
   const listener = createServer((incoming, outgoing) => {
     const { host, ...headers } = incoming.headers;
-    const passed = request(new URL(incoming.url, behind.url), { method: incoming.method, headers }, (answer) => {
+    const passed = request(new URL(incoming.url, front.behind.url), { method: incoming.method, headers }, (answer) => {
       outgoing.writeHead(answer.statusCode, answer.headers);
       if (incoming.url !== '/stats/stream') return answer.pipe(outgoing);
       answer.on('data', (bytes) => outgoing.write(String(bytes).replaceAll('data: {', `data: {${added()}`)));

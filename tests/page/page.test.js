@@ -28,7 +28,7 @@ async function open(variables, size) {
 afterEach(async () => {
   const seen = page?.seen;
   await page?.close();
-  await server?.kill();
+  await server?.close();
   page = server = undefined;
   const allowed = mayComplain;
   mayComplain = /(?!)/;
@@ -249,7 +249,10 @@ test('the box publishes, and says what came of it', async () => {
   const { messages_published: published } = await server.stats();
   assert.equal(published, 1);
   await type('#publish-event', 'sse-mine');
-  await page.click('#publish button');
+  await page.focus('#publish-text');
+  await page.keyboard.down('Control');
+  await page.keyboard.press('Enter');
+  await page.keyboard.up('Control');
   await until('and a problem is, in the words of the server', async () => /sse-/.test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
   leave();
 });
@@ -340,6 +343,7 @@ for (const width of [320, 360]) {
     await fits('with channels');
     await type('#watch-channel', long);
     await page.keyboard.press('Enter');
+    await until('it is watched', async () => (await text('#watch-state')).startsWith('Watching W'));
     await server.publish(long, 'W'.repeat(3000), `?event=${'E'.repeat(60)}`);
     await until('the long message is there', async () => (await items()).some((item) => item.text.startsWith('WWWW')));
     await type('#publish-channel', long);
@@ -392,7 +396,7 @@ test('assistive technology finds nothing to complain about, in any state', async
     } finally {
       page = undefined;
       await own.close();
-      await server.kill();
+      await server.close();
     }
   }
 });
@@ -414,7 +418,7 @@ test('its policy lets no other script run and no other server be asked', async (
   }, other.url);
   const { requests } = page.seen;
   page.seen.requests = requests.filter((url) => !url.startsWith(other.url));
-  await other.kill();
+  await other.close();
   assert.deepEqual(outcome, { injected: false, asked: false });
 });
 
@@ -436,6 +440,28 @@ test('several servers are shown together, and that Redis is away', async () => {
     mayComplain = OF_THE_NETWORK;
   } finally {
     front.close();
+  }
+});
+
+test('another server that answers in its place is no burst of messages', async () => {
+  const older = await Server.start();
+  for (let i = 0; i < 300; i++) await older.publish('news', 'x');
+  await until('it is older by some seconds', async () => (await older.stats()).uptime_seconds >= 4);
+  server = await Server.start();
+  const { withCluster } = await import('./cluster.js');
+  const front = await withCluster(server);
+  try {
+    page = await browser.page(front.url);
+    await until('rates are known', async () => (await figure('published')) === '0 /s');
+    mayComplain = OF_THE_NETWORK;
+    front.behind = older;
+    await server.kill();
+    await until('the other one answers', async () => (await text('#messages_published')) === '300');
+    await until('rates are known again', async () => (await figure('published')) === '0 /s');
+    assert.equal(await text('.plot[data-series=published] .readout'), 'highest 0/s');
+  } finally {
+    front.close();
+    await older.close();
   }
 });
 

@@ -27,6 +27,8 @@ export async function until(what, condition, bound = 30_000) {
 }
 
 export class Server {
+  #ends = [];
+
   static async start(variables = {}) {
     const server = new Server();
     await server.#start({ LISTEN: '127.0.0.1:0', AUTH_TOKEN: TOKEN, ...variables });
@@ -54,6 +56,13 @@ export class Server {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     this.child.kill('SIGKILL');
     await once(this.child, 'exit');
+  }
+
+  /** Ends it, and whatever a test had going on with it. */
+  async close() {
+    for (const end of this.#ends) end();
+    this.thaw();
+    await this.kill();
   }
 
   /** Starts it again, on the same port. */
@@ -91,18 +100,22 @@ export class Server {
       client.on('error', () => {}).end();
       requests.push(client);
     }
+    const leave = () => requests.forEach((client) => client.destroy());
+    this.#ends.push(leave);
     await until(`${count} clients listen to ${channel}`, async () => {
       const response = await fetch(`${this.url}stats`, { headers: { Authorization: `Bearer ${TOKEN}` } });
       const { channels } = await response.json();
       return channels.find(({ canal }) => canal === channel)?.clients >= count;
     });
-    return () => requests.forEach((client) => client.destroy());
+    return leave;
   }
 
   /** Publishes so often a second until the function that comes back is called. */
   traffic(channel, perSecond) {
     let number = 0;
     const timer = setInterval(() => this.publish(channel, `message ${(number += 1)}`).catch(() => {}), 1000 / perSecond);
-    return () => clearInterval(timer);
+    const quiet = () => clearInterval(timer);
+    this.#ends.push(quiet);
+    return quiet;
   }
 }

@@ -31,7 +31,7 @@ export function useEventSource(server: string, channels: string[], options: Opti
     url.searchParams.set('heartbeat', 'event');
     if (history) url.searchParams.set('last_event_id', '0');
     if (token) url.searchParams.set('access_token', token);
-    const named = ['message', 'sse-heartbeat', 'sse-gap', ...typeList.split('\n').filter(Boolean)];
+    const named = new Set(['message', 'sse-heartbeat', 'sse-gap', ...typeList.split('\n').filter(Boolean)]);
     const end = follow(url, named, setStatus, ({ type, data, lastEventId }) => {
       if (type === 'sse-gap') setGaps((count) => count + 1);
       else if (type !== 'sse-heartbeat') {
@@ -80,7 +80,7 @@ const SILENCE_MS = 45_000;
  */
 function follow(
   url: URL,
-  types: string[],
+  types: Iterable<string>,
   onStatus: (status: Status) => void,
   onEvent: (event: MessageEvent<string>) => void,
 ) {
