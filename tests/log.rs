@@ -154,7 +154,7 @@ fn the_readme_names_every_event_and_key() {
 fn a_day_in_the_life_of_a_server_is_in_the_log() {
     let variables = [("CHANNEL_TTL", "0"), ("MAX_CLIENTS", "1000000")];
     let mut server = Server::start(&variables);
-    let stream = server.subscribe("a");
+    let mut stream = server.subscribe("a");
     let watcher = server.subscribe_with("/stats/stream", &[]);
     let id = server.publish("a", "four");
     let batch = [
@@ -163,6 +163,10 @@ fn a_day_in_the_life_of_a_server_is_in_the_log() {
     ];
     let reply = server.request("POST", "/publish/a", &batch, b"\"x\"\n\"y\"\n");
     assert_eq!(reply.status, 200, "{}", reply.text());
+    stream.data_until("y");
+    wait_until("all deliveries are counted", BOUND, || {
+        server.stat("messages_delivered") == 3
+    });
     let peer = stream.local_addr().to_string();
     drop((stream, watcher));
     server.wait_for_log("event=disconnect watcher=");
