@@ -3,6 +3,7 @@
 //! Knows nothing about channels' subscribers, HTTP or threads. Everything that a client sends is parsed here once,
 //! into types that cannot hold a bad value. Called by the hub and by the routes.
 
+use crate::logged::Logged;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -118,9 +119,10 @@ impl ChannelName {
     }
 }
 
+/// As it stands in a log line; `as_str` is the name itself.
 impl fmt::Display for ChannelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        Logged(&self.0).fmt(f)
     }
 }
 

@@ -9,7 +9,7 @@
 //! - [`event`]: ids, names, events and their encoding.
 //!
 //! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
-//! [`statistics`], [`journal`], [`memory`], [`stand_in`] and [`system`], which has all unsafe code.
+//! [`statistics`], [`journal`], [`logged`], [`memory`], [`stand_in`] and [`system`], which has all unsafe code.
 
 pub mod access;
 pub mod config;
@@ -17,6 +17,7 @@ pub mod cors;
 pub mod event;
 pub mod hub;
 pub mod journal;
+pub mod logged;
 pub mod memory;
 pub mod problem;
 pub mod query;

@@ -4,6 +4,7 @@ use sse_server::access::{Access, Token};
 use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::journal;
+use sse_server::logged::Logged;
 use sse_server::routes::App;
 use sse_server::server::{self, watchdog, Listener, Settings};
 use sse_server::statistics::LiveStatistics;
@@ -111,9 +112,10 @@ fn serve() -> Result<(), Failure> {
     server::start(listener, app, settings)
         .map_err(|error| system_failure("start a thread", &error))?;
     log::info!(
-        "event=listening address={address} version={} hint=\"listen with: curl -N {}\"",
+        "event=listening address={} version={} hint={:?}",
+        Logged(&address),
         env!("CARGO_PKG_VERSION"),
-        example_url(&local)
+        format!("listen with: curl -N {}", example_url(&local))
     );
 
     let signal = system::wait_for_stop_signal()

@@ -66,6 +66,11 @@ impl LiveStatistics {
             .subscribe(std::slice::from_ref(channel), Form::Plain, None)
     }
 
+    /// How many watch.
+    pub fn watchers(&self) -> usize {
+        self.hub.stats().connected_clients
+    }
+
     /// Ends all streams.
     pub fn close(&self) {
         self.hub.close();

@@ -1,8 +1,10 @@
-//! Counters of what the server did, and its start. Atomics only: nobody waits here. Written by the hub and the stream
-//! threads, read by the statistics routes.
+//! Counters of what the server did, and its start. Atomics, so that nobody waits here; only where a client leaves there
+//! is a lock for a moment. Written by the hub, the server and the stream threads, read by the statistics routes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -30,8 +32,9 @@ pub struct Histogram {
 
 impl Histogram {
     /// Upper bounds of the buckets, in milliseconds.
-    pub const BOUNDS_MS: [f64; 13] = [
-        0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 10_000.0,
+    pub const BOUNDS_MS: [f64; 16] = [
+        0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0,
+        5000.0, 10_000.0,
     ];
 
     /// Counts `n` that took so long.
@@ -62,10 +65,83 @@ impl Histogram {
     }
 }
 
+/// Which part of the server a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `/publish`
+    Publish,
+    /// `/sse`
+    Subscribe,
+    /// Everything else; the server's own probes are there, too.
+    Other,
+}
+
+impl Family {
+    const ALL: [(Family, &'static str); 3] = [
+        (Family::Publish, "publish"),
+        (Family::Subscribe, "sse"),
+        (Family::Other, "other"),
+    ];
+}
+
+/// How often requests were answered with which status.
+#[derive(Debug, Default)]
+pub struct Answers([[Counter; Answers::STATUSES.len()]; Family::ALL.len()]);
+
+impl Answers {
+    /// The statuses that are told apart.
+    const STATUSES: [u16; 13] = [
+        200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 431, 500, 503,
+    ];
+
+    /// Counts an answer. The server gives no other statuses than these.
+    pub fn count(&self, family: Family, status: u16) {
+        if let Some(place) = Self::STATUSES.iter().position(|&known| known == status) {
+            self.0[family as usize][place].add(1);
+        }
+    }
+
+    /// Each family's name, status and number.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u16, u64)> + '_ {
+        Family::ALL.iter().flat_map(move |&(family, name)| {
+            let counters = self.0[family as usize].iter();
+            let with_status = Self::STATUSES.iter().zip(counters);
+            with_status.map(move |(&status, counter)| (name, status, counter.get()))
+        })
+    }
+}
+
+/// How often something happened for which reason.
+#[derive(Debug)]
+pub struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Tally {
+    /// All at zero. Reasons that are not named here begin to show when they happen.
+    fn new(reasons: &[&'static str]) -> Tally {
+        Tally(Mutex::new(
+            reasons.iter().map(|&reason| (reason, 0)).collect(),
+        ))
+    }
+
+    /// Counts one more.
+    pub fn count(&self, reason: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(reason).or_default() += 1;
+    }
+
+    /// Each reason and its number.
+    pub fn all(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.clone()
+    }
+}
+
 /// What happened since the start.
 #[derive(Debug)]
 pub struct Counters {
     started: Instant,
+    /// The same by the wall clock.
+    pub started_at: SystemTime,
     /// Messages that were accepted from publishers.
     pub published: Counter,
     /// Messages that were written to clients, replays too.
@@ -74,6 +150,10 @@ pub struct Counters {
     pub slow_clients: Counter,
     /// Time from a message's publish to the end of its write to a client, live messages only.
     pub delay: Histogram,
+    /// Requests, by what they were answered with.
+    pub answers: Answers,
+    /// Clients whose stream has ended, by the reason that the log gives.
+    pub disconnected: Tally,
 }
 
 impl Counters {
@@ -81,10 +161,13 @@ impl Counters {
     pub fn new() -> Counters {
         Counters {
             started: Instant::now(),
+            started_at: SystemTime::now(),
             published: Counter::default(),
             delivered: Counter::default(),
             slow_clients: Counter::default(),
             delay: Histogram::default(),
+            answers: Answers::default(),
+            disconnected: Tally::new(&["gone", "shutdown", "slow"]),
         }
     }
 
@@ -97,5 +180,30 @@ impl Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_told_apart() {
+        let known: Vec<u16> = (100..600)
+            .filter(|&status| !crate::problem::reason(status).is_empty())
+            .collect();
+        assert_eq!(known, Answers::STATUSES);
+    }
+
+    #[test]
+    fn a_bound_is_in_its_own_bucket() {
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_micros(100), 2);
+        histogram.observe(Duration::from_micros(101), 1);
+        histogram.observe(Duration::from_secs(60), 1);
+        let counts: Vec<(f64, u64)> = histogram.cumulative().collect();
+        assert_eq!(counts[..2], [(0.0001, 2), (0.00025, 3)]);
+        assert_eq!(counts[counts.len() - 2..], [(10.0, 3), (f64::INFINITY, 4)]);
+        assert_eq!(histogram.sum_seconds(), 60.000301);
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::time::Duration;
 
 /// Keeps SIGINT and SIGTERM from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
 /// Has to be called before any thread is started. Shown by tests/shutdown.rs.
@@ -72,6 +73,42 @@ pub fn raise_descriptor_limit(wanted: usize) -> usize {
         }
     }
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// The limit of open descriptors (`getrlimit(2)`). Shown by tests/metrics.rs.
+pub fn descriptor_limit() -> Option<usize> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is valid for the call.
+    let is_known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 };
+    usize::try_from(limit.rlim_cur).ok().filter(|_| is_known)
+}
+
+/// Number of open descriptors (`proc_pid_fd(5)`), where the system tells.
+pub fn open_descriptors() -> Option<usize> {
+    // One of them is for this look.
+    Some(
+        std::fs::read_dir("/proc/self/fd")
+            .ok()?
+            .count()
+            .saturating_sub(1),
+    )
+}
+
+/// Processor time that this process has used, in user and in system mode (`getrusage(2)`).
+/// Shown by tests/metrics.rs.
+pub fn cpu_time() -> Option<Duration> {
+    // SAFETY: a struct of numbers may be all zeros, and is valid for the call.
+    let (result, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::getrusage(libc::RUSAGE_SELF, &mut usage), usage)
+    };
+    let part = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    (result == 0).then(|| part(usage.ru_utime) + part(usage.ru_stime))
 }
 
 /// Fills the buffer with random bytes that nobody can guess (`getrandom(2)`, on other systems `getentropy(3)`), also

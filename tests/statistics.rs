@@ -1,4 +1,4 @@
-//! The statistics as a stream, and for Prometheus.
+//! The statistics as a stream.
 
 mod common;
 
@@ -150,63 +150,4 @@ fn messages_are_as_fast_beside_viewers() {
     wait_until("no more than the messages was delivered", BOUND, || {
         server.stat("messages_delivered") == published
     });
-}
-
-/// Name with labels to value, after a look at the form of the text (Prometheus text format, version 0.0.4).
-fn samples(text: &str) -> HashMap<String, f64> {
-    let mut kinds = HashMap::new();
-    let mut samples = HashMap::new();
-    assert!(text.ends_with('\n'), "the last line ends as well");
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').expect("a type has a name and a kind");
-            assert!(kinds.insert(name, kind).is_none(), "{name} has two types");
-        } else if !line.starts_with("# HELP ") {
-            let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
-            let family = name.split('{').next().unwrap_or_default();
-            let base = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|suffix| family.strip_suffix(suffix))
-                .unwrap_or(family);
-            assert!(kinds.contains_key(base), "{name} has no type before it");
-            let value = value.parse().expect("a value is a number");
-            assert!(samples.insert(name.into(), value).is_none(), "{name} twice");
-        }
-    }
-    samples
-}
-
-#[test]
-fn metrics_count_and_measure() {
-    let server = Server::start(&[]);
-    let crowd = Crowd::subscribe(&server, "a", 10);
-    for _ in 0..5 {
-        server.publish("a", "x");
-    }
-    crowd.wait_for_all("all messages", |client| client.events.len() == 5);
-    wait_until("50 deliveries are counted", BOUND, || {
-        server.stat("messages_delivered") == 50
-    });
-    let reply = server.get("/metrics");
-    assert_eq!(reply.status, 200);
-    let kind = reply.header("Content-Type").expect("it has a type");
-    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
-    let samples = samples(&reply.text());
-    let expected = [
-        ("sse_server_messages_published_total", 5.0),
-        ("sse_server_messages_delivered_total", 50.0),
-        ("sse_server_connected_clients", 10.0),
-        ("sse_server_active_channels", 1.0),
-        ("sse_server_slow_clients_disconnected_total", 0.0),
-        ("sse_server_delivery_delay_seconds_count", 50.0),
-        (
-            "sse_server_delivery_delay_seconds_bucket{le=\"+Inf\"}",
-            50.0,
-        ),
-    ];
-    for (name, value) in expected {
-        assert_eq!(samples.get(name), Some(&value), "{name}");
-    }
-    let sum = samples["sse_server_delivery_delay_seconds_sum"];
-    assert!(sum > 0.0 && sum < 50.0, "50 deliveries took {sum} s");
 }

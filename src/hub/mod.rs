@@ -86,6 +86,8 @@ pub struct HubStats {
     pub active_channels: usize,
     /// Clients with a stream.
     pub connected_clients: usize,
+    /// Messages retained, of all channels.
+    pub history_messages: usize,
     /// Memory of all histories in bytes, about.
     pub history_bytes: usize,
 }
@@ -225,6 +227,7 @@ impl Hub {
         HubStats {
             active_channels: table.channel_count(),
             connected_clients: table.client_count(),
+            history_messages: table.history_messages(),
             history_bytes: table.history_bytes(),
         }
     }

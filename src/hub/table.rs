@@ -417,6 +417,11 @@ impl Table {
         self.clients.len()
     }
 
+    /// Number of retained messages, of all channels.
+    pub(super) fn history_messages(&self) -> usize {
+        self.by_age.len()
+    }
+
     /// Memory of all histories, in bytes, about.
     pub(super) fn history_bytes(&self) -> usize {
         self.history_bytes

@@ -3,6 +3,8 @@
 
 mod assets;
 mod health;
+mod metrics;
+mod openapi;
 mod preflight;
 mod publish;
 mod stats;
@@ -17,6 +19,7 @@ use crate::query::{decode_segment, NotUtf8, Query};
 use crate::reply::Reply;
 use crate::request::{Method, ReadBody, Request};
 use crate::statistics::LiveStatistics;
+use crate::stats::Family;
 use std::sync::Arc;
 
 /// What the routes need to do their work.
@@ -83,15 +86,25 @@ pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
     Reply::from(problem).with_all(cors)
 }
 
+/// Which counter a request's answer goes to.
+pub fn family(request: &Request) -> Family {
+    match channel_segment(&request.target.path) {
+        Some(("sse", _)) => Family::Subscribe,
+        Some(("publish", _)) => Family::Publish,
+        _ => Family::Other,
+    }
+}
+
 fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
+        "/openapi.json" => reading(request, |_| Ok(openapi::document())),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
         "/stats/stream" => return watching(app, request),
-        "/metrics" => reading(request, |_| Ok(stats::metrics(app))),
+        "/metrics" => reading(request, |_| Ok(metrics::metrics(app))),
         "*" if request.method == Method::Options => Ok(preflight::answer()),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),

@@ -3,6 +3,7 @@
 use super::{channels, denied, identify, refused, single, App, Outcome, Stream};
 use crate::access::Action;
 use crate::event::{ChannelName, Form};
+use crate::logged::Logged;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -30,7 +31,7 @@ pub(super) fn open(
         "event=connect client={} peer={} channels={}",
         subscription.number,
         request.peer,
-        names.join(",")
+        Logged(&names.join(","))
     );
     Ok(Outcome::Stream(Box::new(Stream {
         head: Reply::event_stream(),

@@ -21,6 +21,7 @@ use crate::config::Listen;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
+use crate::stats::{Counters, Family};
 use connections::{Afterwards, Connections, LiveStream};
 use crew::Later;
 use exchange::{Exchange, Writer};
@@ -89,13 +90,15 @@ impl Dispatcher {
 
     /// Handles one request from beginning to end, or until it has become a stream.
     fn serve(self: &Arc<Self>, mut exchange: Exchange) {
-        let turn = Turn {
+        let mut turn = Turn {
             dispatcher: self.clone(),
+            family: Family::Other,
             peer: exchange.peer(),
             held_back: None,
             client_has_gone: false,
         };
         let (request, fault) = exchange.parse();
+        turn.family = routes::family(&request);
         let outcome = match fault {
             Some(problem) => Outcome::Reply(routes::refuse(&self.app, &request, problem)),
             None => {
@@ -104,14 +107,17 @@ impl Dispatcher {
             }
         };
         match outcome {
-            Outcome::Reply(reply) => {
-                self.answer(exchange, reply, turn);
-            }
+            Outcome::Reply(reply) => self.answer(exchange, reply, turn),
             Outcome::Stream(stream) => self.serve_stream(exchange, *stream, turn),
         }
     }
 
+    fn counters(&self) -> &Counters {
+        self.app.hub.counters()
+    }
+
     fn answer(&self, exchange: Exchange, reply: Reply, mut turn: Turn) {
+        self.counters().answers.count(turn.family, reply.status());
         let is_last = !exchange.leaves_connection_usable();
         if is_last {
             turn.condemn();
@@ -165,6 +171,7 @@ impl Dispatcher {
         stream: routes::Stream,
         turn: &Turn,
     ) -> Option<Box<EventStream>> {
+        self.counters().answers.count(turn.family, 200);
         turn.became_stream(&stream, exchange.is_chunked());
         let (writer, head) = exchange.into_stream(stream.head)?;
         let mut stream = Box::new(EventStream {
@@ -194,7 +201,8 @@ impl Dispatcher {
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
         );
-        self.answer(exchange, Reply::from(problem).with_cors_of(&head), turn);
+        let reply = Reply::from(problem).with_cors_of(&head);
+        self.answer(exchange, reply, turn);
     }
 }
 
@@ -204,6 +212,10 @@ const RETRY_AFTER: u32 = 5;
 fn run_stream(mut stream: Box<EventStream>, mut turn: Turn) {
     let finished = stream.run();
     turn.client_has_gone = finished.reason == GONE;
+    if turn.family == Family::Subscribe {
+        let counters = turn.dispatcher.counters();
+        counters.disconnected.count(finished.reason);
+    }
     // Before the subscription is dropped: with the last one the process ends.
     log::info!(
         "event=disconnect {}={} peer={} reason={} messages={} seconds={}",
@@ -220,6 +232,8 @@ fn run_stream(mut stream: Box<EventStream>, mut turn: Turn) {
 /// connection is closed.
 struct Turn {
     dispatcher: Arc<Dispatcher>,
+    /// What the request is for.
+    family: Family,
     peer: Option<SocketAddr>,
     /// The writer of a connection's last answer: while it is there, tiny_http cannot answer what it takes the rest of
     /// the connection's bytes for.

@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod event_stream;
 pub mod http;
 pub mod node;
+pub mod python;
 pub mod witness;
 
 pub use crowd::Crowd;

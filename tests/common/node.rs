@@ -1,4 +1,4 @@
-//! Runs a test file of a Node project under tests/, after installing what its lock file names.
+//! Runs a test file or a program of a Node project under tests/, after installing what its lock file names.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,4 +49,13 @@ pub fn test(project: &str, file: &str, variables: &[(&str, &str)]) {
     assert!(run.status.success(), "tests/{project}/{file}:\n{text}");
     // Node succeeds without a test, too.
     assert!(!text.contains("ℹ pass 0"), "no test ran:\n{text}");
+}
+
+/// A command of a program that a package brings, in the project's folder.
+pub fn command(project: &str, program: &str) -> Command {
+    let folder = folder(project);
+    install(&folder);
+    let mut command = Command::new(folder.join("node_modules/.bin").join(program));
+    command.current_dir(folder);
+    command
 }

@@ -1,0 +1,203 @@
+//! `/metrics`: what the server does, for Prometheus. What is collected for it costs the way of a message next to nothing:
+//! counters that are there anyway, and two looks at `/proc` for each scrape.
+
+use super::App;
+use crate::memory;
+use crate::reply::Reply;
+use crate::stats::{Counters, Histogram};
+use crate::system;
+use std::fmt::{Display, Write};
+use std::time::SystemTime;
+
+/// The text format, version 0.0.4.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn metrics(app: &App) -> Reply {
+    let mut text = String::with_capacity(8192);
+    let out = &mut text;
+    let counters = app.hub.counters();
+    messages(out, counters);
+    gauges(out, app);
+    clients(out, counters);
+    answers(out, counters);
+    histogram(
+        out,
+        "delivery_delay_seconds",
+        "Time from the publish of a message to the end of its write to a client.",
+        &counters.delay,
+    );
+    head(
+        out,
+        "sse_server_build_info",
+        "gauge",
+        "The version that runs.",
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    sample(
+        out,
+        &format!("sse_server_build_info{{version=\"{version}\"}}"),
+        1,
+    );
+    process(out, counters);
+    Reply::new(200).with_body(CONTENT_TYPE, text)
+}
+
+fn messages(out: &mut String, counters: &Counters) {
+    metric(
+        out,
+        "messages_published_total",
+        "counter",
+        "Messages accepted from publishers.",
+        counters.published.get(),
+    );
+    metric(
+        out,
+        "messages_delivered_total",
+        "counter",
+        "Messages written to clients, replays too.",
+        counters.delivered.get(),
+    );
+}
+
+fn gauges(out: &mut String, app: &App) {
+    let hub = app.hub.stats();
+    let figures: [(&str, &str, usize); 5] = [
+        (
+            "connected_clients",
+            "Clients with an event stream.",
+            hub.connected_clients,
+        ),
+        (
+            "statistics_watchers",
+            "Those who watch /stats/stream; they are no clients.",
+            app.live.watchers(),
+        ),
+        (
+            "active_channels",
+            "Channels, without broadcast.",
+            hub.active_channels,
+        ),
+        (
+            "history_messages",
+            "Messages retained for replay, of all channels.",
+            hub.history_messages,
+        ),
+        (
+            "history_bytes",
+            "Memory of all retained messages.",
+            hub.history_bytes,
+        ),
+    ];
+    for (name, help, value) in figures {
+        metric(out, name, "gauge", help, value);
+    }
+    metric(
+        out,
+        "uptime_seconds",
+        "gauge",
+        "Time since the start.",
+        app.hub.counters().uptime_seconds(),
+    );
+}
+
+fn clients(out: &mut String, counters: &Counters) {
+    metric(
+        out,
+        "slow_clients_disconnected_total",
+        "counter",
+        "Clients disconnected because they read too slowly.",
+        counters.slow_clients.get(),
+    );
+    let name = "sse_server_clients_disconnected_total";
+    let help = "Clients whose stream has ended, by the reason that the log gives.";
+    head(out, name, "counter", help);
+    for (reason, count) in counters.disconnected.all() {
+        sample(out, &format!("{name}{{reason=\"{reason}\"}}"), count);
+    }
+}
+
+fn answers(out: &mut String, counters: &Counters) {
+    let name = "sse_server_responses_total";
+    let help = "Requests, by what they were for and what they were answered with.";
+    head(out, name, "counter", help);
+    for (family, status, count) in counters.answers.all() {
+        let labels = format!("{name}{{route=\"{family}\",status=\"{status}\"}}");
+        sample(out, &labels, count);
+    }
+}
+
+/// The figures that every Prometheus client library gives, by the same names. What the system does not tell is left out.
+fn process(out: &mut String, counters: &Counters) {
+    let started = counters.started_at.duration_since(SystemTime::UNIX_EPOCH);
+    let figures: [(&str, &str, &str, Option<f64>); 5] = [
+        (
+            "process_cpu_seconds_total",
+            "counter",
+            "Total user and system CPU time spent in seconds.",
+            system::cpu_time().map(|time| time.as_secs_f64()),
+        ),
+        (
+            "process_open_fds",
+            "gauge",
+            "Number of open file descriptors.",
+            system::open_descriptors().map(|count| count as f64),
+        ),
+        (
+            "process_max_fds",
+            "gauge",
+            "Maximum number of open file descriptors.",
+            system::descriptor_limit().map(|limit| limit as f64),
+        ),
+        (
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory size in bytes.",
+            memory::resident().map(|bytes| bytes as f64),
+        ),
+        (
+            "process_start_time_seconds",
+            "gauge",
+            "Start time of the process since unix epoch in seconds.",
+            started.ok().map(|time| time.as_secs_f64()),
+        ),
+    ];
+    for (name, kind, help, value) in figures {
+        if let Some(value) = value {
+            head(out, name, kind, help);
+            sample(out, name, value);
+        }
+    }
+}
+
+fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
+    let name = format!("sse_server_{name}");
+    head(out, &name, kind, help);
+    sample(out, &name, value);
+}
+
+fn histogram(out: &mut String, name: &str, help: &str, histogram: &Histogram) {
+    let name = format!("sse_server_{name}");
+    head(out, &name, "histogram", help);
+    let mut count = 0;
+    for (bound, so_many) in histogram.cumulative() {
+        let bound = if bound.is_finite() {
+            bound.to_string()
+        } else {
+            "+Inf".into()
+        };
+        sample(out, &format!("{name}_bucket{{le=\"{bound}\"}}"), so_many);
+        count = so_many;
+    }
+    sample(out, &format!("{name}_sum"), histogram.sum_seconds());
+    sample(out, &format!("{name}_count"), count);
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+fn sample(out: &mut String, name: &str, value: impl Display) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{name} {value}");
+}

@@ -1,0 +1,82 @@
+// A headless Chromium for tests/guide.rs: takes one command a line, as JSON, and answers each with one line of JSON,
+// {"ok": …} or {"error": …}. Ends when its input does.
+import { createInterface } from 'node:readline';
+import puppeteer from 'puppeteer-core';
+
+const browser = await puppeteer.launch({
+  executablePath: process.env.CHROMIUM,
+  args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
+});
+const page = await browser.newPage();
+
+/** All that came to the browser, and all that it asked for: what each was, and its text. */
+const seen = [];
+const requests = [];
+const errors = [];
+const pending = new Set();
+
+page.on('request', (request) => requests.push(request.url()));
+page.on('response', (response) => {
+  seen.push([`headers of ${response.url()}`, JSON.stringify(response.headers())]);
+  // The body of an event stream has no end; its events are collected below.
+  if (response.headers()['content-type'] === 'text/event-stream') return;
+  const body = response.text().then(
+    (text) => seen.push([`body of ${response.url()}`, text]),
+    () => {},
+  );
+  pending.add(body);
+  body.finally(() => pending.delete(body));
+});
+page.on('pageerror', (error) => errors.push(String(error)));
+page.on('console', (message) => {
+  // A refused connection is what the tests want; the browser's own words about it are no error of the page.
+  if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) errors.push(message.text());
+});
+const session = await page.createCDPSession();
+await session.send('Network.enable');
+session.on('Network.eventSourceMessageReceived', ({ eventName, data }) => seen.push([`event ${eventName}`, data]));
+
+const BOUND = { timeout: 60_000 };
+
+const commands = {
+  /** Goes to a page. */
+  open: (url) => page.goto(url, BOUND).then((response) => response.status()),
+  /** Waits until the page shows a text. */
+  see: (text) => page.waitForFunction((text) => document.body.innerText.includes(text), BOUND, text).then(() => true),
+  /** Waits until something was asked for whose URL has this text. */
+  requested: async (text) => {
+    while (!requests.some((url) => url.includes(text))) await page.waitForRequest((url) => url.url().includes(text), BOUND);
+    return true;
+  },
+  /** The lines of the list of messages, without the time. */
+  messages: () => page.$$eval('li', (items) => items.map((item) => item.innerText.replace(/^.*?(?=chat|alerts)/, ''))),
+  /** The last id of the stream of messages, as the page asks for it. */
+  requests: () => requests,
+  /** Writes into the field, and sends it. */
+  send: async (text) => {
+    await page.locator('input').fill(text);
+    await page.locator('button').click();
+    return true;
+  },
+  /** Sends a request as the page's script could. */
+  fetch: ([url, init]) =>
+    page.evaluate((url, init) => fetch(url, init).then(async (r) => [r.status, await r.text()]), url, init),
+  /** Where a text is, in all that came to the browser. */
+  search: async (text) => {
+    await Promise.all(pending);
+    const content = [['the page itself', await page.content()]];
+    return [...seen, ...content].filter(([, content]) => content.includes(text)).map(([what]) => what);
+  },
+  errors: () => errors,
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [command, argument] = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ ok: await commands[command](argument) }));
+  } catch (error) {
+    const text = await page.evaluate(() => document.body.innerText).catch(() => '');
+    console.log(JSON.stringify({ error: `${error.message}; the page shows: ${text}` }));
+  }
+}
+await browser.close();

@@ -1,0 +1,80 @@
+"""What schemathesis has to be told about this server, because JSON Schema cannot say it.
+
+Everything else is checked as assets/openapi.json says. Loaded by the run of tests/openapi.rs.
+"""
+
+import json
+
+import requests.adapters
+import schemathesis
+from schemathesis import GenerationMode
+
+ENDLESS = "text/event-stream"
+BATCH = "application/x-ndjson"
+MOST_CHANNELS = 64
+MOST_CHANNEL_BYTES = 128
+
+whole_answer = requests.adapters.HTTPAdapter.send
+
+
+def beginning_of_a_stream(adapter, request, **options):
+    """A stream has no end to wait for: its head and its first bytes are the answer. Any other answer comes whole."""
+    options["stream"] = True
+    response = whole_answer(adapter, request, **options)
+    if request.method == "GET" and response.headers.get("Content-Type") == ENDLESS:
+        response._content = next(response.iter_content(None))
+        response._content_consumed = True
+        assert response._content.startswith(b":\nretry: "), response._content
+        response.close()
+    return response
+
+
+requests.adapters.HTTPAdapter.send = beginning_of_a_stream
+
+
+@schemathesis.serializer(BATCH)
+def as_it_is(_context, text):
+    return text if isinstance(text, bytes) else str(text).encode()
+
+
+def is_meant_well(case):
+    return case.meta is None or case.meta.generation.mode == GenerationMode.POSITIVE
+
+
+def has_body(case):
+    return isinstance(case.body, (str, bytes)) and len(case.body) > 0
+
+
+@schemathesis.hook
+def map_case(_context, case):
+    """A good message is either the body or `msg`, and a line of a batch is JSON."""
+    if case.method.upper() == "POST" and is_meant_well(case) and has_body(case):
+        case.query.pop("msg", None)
+        if case.media_type == BATCH and case.meta and case.meta.phase.name.value != "examples":
+            case.body = json.dumps(case.body)
+    return case
+
+
+@schemathesis.hook
+def filter_case(_context, case):
+    # tiny_http closes the connection at a byte that is not ASCII, which is what the README says of it.
+    if not all(str(value).isascii() and str(value).isprintable() for value in (case.headers or {}).values()):
+        return False
+    for place in (case.path_parameters, case.query):
+        channels = (place or {}).get("canal", [])
+        if isinstance(channels, str):
+            channels = channels.split(",")
+        if not isinstance(channels, list):
+            continue
+        # A channel that is named twice counts once, so more than the most may be fewer.
+        if len(channels) > MOST_CHANNELS >= len(set(map(str, channels))):
+            return False
+        # The limit of a name is one of bytes, and the schema can only count characters.
+        if any(len(str(name)) <= MOST_CHANNEL_BYTES < len(str(name).encode()) for name in channels):
+            return False
+    # What is no text for the schema is text on the wire: `{}` is a good message, and a good line of a batch.
+    if case.method.upper() == "POST" and isinstance(case.body, (dict, list, int, float, bool, type(None))):
+        return False
+    if case.method.upper() == "POST" and is_meant_well(case):
+        return ("msg" in (case.query or {})) != has_body(case)
+    return True
