@@ -9,7 +9,7 @@
 //! - [`event`]: ids, names, events and their encoding.
 //!
 //! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
-//! [`statistics`], //! [`memory`] and [`system`], which has all unsafe code.
+//! [`statistics`], [`service`], [`memory`] and [`system`], which has all unsafe code.
 
 pub mod access;
 pub mod config;
@@ -23,6 +23,7 @@ pub mod reply;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod service;
 pub mod statistics;
 pub mod stats;
 pub mod system;

@@ -5,9 +5,11 @@ use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::routes::App;
 use sse_server::server::{self, watchdog, Listener, Settings};
+use sse_server::service::{self, Notifier};
 use sse_server::statistics::LiveStatistics;
 use sse_server::stats::Counters;
 use sse_server::system;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,8 +76,12 @@ impl Failure {
     }
 }
 
+fn env(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 fn read_config() -> Result<Config, Failure> {
-    Config::read(|name| std::env::var_os(name)).map_err(|bad| Failure::misuse(bad.to_string()))
+    Config::read(env).map_err(|bad| Failure::misuse(bad.to_string()))
 }
 
 fn serve() -> Result<(), Failure> {
@@ -84,8 +90,20 @@ fn serve() -> Result<(), Failure> {
     // Before the first thread: each inherits it.
     system::block_stop_signals().map_err(|error| system_failure("block signals", &error))?;
     let descriptor_limit = raise_descriptor_limit(&config);
-    let listener =
-        Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?;
+    let notifier = Notifier::connect(env).unwrap_or_else(|error| {
+        log::warn!("event=no_notify error={:?}", error.to_string());
+        Notifier::default()
+    });
+    let passed = service::passed_socket(env).map_err(Failure::misuse)?;
+    let is_passed = passed.is_some();
+    let listener = match passed {
+        Some(socket) => Listener::inherit(socket).map_err(|error| {
+            Failure::misuse(format!(
+                "cannot listen on the socket handed over as descriptor 3: {error}"
+            ))
+        })?,
+        None => Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?,
+    };
     let address = listener.to_string();
     let local = watchdog::local_target(&listener.address());
     let app_token = token(&config)?;
@@ -106,7 +124,7 @@ fn serve() -> Result<(), Failure> {
         heartbeat: config.heartbeat,
         descriptor_limit,
     };
-    server::start(listener, app, settings)
+    let serving = server::start(listener, app, settings, notifier.clone())
         .map_err(|error| system_failure("start a thread", &error))?;
     log::info!(
         "event=listening address={address} version={} hint=\"listen with: curl -N {}\"",
@@ -114,17 +132,23 @@ fn serve() -> Result<(), Failure> {
         example_url(&local)
     );
 
+    notifier.ready();
+
     let signal = system::wait_for_stop_signal()
         .map_err(|error| system_failure("wait for signals", &error))?;
     let clients = hub.stats().connected_clients;
     log::info!("event=stopping signal={signal} clients={clients}");
+    notifier.stopping();
+    if is_passed {
+        serving.hand_over();
+    }
     hub.close();
     live.close();
     // Nothing is ever sent: this waits for the last streams to end.
     let last_moment = Instant::now() + STOP_TIME;
     let _ = all_streams_ended.recv_deadline(last_moment);
     let _ = all_watchers_ended.recv_deadline(last_moment);
-    if let Listen::Unix(path) = &config.listen {
+    if let (Listen::Unix(path), false) = (&config.listen, is_passed) {
         // The next start would remove it as well.
         let _ = std::fs::remove_file(path);
     }
@@ -145,8 +169,12 @@ fn example_url(local: &Listen) -> String {
 }
 
 fn start_log(config: &Config) -> Result<(), Failure> {
-    simple_logger::SimpleLogger::new()
-        .with_level(config.log_level)
+    let mut logger = simple_logger::SimpleLogger::new().with_level(config.log_level);
+    if config.log_level < log::LevelFilter::Debug {
+        // Its one error is a failed `accept`, of which the accept loop says what becomes of it.
+        logger = logger.with_module_level("tiny_http", log::LevelFilter::Off);
+    }
+    logger
         .init()
         .map_err(|error| Failure::new(format!("cannot start the log: {error}")))
 }

@@ -74,6 +74,39 @@ pub fn raise_descriptor_limit(wanted: usize) -> usize {
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
+/// Takes over a socket that our parent has left open for us (`fcntl(2)`). Nothing else of this process may use the
+/// descriptor. Shown by tests/socket_activation.rs.
+///
+/// # Errors
+/// If there is no such descriptor.
+pub fn inherited_socket(descriptor: RawFd) -> io::Result<socket2::Socket> {
+    // SAFETY: at worst it is a descriptor that is not open, and the call says so.
+    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the protocol nobody but us owns it.
+    Ok(unsafe { socket2::Socket::from_raw_fd(descriptor) })
+}
+
+/// Puts a socket that does not listen in the place of a copy of this listener that somebody else holds, so that the
+/// next `accept` there fails, while the listener itself and all its other copies stay as they are (`dup2(2)`). Returns
+/// whether the descriptor was such a copy. Shown by tests/socket_activation.rs.
+///
+/// # Errors
+/// If no descriptor is left.
+pub fn stop_accepting(copy: RawFd, listener: RawFd) -> io::Result<bool> {
+    // Its holder may have closed it, and the number may stand for something else.
+    if cookie_of(copy).is_none() || cookie_of(copy) != cookie_of(listener) {
+        return Ok(false);
+    }
+    let deaf = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    // SAFETY: the holder keeps an open descriptor of the same kind; only what it stands for changes.
+    if unsafe { libc::dup2(deaf.as_raw_fd(), copy) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(true)
+}
+
 /// Fills the buffer with random bytes that nobody can guess (`getrandom(2)`, on other systems `getentropy(3)`), also
 /// where no `/dev` is mounted.
 ///
