@@ -115,7 +115,13 @@ pub fn stop_accepting(copy: RawFd, listener: RawFd) -> io::Result<bool> {
 pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: pointer and length are those of `bytes`; up to 256 bytes are given whole.
-    if unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), N) } == 0 {
+    #[cfg(target_os = "linux")]
+    let is_filled =
+        usize::try_from(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) }) == Ok(N);
+    // SAFETY: as above.
+    #[cfg(not(target_os = "linux"))]
+    let is_filled = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), N) } == 0;
+    if is_filled {
         Ok(bytes)
     } else {
         Err(io::Error::last_os_error())
