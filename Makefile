@@ -71,8 +71,8 @@ soak: cargo ## 10 minutes with 1,000 clients coming and going
 bench: cargo ## measure, and compare with the last run
 	cargo test --release --features bench --test bench
 
-test-ship: static ## check what is promised of the static binary, the units and the proxies
-	SSE_SERVER_STATIC="$(abspath $(STATIC))" tests/run --features ship-tests --test static_binary --test units
+test-ship: static ## check what is promised of the static binary, the units, the proxies and the release
+	SSE_SERVER_STATIC="$(abspath $(STATIC))" tests/run --features ship-tests --test static_binary --test units --test proxies --test workflow
 
 test-docker: cargo ## build, run and stop the image, where an engine is or can be started
 	tests/docker
