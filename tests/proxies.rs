@@ -5,7 +5,7 @@ mod common;
 
 use common::{wait_until, Server, BOUND};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -75,9 +75,6 @@ fn run(command: &mut Command) -> Output {
 /// Listens and publishes through the proxy.
 #[track_caller]
 fn assert_events_come_through(server: &Server, proxy: SocketAddr) {
-    wait_until("the proxy listens", BOUND, || {
-        TcpStream::connect(proxy).is_ok()
-    });
     let resolve = format!("sse.example.org:{}:127.0.0.1", proxy.port());
     let url = format!("https://sse.example.org:{}", proxy.port());
     let curl = || {
@@ -86,6 +83,11 @@ fn assert_events_come_through(server: &Server, proxy: SocketAddr) {
         curl.args(["--noproxy", "*", "--max-time", "20", "--resolve", &resolve]);
         curl
     };
+    // It may listen before it has its certificate.
+    wait_until("the proxy passes requests on", BOUND, || {
+        let health = curl().arg(format!("{url}/health")).output();
+        health.is_ok_and(|output| output.status.success())
+    });
     let mut listener = curl()
         .args(["--no-buffer", &format!("{url}/sse/a")])
         .stdout(Stdio::piped())
