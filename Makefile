@@ -1,6 +1,30 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-hostile soak bench screenshots lint fmt readme ci cargo
+.PHONY: help run build static measure install uninstall test test-ship test-docker test-hostile soak bench screenshots lint fmt readme ci cargo
+
+BUILD := $${CARGO_TARGET_DIR:-target}
+# Where `make static` leaves its binary.
+STATIC ?= target/static$(if $(TARGET),/$(TARGET))/sse-server
+PREFIX ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+# rustc brings musl and a linker for these; for glibc Debian's cross compilers are needed (gcc-aarch64-linux-gnu,
+# gcc-arm-linux-gnueabihf).
+LINKER_aarch64-unknown-linux-musl := rust-lld
+LINKER_armv7-unknown-linux-musleabihf := rust-lld
+LINKER_aarch64-unknown-linux-gnu := aarch64-linux-gnu-gcc
+LINKER_armv7-unknown-linux-gnueabihf := arm-linux-gnueabihf-gcc
+
+# For this machine: musl where its standard library is installed (rustup target add x86_64-unknown-linux-musl), or else
+# glibc, which makes the binary about 800 KB larger.
+define CHOOSE_TARGET
+host=$$(rustc -vV | sed -n 's/^host: //p'); target="$(TARGET)"; \
+if [ -z "$$target" ]; then \
+	target=$$(echo $$host | sed 's/-gnu/-musl/'); \
+	[ -d "$$(rustc --print target-libdir --target $$target)" ] || target=$$host; \
+fi; \
+[ -d "$$(rustc --print target-libdir --target $$target)" ] || { echo "$$target is not installed: rustup target add $$target" >&2; exit 1; }
+endef
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +34,30 @@ run: build ## build and start the server (environment variables configure it)
 
 build: cargo ## build target/release/sse-server
 	cargo build --release --locked
+
+static: cargo ## build a static binary; TARGET=aarch64-unknown-linux-musl builds for another machine
+	@set -e; $(CHOOSE_TARGET); \
+	linker="$(LINKER_$(TARGET))"; \
+	[ -z "$$linker" ] || export CARGO_TARGET_$$(echo $$target | tr a-z- A-Z_)_LINKER="$$linker"; \
+	RUSTFLAGS="-C target-feature=+crt-static $$RUSTFLAGS" cargo build --profile dist --locked --target $$target --bin sse-server; \
+	mkdir -p "$(dir $(STATIC))"; cp "$(BUILD)/$$target/dist/sse-server" "$(STATIC)"; \
+	ldd "$(STATIC)" 2>&1 | grep -qE 'statically linked|not a dynamic' || [ -n "$(TARGET)" ] || { echo "$(STATIC) is not static" >&2; exit 1; }; \
+	echo "$(STATIC): $$target, static, stripped, $$(wc -c <"$(STATIC)") bytes"
+
+measure: static ## print size, memory and start-up time of the static binary, beside others (PEERS="name=path …")
+	tests/measure "$(STATIC)" $(PEERS)
+
+install: ## install the static binary and the systemd units; PREFIX, DESTDIR
+	@[ -x "$(STATIC)" ] || { echo "build it first: make static" >&2; exit 1; }
+	install -D -m 755 "$(STATIC)" "$(DESTDIR)$(PREFIX)/bin/sse-server"
+	mkdir -p "$(DESTDIR)$(UNITDIR)"
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' assets/sse-server.service >"$(DESTDIR)$(UNITDIR)/sse-server.service"
+	install -m 644 assets/sse-server.socket "$(DESTDIR)$(UNITDIR)/sse-server.socket"
+	install -D -m 600 assets/sse-server.env "$(DESTDIR)$(PREFIX)/share/sse-server/sse-server.env"
+
+uninstall: ## remove what install has installed
+	rm -f "$(DESTDIR)$(PREFIX)/bin/sse-server" "$(DESTDIR)$(UNITDIR)/sse-server.service" "$(DESTDIR)$(UNITDIR)/sse-server.socket"
+	rm -rf "$(DESTDIR)$(PREFIX)/share/sse-server"
 
 test: cargo ## run the tests, after installing what they need
 	tests/run
@@ -27,6 +75,12 @@ screenshots: build ## pictures of the statistics page, in target/screenshots/
 	npm --prefix tests/page ci --silent
 	@SSE_SERVER=$${CARGO_TARGET_DIR:-target}/release/sse-server node tests/page/screenshots.js $${CARGO_TARGET_DIR:-target}/screenshots
 
+test-ship: static ## check what is promised of the static binary, the units, the proxies and the release
+	SSE_SERVER_STATIC="$(abspath $(STATIC))" tests/run --features ship-tests --test static_binary --test units --test proxies --test workflow
+
+test-docker: cargo ## build, run and stop the image, where an engine is or can be started
+	tests/docker
+
 lint: cargo ## check format and clippy, without warnings
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets --all-features -- -D warnings
@@ -37,7 +91,7 @@ fmt: cargo ## format the code
 readme: build ## run the commands of README.md
 	tests/readme
 
-ci: lint build test test-hostile readme ## everything that has to pass
+ci: lint build test test-ship test-docker test-hostile readme ## everything that has to pass
 
 cargo:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs, or on Debian with apt-get install cargo" >&2; exit 1; }

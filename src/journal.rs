@@ -33,7 +33,7 @@ pub fn start(level: LevelFilter) -> std::io::Result<()> {
     let own = pages.clone();
     let writer = std::thread::Builder::new()
         .name(THREAD.into())
-        .spawn(move || own.write_for_ever(&SimpleLogger::new().with_level(level)))?;
+        .spawn(move || own.write_for_ever(&lines(level)))?;
     let journal = Journal {
         level,
         pages,
@@ -43,6 +43,15 @@ pub fn start(level: LevelFilter) -> std::io::Result<()> {
     let _ = log::set_boxed_logger(Box::new(journal));
     log::set_max_level(level);
     Ok(())
+}
+
+fn lines(level: LevelFilter) -> SimpleLogger {
+    let lines = SimpleLogger::new().with_level(level);
+    if level >= LevelFilter::Debug {
+        return lines;
+    }
+    // Its one error is a failed `accept`, of which the accept room says what becomes of it.
+    lines.with_module_level("tiny_http", LevelFilter::Off)
 }
 
 struct Journal {

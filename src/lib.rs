@@ -9,7 +9,8 @@
 //! - [`event`]: ids, names, events and their encoding.
 //!
 //! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
-//! [`statistics`], [`journal`], [`logged`], [`memory`], [`stand_in`] and [`system`], which has all unsafe code.
+//! [`statistics`], [`journal`], [`logged`], [`memory`], [`service`], [`stand_in`] and [`system`], which has all unsafe
+//! code.
 
 pub mod access;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod reply;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod service;
 pub mod stand_in;
 pub mod statistics;
 pub mod stats;

@@ -7,9 +7,11 @@ use sse_server::journal;
 use sse_server::logged::Logged;
 use sse_server::routes::App;
 use sse_server::server::{self, watchdog, Listener, Settings};
+use sse_server::service::{self, Notifier};
 use sse_server::statistics::LiveStatistics;
 use sse_server::stats::Counters;
 use sse_server::system;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,8 +79,12 @@ impl Failure {
     }
 }
 
+fn env(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 fn read_config() -> Result<Config, Failure> {
-    Config::read(|name| std::env::var_os(name)).map_err(|bad| Failure::misuse(bad.to_string()))
+    Config::read(env).map_err(|bad| Failure::misuse(bad.to_string()))
 }
 
 fn serve() -> Result<(), Failure> {
@@ -87,8 +93,20 @@ fn serve() -> Result<(), Failure> {
     system::block_stop_signals().map_err(|error| system_failure("block signals", &error))?;
     journal::start(config.log_level).map_err(|error| system_failure("start a thread", &error))?;
     let descriptor_limit = raise_descriptor_limit(&config);
-    let listener =
-        Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?;
+    let notifier = Notifier::connect(env).unwrap_or_else(|error| {
+        log::warn!("event=no_notify error={:?}", error.to_string());
+        Notifier::default()
+    });
+    let passed = service::passed_socket(env).map_err(Failure::misuse)?;
+    let is_passed = passed.is_some();
+    let listener = match passed {
+        Some(socket) => Listener::inherit(socket).map_err(|error| {
+            Failure::misuse(format!(
+                "cannot listen on the socket handed over as descriptor 3: {error}"
+            ))
+        })?,
+        None => Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?,
+    };
     let address = listener.to_string();
     let local = watchdog::local_target(&listener.address());
     let app_token = token(&config)?;
@@ -109,7 +127,7 @@ fn serve() -> Result<(), Failure> {
         heartbeat: config.heartbeat,
         descriptor_limit,
     };
-    server::start(listener, app, settings)
+    let serving = server::start(listener, app, settings, notifier.clone())
         .map_err(|error| system_failure("start a thread", &error))?;
     log::info!(
         "event=listening address={} version={} hint={:?}",
@@ -118,17 +136,23 @@ fn serve() -> Result<(), Failure> {
         format!("listen with: curl -N {}", example_url(&local))
     );
 
+    notifier.ready();
+
     let signal = system::wait_for_stop_signal()
         .map_err(|error| system_failure("wait for signals", &error))?;
     let clients = hub.stats().connected_clients;
     log::info!("event=stopping signal={signal} clients={clients}");
+    notifier.stopping();
+    if is_passed {
+        serving.hand_over();
+    }
     hub.close();
     live.close();
     // Nothing is ever sent: this waits for the last streams to end.
     let last_moment = Instant::now() + STOP_TIME;
     let _ = all_streams_ended.recv_deadline(last_moment);
     let _ = all_watchers_ended.recv_deadline(last_moment);
-    if let Listen::Unix(path) = &config.listen {
+    if let (Listen::Unix(path), false) = (&config.listen, is_passed) {
         // The next start would remove it as well.
         let _ = std::fs::remove_file(path);
     }

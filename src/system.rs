@@ -111,6 +111,39 @@ pub fn cpu_time() -> Option<Duration> {
     (result == 0).then(|| part(usage.ru_utime) + part(usage.ru_stime))
 }
 
+/// Takes over a socket that our parent has left open for us (`fcntl(2)`). Nothing else of this process may use the
+/// descriptor. Shown by tests/socket_activation.rs.
+///
+/// # Errors
+/// If there is no such descriptor.
+pub fn inherited_socket(descriptor: RawFd) -> io::Result<socket2::Socket> {
+    // SAFETY: at worst it is a descriptor that is not open, and the call says so.
+    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the protocol nobody but us owns it.
+    Ok(unsafe { socket2::Socket::from_raw_fd(descriptor) })
+}
+
+/// Puts a socket that does not listen in the place of a copy of this listener that somebody else holds, so that the
+/// next `accept` there fails, while the listener itself and all its other copies stay as they are (`dup2(2)`). Returns
+/// whether the descriptor was such a copy. Shown by tests/socket_activation.rs.
+///
+/// # Errors
+/// If no descriptor is left.
+pub fn stop_accepting(copy: RawFd, listener: RawFd) -> io::Result<bool> {
+    // Its holder may have closed it, and the number may stand for something else.
+    if cookie_of(copy).is_none() || cookie_of(copy) != cookie_of(listener) {
+        return Ok(false);
+    }
+    let deaf = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    // SAFETY: the holder keeps an open descriptor of the same kind; only what it stands for changes.
+    if unsafe { libc::dup2(deaf.as_raw_fd(), copy) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(true)
+}
+
 /// Fills the buffer with random bytes that nobody can guess (`getrandom(2)`, on other systems `getentropy(3)`), also
 /// where no `/dev` is mounted.
 ///
@@ -119,7 +152,13 @@ pub fn cpu_time() -> Option<Duration> {
 pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: pointer and length are those of `bytes`; up to 256 bytes are given whole.
-    if unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), N) } == 0 {
+    #[cfg(target_os = "linux")]
+    let is_filled =
+        usize::try_from(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) }) == Ok(N);
+    // SAFETY: as above.
+    #[cfg(not(target_os = "linux"))]
+    let is_filled = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), N) } == 0;
+    if is_filled {
         Ok(bytes)
     } else {
         Err(io::Error::last_os_error())

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -366,6 +367,41 @@ fn ask(path: &SocketPath, request: &str) -> String {
         .read_to_string(&mut answer)
         .expect("the answer ends");
     answer
+}
+
+#[test]
+fn streams_over_a_unix_socket_come_and_go_without_end() {
+    let path = SocketPath::new("streams");
+    // So few that a count which only grows soon reaches the limit.
+    let few_descriptors = |command: &mut std::process::Command| {
+        let limit = libc::rlimit {
+            rlim_cur: 256,
+            rlim_max: 256,
+        };
+        // SAFETY: the struct is valid.
+        let set = move || match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        };
+        // SAFETY: the closure makes one system call, with a struct that is valid.
+        unsafe { command.pre_exec(set) };
+    };
+    let listen = path.listen();
+    let variables = [("LISTEN", listen.as_str()), ("MAX_CLIENTS", "50")];
+    let _server = Server::start_with(&variables, few_descriptors);
+    for number in 0..500 {
+        let mut stream = UnixStream::connect(&path.0).expect("the server accepts");
+        stream
+            .write_all(b"GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("sent");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("an answer");
+        assert!(head.ends_with(b" 200"), "stream number {number} is refused");
+        drop(stream);
+        // Lets the server find out that the client has gone.
+        let answer = ask(&path, "POST /publish/a?msg=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
 }
 
 #[test]

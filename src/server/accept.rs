@@ -8,10 +8,12 @@
 use super::crew::Crew;
 use super::listener::Listener;
 use super::Dispatcher;
+use crate::system;
 use std::io;
+use std::os::fd::RawFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,10 @@ struct Healing {
     last: Option<Instant>,
     /// Time that has to pass until the next: while there are no descriptors, a new server fails at once.
     pause: Duration,
+    /// The copy of the listener that the last server was given.
+    copy: Option<RawFd>,
+    /// No server is to accept any more.
+    is_retired: bool,
 }
 
 /// Bounds of that pause.
@@ -42,6 +48,10 @@ const MOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// After this long without trouble, the pause is short again.
 const CALM: Duration = Duration::from_secs(10);
+
+/// How long `retire` tries to wake the thread that accepts, and how often.
+const RETIREMENT_TIME: Duration = Duration::from_secs(1);
+const RETIREMENT_ROUND: Duration = Duration::from_millis(25);
 
 impl Acceptor {
     /// Starts accepting.
@@ -57,7 +67,7 @@ impl Acceptor {
             is_suspect: AtomicBool::new(false),
             watchdog: OnceLock::new(),
         });
-        acceptor.serve()?;
+        acceptor.serve(&mut acceptor.lock())?;
         Ok(acceptor)
     }
 
@@ -108,9 +118,9 @@ impl Acceptor {
 
     /// Lets a new server take over the listener, if the last time is long enough ago.
     pub fn heal(self: &Arc<Self>, reason: &str) {
-        let mut healing = self.healing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut healing = self.lock();
         let since = healing.last.map_or(CALM, |last| last.elapsed());
-        if since < healing.pause {
+        if since < healing.pause || healing.is_retired {
             return;
         }
         let is_first = since >= CALM;
@@ -121,7 +131,7 @@ impl Acceptor {
         };
         healing.last = Some(Instant::now());
         self.is_deaf.store(false, Ordering::SeqCst);
-        let outcome = self.serve();
+        let outcome = self.serve(&mut healing);
         self.is_deaf.fetch_or(outcome.is_err(), Ordering::SeqCst);
         // Once for each time of trouble, not for each try.
         if is_first {
@@ -132,10 +142,51 @@ impl Acceptor {
         }
     }
 
-    fn serve(self: &Arc<Self>) -> io::Result<()> {
+    /// Lets nobody accept any more, and leaves the listener itself as it is: connections wait in it for whoever has it
+    /// next. Those that there are go on being served. `connect` has to connect to the listener.
+    ///
+    /// A thread that is inside `accept` stays there until a connection comes; so this makes some, until one was met by
+    /// it and not by a successor that has the listener already.
+    pub fn retire(&self, connect: impl Fn()) {
+        let copy = {
+            let mut healing = self.lock();
+            healing.is_retired = true;
+            healing.copy
+        };
+        if let Some(copy) = copy {
+            match system::stop_accepting(copy, self.listener.descriptor()) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    log::warn!("event=still_accepting error={:?}", error.to_string());
+                    return;
+                }
+            }
+        }
+        let end = Instant::now() + RETIREMENT_TIME;
+        while !self.is_deaf() && Instant::now() < end {
+            connect();
+            let next = Instant::now() + RETIREMENT_ROUND;
+            while !self.is_deaf() && Instant::now() < next {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Whether nobody is to accept any more.
+    pub fn is_retired(&self) -> bool {
+        self.lock().is_retired
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Healing> {
+        self.healing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(self: &Arc<Self>, healing: &mut Healing) -> io::Result<()> {
         // Without a thread to be had, tiny_http panics where we would like an error.
-        let server = catch_unwind(AssertUnwindSafe(|| self.listener.serve()))
+        let (server, copy) = catch_unwind(AssertUnwindSafe(|| self.listener.serve()))
             .unwrap_or_else(|_| Err(io::Error::other("tiny_http got no thread")))?;
+        healing.copy = Some(copy);
         let crew = Crew::start(server, self.clone())?;
         self.dispatcher.later.goes_to(&crew);
         Ok(())

@@ -57,6 +57,11 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// Whether its client has not sent a request yet, or has no answer to it.
+    pub fn waits_for_answer(&self) -> bool {
+        self.requests == 0 || (self.is_busy && self.stream.is_none())
+    }
+
     /// Whether more requests wait on a connection than any client of ours sends.
     pub fn is_overfull(&self) -> bool {
         self.parked > MAX_PARKED

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,9 +63,47 @@ type Remains = (Option<Writer>, VecDeque<Exchange>);
 pub struct Guard {
     orders: Sender<Order>,
     descriptors: Arc<AtomicUsize>,
+    stop: Arc<Stop>,
+    /// There is a thread that looks.
+    looks: bool,
+}
+
+/// What is of interest when the server hands its listener over.
+#[derive(Default)]
+struct Stop {
+    /// Nothing may connect to the listener any more: it is not this process that would accept.
+    is_retired: AtomicBool,
+    /// Looks that are complete.
+    looks: AtomicUsize,
+    /// Connections that the last look found without a request, or with one that was not answered.
+    unanswered: AtomicUsize,
 }
 
 impl Guard {
+    /// Makes the guard connect to the own port no more.
+    pub fn retire(&self) {
+        self.stop.is_retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until each connection that was there at the call, and became no stream, has its answer; no longer than
+    /// `bound`. Where no guard looks, that is for a few of its rounds.
+    pub fn wait_for_answers(&self, bound: Duration) {
+        let begun = Instant::now();
+        // The look under way may have begun before the call.
+        let looks = self.stop.looks.load(Ordering::SeqCst) + 2;
+        let bound = if self.looks {
+            bound
+        } else {
+            bound.min(ROUND * 3)
+        };
+        while begun.elapsed() < bound
+            && (self.stop.looks.load(Ordering::SeqCst) < looks
+                || self.stop.unanswered.load(Ordering::SeqCst) > 0)
+        {
+            std::thread::park_timeout(ORDER_ROUND);
+        }
+    }
+
     /// Closes a connection gently: the answer goes out, nothing more is taken in. Then the rest is dropped.
     pub fn close(&self, peer: SocketAddr, held_back: Option<Writer>, parked: VecDeque<Exchange>) {
         // Without a guard, tiny_http answers what was parked, and closes when the client is silent.
@@ -78,9 +116,11 @@ impl Guard {
         self.descriptors.load(Ordering::Relaxed)
     }
 
-    /// Notes a new stream's connection.
+    /// Notes a new stream's connection. Where nobody looks nothing is counted: it would never be taken back.
     pub fn note_connection(&self) {
-        self.descriptors.fetch_add(2, Ordering::Relaxed);
+        if self.looks {
+            self.descriptors.fetch_add(2, Ordering::Relaxed);
+        }
     }
 }
 
@@ -98,6 +138,8 @@ pub fn start(
     let guard = Guard {
         orders,
         descriptors: descriptors.clone(),
+        stop: Arc::default(),
+        looks: own.is_some() && system::CAN_SEE_SOCKETS,
     };
     let Some(own) = own.filter(|_| system::CAN_SEE_SOCKETS) else {
         if !system::CAN_SEE_SOCKETS {
@@ -110,6 +152,7 @@ pub fn start(
         own,
         descriptor_limit,
         descriptors,
+        stop: guard.stop.clone(),
         seen: HashMap::new(),
         lingering: Vec::new(),
         last_stream_round: Instant::now(),
@@ -271,6 +314,7 @@ struct Rounds {
     own: SocketAddr,
     descriptor_limit: usize,
     descriptors: Arc<AtomicUsize>,
+    stop: Arc<Stop>,
     seen: HashMap<SocketAddr, Seen>,
     lingering: Vec<Lingering>,
     last_stream_round: Instant,
@@ -359,8 +403,10 @@ impl Rounds {
         let mut to_read_no_more = Vec::new();
         let mut silent = Vec::new();
         let mut overlooked = 0;
+        let mut unanswered = 0;
         for (peer, seen) in &mut self.seen {
             let activity = self.connections.activity(peer);
+            unanswered += usize::from(activity.waits_for_answer());
             match seen.look(&activity, now, streams_too) {
                 Verdict::Fine => {}
                 Verdict::End => to_end.push(*peer),
@@ -371,6 +417,8 @@ impl Rounds {
                 }
             }
         }
+        self.stop.unanswered.store(unanswered, Ordering::SeqCst);
+        self.stop.looks.fetch_add(1, Ordering::SeqCst);
         self.make_room(silent, &mut to_end);
         self.nudge(overlooked);
         to_end.iter().for_each(|peer| self.end(peer));
@@ -409,6 +457,9 @@ impl Rounds {
     /// therefore queues some for threads that are not there, until any thread comes free. A connection that closes at
     /// once makes one come free.
     fn nudge(&self, overlooked: usize) {
+        if self.stop.is_retired.load(Ordering::SeqCst) {
+            return;
+        }
         for _ in 0..overlooked.min(MAX_NUDGES) {
             // If it does not connect, the next round tries again.
             drop(TcpStream::connect_timeout(&self.own, NUDGE_TIME));

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -60,20 +61,59 @@ impl Listener {
         }
     }
 
-    /// A tiny_http server that accepts from this listener.
+    /// Listens on a socket that our parent has bound, and gives it the same options.
+    ///
+    /// # Errors
+    /// If it is no stream socket over IP or with a path in the file system.
+    pub fn inherit(socket: Socket) -> io::Result<Listener> {
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::other(
+                "it is no stream socket; use ListenStream=",
+            ));
+        }
+        let address = socket.local_addr()?;
+        // systemd's sockets are non-blocking, and tiny_http gives up on an `accept` that does not wait.
+        socket.set_nonblocking(false)?;
+        if address.as_socket().is_some() {
+            listen_tcp(socket)
+        } else if let Some(path) = address.as_pathname() {
+            listen_unix(socket, path)
+        } else {
+            Err(io::Error::other(
+                "it is neither a TCP socket nor a Unix socket with a path",
+            ))
+        }
+    }
+
+    /// A tiny_http server that accepts from a copy of this listener, and that copy's descriptor.
     ///
     /// # Errors
     /// If there is no descriptor or no thread left.
-    pub fn serve(&self) -> io::Result<tiny_http::Server> {
-        let result = match self {
+    pub fn serve(&self) -> io::Result<(tiny_http::Server, RawFd)> {
+        let (result, copy) = match self {
             Listener::Tcp(listener, _) => {
-                tiny_http::Server::from_listener(listener.try_clone()?, None)
+                let copy = listener.try_clone()?;
+                let descriptor = copy.as_raw_fd();
+                (tiny_http::Server::from_listener(copy, None), descriptor)
             }
             Listener::Unix(listener, _) => {
-                tiny_http::Server::from_listener(listener.try_clone()?, None)
+                let copy = listener.try_clone()?;
+                let descriptor = copy.as_raw_fd();
+                (tiny_http::Server::from_listener(copy, None), descriptor)
             }
         };
-        result.map_err(|error| io::Error::other(error.to_string()))
+        match result {
+            Ok(server) => Ok((server, copy)),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        }
+    }
+
+    /// Its descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Listener::Tcp(listener, _) => listener.as_raw_fd(),
+            Listener::Unix(listener, _) => listener.as_raw_fd(),
+        }
     }
 
     /// Whether it is a socket in the file system.
@@ -107,6 +147,11 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
     )?;
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    listen_tcp(socket)
+}
+
+fn listen_tcp(socket: Socket) -> io::Result<Listener> {
     // Without it, small writes wait for the client's delayed ACK: 35 ms and more.
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
@@ -121,7 +166,6 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
     )?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let listener = std::net::TcpListener::from(socket);
     let bound = listener.local_addr()?;
@@ -131,9 +175,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
 fn bind_unix(path: &Path) -> io::Result<Listener> {
     remove_stale_socket(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    listen_unix(socket, path)
+}
+
+fn listen_unix(socket: Socket, path: &Path) -> io::Result<Listener> {
     socket.set_read_timeout(Some(READ_TIMEOUT))?;
     socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
     Ok(Listener::Unix(socket.into(), path.into()))
 }

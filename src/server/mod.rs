@@ -21,6 +21,7 @@ use crate::config::Listen;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::routes::{self, App, Outcome};
+use crate::service::Notifier;
 use crate::stats::{Counters, Family};
 use connections::{Afterwards, Connections, LiveStream};
 use crew::Later;
@@ -52,7 +53,12 @@ pub struct Settings {
 ///
 /// # Errors
 /// If the system gives no descriptor or no thread.
-pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<()> {
+pub fn start(
+    listener: Listener,
+    app: App,
+    settings: Settings,
+    notifier: Notifier,
+) -> io::Result<Serving> {
     let target = watchdog::local_target(&listener.address());
     let connections = Arc::new(Connections::default());
     let own = match target {
@@ -65,11 +71,41 @@ pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<()>
         settings,
         later: Later::default(),
         connections,
-        guard,
+        guard: guard.clone(),
     });
     let acceptor = accept::Acceptor::start(listener, dispatcher)?;
-    watchdog::start(acceptor, target)
+    watchdog::start(acceptor.clone(), target.clone(), notifier)?;
+    Ok(Serving {
+        acceptor,
+        guard,
+        target,
+    })
 }
+
+/// The running server, as the one who stops it sees it.
+pub struct Serving {
+    acceptor: Arc<accept::Acceptor>,
+    guard: Guard,
+    target: Listen,
+}
+
+impl Serving {
+    /// Leaves new connections to whoever has the listener next, and waits a moment until those that were accepted have
+    /// their answer: nobody is refused because the server is replaced.
+    pub fn hand_over(&self) {
+        self.guard.retire();
+        self.acceptor.retire(|| {
+            let target = self.target.clone();
+            // On a thread of its own: where many wait already, connecting to a Unix socket waits behind them.
+            let poke = move || drop(watchdog::ask_health(&target, HAND_OVER_TIME));
+            let _ = std::thread::Builder::new().name("poke".into()).spawn(poke);
+        });
+        self.guard.wait_for_answers(HAND_OVER_TIME);
+    }
+}
+
+/// A client that was accepted has sent its request by then.
+const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
 /// Brings requests to the routes, and their outcomes to the clients.
 pub struct Dispatcher {

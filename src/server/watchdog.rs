@@ -1,17 +1,19 @@
 //! The watchdog: a thread that asks the own port for `/health`, as a client would.
 //!
 //! It keeps `accept` from running into the listener's read timeout when nobody connects, and it notices when the server
-//! has gone deaf without an error, so that the accept loop can heal.
+//! has gone deaf without an error, so that the accept loop can heal. A service manager that watches over us hears of
+//! each answer, and so restarts a process that runs and does not serve.
 
 use super::accept::Acceptor;
 use super::listener::READ_TIMEOUT;
 use crate::config::Listen;
 use crate::journal;
+use crate::service::Notifier;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More often than the read timeout by far, and often enough to heal before a client gives up.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -29,21 +31,25 @@ const FAILURES: u32 = 2;
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn start(acceptor: Arc<Acceptor>, target: Listen) -> io::Result<()> {
+pub fn start(acceptor: Arc<Acceptor>, target: Listen, notifier: Notifier) -> io::Result<()> {
     const _: () = assert!(PROBE_INTERVAL.as_millis() * 2 < READ_TIMEOUT.as_millis());
     watch_panics(&acceptor);
     std::thread::Builder::new()
         .name("watchdog".into())
-        .spawn(move || watch(&acceptor, &target))?;
+        .spawn(move || watch(&acceptor, &target, &notifier))?;
     Ok(())
 }
 
-fn watch(acceptor: &Arc<Acceptor>, target: &Listen) {
+fn watch(acceptor: &Arc<Acceptor>, target: &Listen, notifier: &Notifier) {
     acceptor.set_watchdog(std::thread::current());
     let mut failures = 0;
     let mut timeout = PROBE_TIMEOUT;
+    let mut told = Instant::now();
     loop {
         std::thread::park_timeout(PROBE_INTERVAL);
+        if acceptor.is_retired() {
+            return;
+        }
         if acceptor.is_deaf() {
             acceptor.heal("accept_failed");
             continue;
@@ -55,6 +61,13 @@ fn watch(acceptor: &Arc<Acceptor>, target: &Listen) {
             Ok(()) => {
                 failures = 0;
                 timeout = PROBE_TIMEOUT;
+                if notifier
+                    .keep_alive()
+                    .is_some_and(|every| told.elapsed() >= every)
+                {
+                    notifier.alive();
+                    told = Instant::now();
+                }
             }
             Err(error) => {
                 failures += 1;

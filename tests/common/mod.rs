@@ -16,6 +16,7 @@ pub use http::{encode, EventStream, Publisher, Reply};
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,7 +79,37 @@ impl Server {
 
     /// As `start`, with a last word on the command.
     pub fn start_with(variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
+        Server::run(bare_command(), variables, prepare)
+    }
+
+    /// As `start`, with a socket that listens already handed over in the manner of `sd_listen_fds(3)`.
+    pub fn start_on(listener: impl Into<OwnedFd>, variables: &[(&str, &str)]) -> Server {
         let mut command = bare_command();
+        let binary = command.get_program().to_owned();
+        // A shell, since nobody else can name the process that it is about to become.
+        let path = command
+            .get_envs()
+            .next()
+            .map(|(_, path)| path.map(ToOwned::to_owned));
+        command = Command::new("/bin/sh");
+        command.env_clear();
+        command.envs(path.flatten().map(|path| ("PATH", path)));
+        command
+            .arg("-c")
+            .arg("LISTEN_PID=$$ exec \"$0\" 3<&0 0</dev/null")
+            .arg(binary);
+        command.env("LISTEN_FDS", "1");
+        let listener = listener.into();
+        Server::run(command, variables, |command| {
+            command.stdin(listener);
+        })
+    }
+
+    fn run(
+        mut command: Command,
+        variables: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
         command
             .env("LISTEN", "127.0.0.1:0")
             .env("AUTH_TOKEN", TOKEN);
