@@ -3,7 +3,7 @@
 //! client is gone. Started by the dispatcher for each `GET /sse`.
 
 use super::exchange::StreamWriter;
-use crate::event::{encode, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
+use crate::event::{encode, encode_expired, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
 use crate::hub::{End, Next, Replay, Subscription};
 use std::io;
 use std::time::{Duration, Instant};
@@ -47,12 +47,26 @@ impl EventStream {
                 Ok(()) => "shutdown",
                 Err(_) => GONE,
             },
+            Ok(End::Expired) => self.take_leave("expired"),
+            Ok(End::Revoked) => self.take_leave("revoked"),
             Ok(End::Slow) => "slow",
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
         messages += self.subscription.progress().helped();
         Finished { reason, messages }
+    }
+
+    /// Tells the client why the stream ends, and ends it. Returns the reason.
+    fn take_leave(&mut self, reason: &'static str) -> &'static str {
+        let notice = Frame::build(|out| encode_expired(reason, out));
+        let told = self
+            .write_frame(&notice)
+            .and_then(|()| self.writer.finish());
+        match told {
+            Ok(()) => reason,
+            Err(error) => self.name(&error),
+        }
     }
 
     fn write_all(&mut self, head: Vec<u8>, messages: &mut u64) -> io::Result<End> {
