@@ -206,9 +206,7 @@ fn read_rules(config: &Config) -> Result<Rules, Failure> {
 /// Puts the rules into force as the file has them now, also for the streams that are open.
 fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
     let Some(path) = &config.access_file else {
-        log::info!(
-            "event=reload_ignored hint=\"SIGHUP reloads ACCESS_FILE, and that is not set\""
-        );
+        log::info!("event=reload_ignored hint=\"SIGHUP reloads ACCESS_FILE, and that is not set\"");
         return;
     };
     match access.reload(path) {

@@ -1,6 +1,7 @@
 //! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519), signed with HS256 and nothing else. No rights
 //! are read from a token before its signature was found to be good. Called by `Access`.
 
+use super::object::Object;
 use super::rules::{self, Grant};
 use jwt_compact::alg::{Hs256, Hs256Key};
 use jwt_compact::{AlgorithmExt, Empty, UntrustedToken, ValidationError};
@@ -69,7 +70,7 @@ struct Header {
 struct Written {
     sub: Option<String>,
     #[serde(default)]
-    sse: Grant,
+    sse: Object<Grant>,
 }
 
 impl Secrets {
@@ -129,7 +130,7 @@ impl Secrets {
         }
         Ok(Claims {
             subject: claims.custom.sub,
-            grant: claims.custom.sse,
+            grant: claims.custom.sse.0,
             expires: Instant::now().checked_add(left),
         })
     }

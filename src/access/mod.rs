@@ -5,6 +5,7 @@
 //! keeps permits and does not look into them.
 
 mod jwt;
+mod object;
 mod patterns;
 mod rules;
 mod token;

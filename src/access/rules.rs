@@ -1,10 +1,12 @@
 //! The rules of `ACCESS_FILE`: which token may do what, and what needs none. Read from JSON, with line and column of
 //! whatever is wrong. The only place of this room that reads a file.
 
+use super::object::{Object, Shape};
 use super::patterns::Patterns;
 use super::token::{Digest, Token};
 use crate::event::ChannelName;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,16 +23,16 @@ pub enum Action {
 
 /// What somebody may do.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "an object with the lists \"publish\" and \"subscribe\", and \"stats\""
-)]
+#[serde(default, deny_unknown_fields)]
 pub struct Grant {
     publish: Patterns,
     subscribe: Patterns,
     /// To see each channel's figures.
     pub stats: bool,
+}
+
+impl Shape for Grant {
+    const SHAPE: &'static str = "an object such as {\"publish\": […], \"subscribe\": […]}";
 }
 
 impl Grant {
@@ -120,10 +122,10 @@ impl Rules {
     }
 
     fn parse(bytes: &[u8]) -> Result<Rules, serde_json::Error> {
-        let file: File = serde_json::from_slice(bytes)?;
+        let Object(file) = serde_json::from_slice::<Object<File>>(bytes)?;
         Ok(Rules {
             entries: file.tokens.0,
-            public: file.public,
+            public: file.public.0,
         })
     }
 
@@ -168,14 +170,14 @@ pub(super) fn describe(error: &serde_json::Error) -> String {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "an object with \"tokens\" and \"public\""
-)]
+#[serde(default, deny_unknown_fields)]
 struct File {
     tokens: Tokens,
-    public: Grant,
+    public: Object<Grant>,
+}
+
+impl Shape for File {
+    const SHAPE: &'static str = "an object such as {\"tokens\": […], \"public\": {…}}";
 }
 
 #[derive(Default)]
@@ -192,11 +194,9 @@ impl<'de> Deserialize<'de> for Tokens {
                 f.write_str("a list of tokens")
             }
 
-            // Each entry is checked as it comes, so that the position is its end.
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
-                let mut entries: Vec<Arc<Entry>> = Vec::new();
-                while let Some(written) = list.next_element::<WrittenEntry>()? {
-                    let entry = written.check(&entries).map_err(A::Error::custom)?;
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element_seed(EntryAfter(&entries))? {
                     entries.push(Arc::new(entry));
                 }
                 Ok(Tokens(entries))
@@ -208,10 +208,7 @@ impl<'de> Deserialize<'de> for Tokens {
 }
 
 #[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object such as {\"name\": …, \"token\": …, \"publish\": […], \"subscribe\": […]}"
-)]
+#[serde(deny_unknown_fields)]
 struct WrittenEntry {
     #[serde(deserialize_with = "name")]
     name: String,
@@ -227,14 +224,47 @@ struct WrittenEntry {
     stats: bool,
 }
 
+/// Reads an entry beside those that stand before it. It is checked while it is read, so that what is wrong with it has
+/// its position.
+struct EntryAfter<'a>(&'a [Arc<Entry>]);
+
+impl<'de> DeserializeSeed<'de> for EntryAfter<'_> {
+    type Value = Entry;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Entry, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntryAfter<'_> {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an object such as {\"name\": …, \"token\": …, \"publish\": […], \"subscribe\": […]}",
+        )
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+        let written = WrittenEntry::deserialize(MapAccessDeserializer::new(map))?;
+        written.check(self.0).map_err(A::Error::custom)
+    }
+}
+
 impl WrittenEntry {
     fn check(self, before: &[Arc<Entry>]) -> Result<Entry, String> {
         let name = self.name;
         let digest = match (self.token, self.sha256) {
             (Some(digest), None) | (None, Some(digest)) => digest,
-            (None, None) => return Err(format!("{name:?} has no token; give \"token\", or \"sha256\"")),
+            (None, None) => {
+                return Err(format!(
+                    "{name:?} has no token; give \"token\", or \"sha256\""
+                ))
+            }
             (Some(_), Some(_)) => {
-                return Err(format!("{name:?} has both \"token\" and \"sha256\"; give one of the two"))
+                return Err(format!(
+                    "{name:?} has both \"token\" and \"sha256\"; give one of the two"
+                ))
             }
         };
         if before.iter().any(|entry| *entry.name == *name) {
@@ -270,9 +300,13 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     text(deserializer, "a name", |text| {
         let is_good = text.len() <= MAX_NAME_BYTES
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b));
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b));
         if text == OPERATOR_NAME {
-            Err(format!("the name {text:?} is kept for the token of that variable; choose another"))
+            Err(format!(
+                "the name {text:?} is kept for the token of that variable; choose another"
+            ))
         } else if is_good {
             Ok(text.to_string())
         } else {
@@ -284,24 +318,24 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 }
 
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
-    text(deserializer, "the token as text", |text| match Token::parse(text) {
+    text(deserializer, "the token as text", |text| {
+        match Token::parse(text) {
         Some(token) => Ok(Some(token.digest())),
         None if text.is_empty() => Err("the token is empty; give visible ASCII characters".into()),
         None => Err("the token has white space, a control or a non-ASCII character; give visible ASCII characters, as a header can carry them".into()),
+    }
     })
 }
 
 fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
-    text(
-        deserializer,
-        "the token's SHA-256 as text",
-        |text| match Digest::from_hex(text) {
+    text(deserializer, "the token's SHA-256 as text", |text| {
+        match Digest::from_hex(text) {
             Some(digest) => Ok(Some(digest)),
             None => {
                 Err("sha256 is not 64 hexadecimal digits; give what sha256sum prints for the token without a line end".into())
             }
-        },
-    )
+        }
+    })
 }
 
 /// Reads a string through `parse`, so that its error gets the string's position.

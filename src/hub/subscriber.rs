@@ -602,7 +602,10 @@ impl Subscription {
         let is_wanted = progress.cut().is_some()
             || progress.revoked.get().is_some()
             || progress.is_probed.load(Ordering::SeqCst);
-        let deadline = self.permit.valid_until().map_or(deadline, |u| u.min(deadline));
+        let deadline = self
+            .permit
+            .valid_until()
+            .map_or(deadline, |u| u.min(deadline));
         if self.receiver.is_empty() && !is_wanted && !self.is_closed() {
             let now = Instant::now();
             if deadline > now {
