@@ -184,7 +184,8 @@ fn rules_that_are_broken_change_nothing() {
     server.wait_for_log("event=reload_failed line=0 column=0 No such file");
     server.publish("a", "x");
     assert_eq!(stream.next().data, "x");
-    drop(follow(&server, "one", "a"));
+    let head = server.request("HEAD", "/sse/a?access_token=one", &[], b"");
+    assert_eq!(head.status, 200, "the old rules are in force");
     rules.write(rules_for(&[], &[]));
     assert_eq!(reload(&server), 1, "as soon as they are whole again");
     is_revoked(&mut stream);
