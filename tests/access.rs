@@ -4,11 +4,13 @@
 mod common;
 
 use common::http::{self, EventStream};
+use common::page::{open_browser, serve, wait_for};
 use common::tokens::{jwt_for, sha256_hex, RulesFile, SECRET};
 use common::{bare_command, wait_until, Reply, Server, BOUND, TOKEN};
 use serde_json::json;
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const RULES: &str = r#"{
@@ -393,6 +395,48 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
         let reply = server.request("POST", "/publish/a?access_token=test-token", &headers, b"x");
         assert_eq!(reply.status, 200, "with a token of its own from {origin:?}");
     }
+}
+
+#[test]
+fn needs_chromium_the_cookie_of_a_visitor_serves_listed_pages_only() {
+    // Cookies do not know ports: what this page sets goes to every server of 127.0.0.1.
+    let script = format!(
+        "document.cookie = 'sse_token={TOKEN}';
+         const use = (name, base) => {{
+           const stream = new EventSource(base + '/sse/a', {{ withCredentials: true }});
+           stream.onopen = () => report(name + ' opens');
+           stream.onerror = () => report(name + ' refuses ' + stream.readyState);
+           fetch(base + '/publish/a', {{ method: 'POST', credentials: 'include', body: 'x' }})
+             .then((answer) => report(name + ' publishes ' + answer.status), () => report(name + ' hides its answer'));
+         }};
+         fetch('/servers').then((r) => r.text()).then((list) => {{
+           const [listed, open] = list.split(' ');
+           use('listed', listed);
+           use('open', open);
+         }});"
+    );
+    let servers = Arc::new(Mutex::new(String::new()));
+    let asked = servers.clone();
+    let (addr, reports) = serve(script, move |path| {
+        (path == "/servers").then(|| asked.lock().expect("nobody panics with it").clone())
+    });
+    let rules = RulesFile::new("{}");
+    let origin = format!("http://{addr}");
+    let listed = start(&rules, &[("CORS_ORIGINS", &origin)]);
+    let open = start(&rules, &[]);
+    *servers.lock().expect("nobody panics with it") =
+        format!("http://{} http://{}", listed.addr, open.addr);
+    let _browser = open_browser(addr);
+    for report in [
+        "listed opens",
+        "listed publishes 200",
+        "open refuses 2",
+        "open hides its answer",
+    ] {
+        wait_for(&reports, report);
+    }
+    assert_eq!(listed.stat("messages_published"), 1);
+    assert_eq!(open.stat("messages_published"), 0);
 }
 
 #[test]

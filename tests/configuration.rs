@@ -141,10 +141,8 @@ fn origins_and_log_levels_are_checked() {
 
 #[test]
 fn what_is_not_built_yet_is_not_ignored() {
-    for name in ["REDIS_URL"] {
-        let line = refuses(&[(name, "hush")], &[name, "not support"]);
-        assert!(!line.contains("hush"), "the value may be a secret: {line}");
-    }
+    let line = refuses(&[("REDIS_URL", "hush")], &["REDIS_URL", "not support"]);
+    assert!(!line.contains("hush"), "the value may be a secret: {line}");
 }
 
 #[test]

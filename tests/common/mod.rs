@@ -7,6 +7,7 @@
 pub mod crowd;
 pub mod event_stream;
 pub mod http;
+pub mod page;
 pub mod tokens;
 pub mod witness;
 
