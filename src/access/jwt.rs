@@ -4,7 +4,7 @@
 use super::object::Object;
 use super::rules::{self, Grant};
 use jwt_compact::alg::{Hs256, Hs256Key};
-use jwt_compact::{AlgorithmExt, Empty, UntrustedToken, ValidationError};
+use jwt_compact::{Algorithm, AlgorithmSignature, UntrustedToken, ValidationError};
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 use std::fmt;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Shortest secret, in bytes: as long as the signature (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
+
+/// Length of an HMAC with SHA-256.
+const SIGNATURE_BYTES: usize = 32;
 
 /// A token may be used this much before its `nbf`: the clocks of two machines differ by that. Its `exp` is taken as it
 /// is, because its stream ends at that moment.
@@ -102,6 +105,7 @@ impl Secrets {
     /// # Errors
     /// The first flaw.
     pub fn read(&self, token: &str, now: SystemTime) -> Result<Claims, Flaw> {
+        let (signed, _) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
         let token: UntrustedToken<Header> = token.try_into().map_err(|_| Flaw::Malformed)?;
         if token.algorithm() != "HS256" {
             return Err(Flaw::WrongAlgorithm);
@@ -109,7 +113,9 @@ impl Secrets {
         if token.header().other_fields.crit.is_some() {
             return Err(Flaw::UnknownExtension);
         }
-        self.verify(&token)?;
+        if !self.have_signed(signed, token.signature_bytes()) {
+            return Err(Flaw::WrongSignature);
+        }
         // Trusted from here on.
         let claims = token
             .deserialize_claims_unchecked::<Written>()
@@ -135,19 +141,16 @@ impl Secrets {
         })
     }
 
-    fn verify(&self, token: &UntrustedToken<Header>) -> Result<(), Flaw> {
-        let mut flaw = Flaw::WrongSignature;
-        for key in &self.0 {
-            match Hs256.validator::<Empty>(key).validate(token) {
-                Ok(_) => return Ok(()),
-                // Their form is looked at before the signature.
-                Err(error @ ValidationError::MalformedClaims(_)) => {
-                    flaw = Flaw::BadClaims(describe(&error));
-                }
-                Err(_) => {}
-            }
+    /// Whether one of the secrets has made the signature; compared in constant time.
+    fn have_signed(&self, signed: &str, signature: &[u8]) -> bool {
+        // The library panics on any other length.
+        if signature.len() != SIGNATURE_BYTES {
+            return false;
         }
-        Err(flaw)
+        <Hs256 as Algorithm>::Signature::try_from_slice(signature).is_ok_and(|signature| {
+            let mut keys = self.0.iter();
+            keys.any(|key| Hs256.verify_signature(&signature, key, signed.as_bytes()))
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::event::ChannelName;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,10 +61,12 @@ pub struct Entry {
     pub grant: Grant,
 }
 
+type Entries = HashMap<Digest, Arc<Entry>>;
+
 /// See the module's comment.
 #[derive(Debug)]
 pub struct Rules {
-    entries: Vec<Arc<Entry>>,
+    entries: Entries,
     /// What needs no token.
     pub public: Grant,
 }
@@ -93,7 +96,7 @@ impl Rules {
     /// The rules where there is no file: everybody may subscribe to everything, nobody but the operator publishes.
     pub fn without_file() -> Rules {
         Rules {
-            entries: Vec::new(),
+            entries: Entries::new(),
             public: Grant {
                 subscribe: Patterns::everything(),
                 ..Grant::default()
@@ -129,15 +132,9 @@ impl Rules {
         })
     }
 
-    /// The token with this digest. Takes the same time for every digest that is not there.
+    /// The token with this digest.
     pub fn find(&self, digest: &Digest) -> Option<&Arc<Entry>> {
-        let mut found = None;
-        for entry in &self.entries {
-            if entry.digest.is(digest) {
-                found = Some(entry);
-            }
-        }
-        found
+        self.entries.get(digest)
     }
 
     /// The same token as `entry`, which may be of older rules.
@@ -181,7 +178,7 @@ impl Shape for File {
 }
 
 #[derive(Default)]
-struct Tokens(Vec<Arc<Entry>>);
+struct Tokens(Entries);
 
 impl<'de> Deserialize<'de> for Tokens {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tokens, D::Error> {
@@ -195,9 +192,11 @@ impl<'de> Deserialize<'de> for Tokens {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = list.next_element_seed(EntryAfter(&entries))? {
-                    entries.push(Arc::new(entry));
+                let mut entries = Entries::new();
+                let mut names = HashSet::new();
+                while let Some(entry) = list.next_element_seed(EntryAfter(&entries, &names))? {
+                    names.insert(entry.name.clone());
+                    entries.insert(entry.digest, Arc::new(entry));
                 }
                 Ok(Tokens(entries))
             }
@@ -226,7 +225,7 @@ struct WrittenEntry {
 
 /// Reads an entry beside those that stand before it. It is checked while it is read, so that what is wrong with it has
 /// its position.
-struct EntryAfter<'a>(&'a [Arc<Entry>]);
+struct EntryAfter<'a>(&'a Entries, &'a HashSet<Box<str>>);
 
 impl<'de> DeserializeSeed<'de> for EntryAfter<'_> {
     type Value = Entry;
@@ -247,12 +246,12 @@ impl<'de> Visitor<'de> for EntryAfter<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
         let written = WrittenEntry::deserialize(MapAccessDeserializer::new(map))?;
-        written.check(self.0).map_err(A::Error::custom)
+        written.check(self.0, self.1).map_err(A::Error::custom)
     }
 }
 
 impl WrittenEntry {
-    fn check(self, before: &[Arc<Entry>]) -> Result<Entry, String> {
+    fn check(self, before: &Entries, names: &HashSet<Box<str>>) -> Result<Entry, String> {
         let name = self.name;
         let digest = match (self.token, self.sha256) {
             (Some(digest), None) | (None, Some(digest)) => digest,
@@ -267,12 +266,12 @@ impl WrittenEntry {
                 ))
             }
         };
-        if before.iter().any(|entry| *entry.name == *name) {
+        if names.contains(name.as_str()) {
             return Err(format!(
                 "two tokens are named {name:?}; the log calls them by name, so give each its own"
             ));
         }
-        if let Some(same) = before.iter().find(|entry| entry.digest.is(&digest)) {
+        if let Some(same) = before.get(&digest) {
             return Err(format!(
                 "{name:?} has the same token as {:?}; give each its own, or one entry all the rights",
                 same.name

@@ -3,6 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use subtle::ConstantTimeEq;
 
 /// A bearer token: visible ASCII characters, as a header can carry them. It is never shown, also not in `Debug`.
@@ -39,8 +40,24 @@ impl fmt::Debug for Token {
 }
 
 /// The SHA-256 of a token. All have the same length, so comparing two of them takes the same time however much is right.
+/// In a hash map, which of them it is compared with depends on a key that nobody outside of the process knows.
 #[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
+
+impl PartialEq for Digest {
+    /// Compares in constant time.
+    fn eq(&self, other: &Digest) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Digest {
     /// The digest of a token that somebody gave.
@@ -57,11 +74,6 @@ impl Digest {
             *byte = u8::from_str_radix(pair, 16).ok()?;
         }
         is_hex.then_some(Digest(digest))
-    }
-
-    /// Compares in constant time.
-    pub fn is(&self, other: &Digest) -> bool {
-        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -82,8 +94,8 @@ mod tests {
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         for text in [hex.to_string(), hex.to_uppercase()] {
             let digest = Digest::from_hex(&text).expect("it is one");
-            assert!(digest.is(&Digest::of("abc")));
-            assert!(!digest.is(&Digest::of("abd")));
+            assert_eq!(digest, Digest::of("abc"));
+            assert_ne!(digest, Digest::of("abd"));
         }
         for bad in [
             "",
