@@ -130,10 +130,13 @@ fn what_has_become_public_needs_no_token_any_more() {
     let mut kept = follow(&server, "one", "a");
     let mut lost = follow(&server, "one", "b");
     let mut public = server.subscribe("open");
+    let signed = jwt(&json!({"exp": in_seconds(600), "sse": {"subscribe": ["b"]}}));
+    let mut bearer = follow(&server, &signed, "b,open");
     rules.write(json!({"public": {"subscribe": ["a"]}}).to_string());
-    assert_eq!(reload(&server), 2);
-    is_revoked(&mut lost);
-    is_revoked(&mut public);
+    assert_eq!(reload(&server), 3);
+    for stream in [&mut lost, &mut public, &mut bearer] {
+        is_revoked(stream);
+    }
     server.publish("a", "x");
     assert_eq!(kept.next().data, "x");
 }
@@ -159,6 +162,9 @@ fn a_watcher_loses_the_list_of_channels() {
     let server = start(&rules, &[]);
     let mut watcher = server.subscribe_with("/stats/stream?access_token=one", &[]);
     let mut anyone = server.subscribe_with("/stats/stream", &[]);
+    let signed = jwt(&json!({"exp": in_seconds(600), "sse": {"stats": true}}));
+    let target = format!("/stats/stream?access_token={signed}");
+    let mut bearer = server.subscribe_with(&target, &[]);
     assert!(watcher.next().data.contains("\"channels\""));
     anyone.next();
     rules.write(with(false));
@@ -167,6 +173,8 @@ fn a_watcher_loses_the_list_of_channels() {
     assert_eq!(watcher.ending(), Ending::Clean);
     server.wait_for_log("event=disconnect watcher= reason=revoked");
     assert_eq!(anyone.next().kind, "message");
+    bearer.drain();
+    assert!(bearer.next().data.contains("\"channels\""));
 }
 
 #[test]

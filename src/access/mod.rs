@@ -39,7 +39,7 @@ pub enum Denial {
     NotAllowed,
 }
 
-/// Whose token it is.
+/// Whose token it is; in a permit, whose the rules know it to be.
 #[derive(Clone, Debug)]
 enum Identity {
     /// Nobody's: there is none.
@@ -59,20 +59,22 @@ pub struct Caller {
     rules: Arc<Rules>,
 }
 
-/// What a stream is allowed for.
-#[derive(Debug)]
-enum Purpose {
-    /// To follow these channels.
-    Follow(Box<[ChannelName]>),
-    /// To watch the statistics, with each channel's figures or without.
-    Watch { with_channels: bool },
-}
-
-/// A stream's right to go on.
+/// A stream's right to go on, as far as it can go.
 #[derive(Debug)]
 pub struct Permit {
     identity: Identity,
-    purpose: Purpose,
+    /// What the rules have to give for as long as the stream lasts.
+    needs: Needs,
+    is_for_channel_figures: bool,
+    valid_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Needs {
+    /// To follow these channels.
+    Channels(Box<[ChannelName]>),
+    /// To see each channel's figures.
+    ChannelFigures,
 }
 
 /// See the module's comment.
@@ -153,11 +155,11 @@ impl Access {
             other => other.clone(),
         };
         let caller = Caller { identity, rules };
-        match &permit.purpose {
-            Purpose::Follow(channels) => channels
+        match &permit.needs {
+            Needs::Channels(channels) => channels
                 .iter()
                 .all(|channel| caller.check(Action::Subscribe, channel).is_ok()),
-            Purpose::Watch { with_channels } => !with_channels || caller.may_see_channels(),
+            Needs::ChannelFigures => caller.may_see_channels(),
         }
     }
 }
@@ -208,20 +210,38 @@ impl Caller {
         for channel in channels {
             self.check(Action::Subscribe, channel)?;
         }
-        Ok(self.permit(Purpose::Follow(channels.into())))
+        let is_needed = |channel: &&ChannelName| match &self.identity {
+            Identity::Bearer(claims) => !claims.grant.allows(Action::Subscribe, channel),
+            _ => true,
+        };
+        let needed = channels.iter().filter(is_needed).cloned().collect();
+        Ok(self.permit(Needs::Channels(needed), false))
     }
 
     /// A permit to watch the statistics, with all that the caller may see.
     pub fn watch(&self) -> Permit {
-        self.permit(Purpose::Watch {
-            with_channels: self.may_see_channels(),
-        })
+        let with_channels = self.may_see_channels();
+        let is_lasting = matches!(&self.identity, Identity::Bearer(claims) if claims.grant.stats);
+        let needs = if with_channels && !is_lasting {
+            Needs::ChannelFigures
+        } else {
+            Needs::Channels([].into())
+        };
+        self.permit(needs, with_channels)
     }
 
-    fn permit(&self, purpose: Purpose) -> Permit {
+    /// What a signed token itself gives, no rules take back before it expires. So its claims, which may be large, are not
+    /// kept for as long as the stream lasts.
+    fn permit(&self, needs: Needs, is_for_channel_figures: bool) -> Permit {
+        let (identity, valid_until) = match &self.identity {
+            Identity::Bearer(claims) => (Identity::Anyone, claims.expires),
+            other => (other.clone(), None),
+        };
         Permit {
-            identity: self.identity.clone(),
-            purpose,
+            identity,
+            needs,
+            is_for_channel_figures,
+            valid_until,
         }
     }
 }
@@ -229,20 +249,12 @@ impl Caller {
 impl Permit {
     /// When it runs out, if it does.
     pub fn valid_until(&self) -> Option<Instant> {
-        match &self.identity {
-            Identity::Bearer(claims) => claims.expires,
-            Identity::Anyone | Identity::Operator | Identity::Listed(_) => None,
-        }
+        self.valid_until
     }
 
     /// Whether it is for watching each channel's figures.
     pub fn is_for_channel_figures(&self) -> bool {
-        matches!(
-            self.purpose,
-            Purpose::Watch {
-                with_channels: true
-            }
-        )
+        self.is_for_channel_figures
     }
 }
 

@@ -148,8 +148,8 @@ impl Rules {
     }
 }
 
-/// The message without its position, which is told beside it, and without the value that serde quotes where something
-/// has the wrong type: it may be a token that stands in the wrong place.
+/// The message without its position, which is told beside it, and without what serde quotes where something has the wrong
+/// type or is no key: it may be a token that stands in the wrong place.
 pub(super) fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
@@ -157,12 +157,13 @@ pub(super) fn describe(error: &serde_json::Error) -> String {
     let Some((rest, expected)) = text.rsplit_once(", expected ") else {
         return text.into();
     };
-    match rest.strip_prefix("invalid type: ") {
-        Some(found) => {
-            let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
-            format!("{kind} stands where {expected} is expected")
-        }
-        None => text.into(),
+    if let Some(found) = rest.strip_prefix("invalid type: ") {
+        let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
+        format!("{kind} stands where {expected} is expected")
+    } else if rest.starts_with("unknown field ") {
+        format!("unknown key, expected {expected}")
+    } else {
+        text.into()
     }
 }
 
@@ -310,7 +311,7 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
             Ok(text.to_string())
         } else {
             Err(format!(
-                "the name {text:?} is not 1 to {MAX_NAME_BYTES} letters, digits, '-', '_', '.', ':' or '@' that begin with a letter or digit"
+                "the name is not 1 to {MAX_NAME_BYTES} letters, digits, '-', '_', '.', ':' or '@' that begin with a letter or digit"
             ))
         }
     })

@@ -63,10 +63,9 @@ fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
     let Some(origin) = request.header("Origin") else {
         return true;
     };
+    let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
     let host = request.header("Host").unwrap_or_default();
-    let is_own = origin
-        .split_once("://")
-        .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+    let is_own = !host.is_empty() && authority.eq_ignore_ascii_case(host);
     is_own || origins.list(origin)
 }
 
