@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::http::{self, Ending, EventStream};
+use common::http::{Ending, EventStream};
 use common::tokens::{base64url, in_seconds, jwt, now, sign, RulesFile, SECRET};
 use common::{Reply, Server, TOKEN};
 use serde_json::{json, Value};
@@ -98,7 +98,7 @@ fn what_is_not_signed_with_the_secret_is_refused() {
         ),
         (
             "a signature cut short within a byte",
-            good[..good.len() - 4].into(),
+            good[..good.len() - 2].into(),
             MALFORMED,
         ),
         (
@@ -282,13 +282,6 @@ fn a_huge_token_costs_little() {
     );
     let reply = ask(&server, &huge(20_000));
     assert_eq!(reply.status, 431, "over the limit of a head");
-    // Far over it nothing is said any more; what matters is that the server lives.
-    let head = format!(
-        "GET /sse/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\r\n",
-        huge(5_000_000)
-    );
-    http::exchange(server.addr, head.as_bytes());
-    assert_eq!(server.get("/health").status, 200);
 }
 
 #[test]
