@@ -306,15 +306,20 @@ fn reloads_under_load_lose_nobody_whose_right_stays() {
 fn who_comes_in_during_a_reload_does_not_slip_through() {
     let rules = RulesFile::new(rules_for(&["one"], &["a"]));
     let server = start(&rules, &[]);
-    for round in 0..20 {
-        let streams = std::thread::scope(|scope| {
-            let comers = scope.spawn(|| {
+    // Many at once, and often: the moment in question is a short one.
+    for round in 0..60 {
+        let streams: Vec<_> = std::thread::scope(|scope| {
+            let come = || {
                 let open = |_| EventStream::open(server.addr, "/sse/a?access_token=one", &[]);
-                (0..20).map(open).collect::<Vec<_>>()
-            });
+                (0..10).map(open).collect::<Vec<_>>()
+            };
+            let comers = [(); 4].map(|()| scope.spawn(come));
             rules.write("{}");
             reload(&server);
-            comers.join().expect("they come")
+            let streams = comers
+                .into_iter()
+                .flat_map(|c| c.join().expect("they come"));
+            streams.collect()
         });
         for mut stream in streams {
             match stream.status {
