@@ -1,7 +1,7 @@
 //! The configuration: environment variables in, a `Config` that holds no bad value out, or one line that says which
 //! variable was wrong, how, and what would be right. Reads nothing else. Called by `main`.
 
-use crate::access::Token;
+use crate::access::{Secrets, Token};
 use crate::cors::Origins;
 use std::ffi::OsString;
 use std::fmt;
@@ -24,8 +24,12 @@ pub enum Listen {
 pub struct Config {
     /// `LISTEN`, or `PORT`.
     pub listen: Listen,
-    /// `AUTH_TOKEN`; `None` means that one has to be made up.
+    /// `AUTH_TOKEN`; `None` means that one has to be made up, unless there is an `access_file`.
     pub auth_token: Option<Token>,
+    /// `ACCESS_FILE`; not looked at yet.
+    pub access_file: Option<PathBuf>,
+    /// `JWT_SECRET`.
+    pub jwt_secrets: Option<Secrets>,
     /// `CORS_ORIGINS`.
     pub origins: Origins,
     /// `HISTORY_EVENTS`.
@@ -49,7 +53,7 @@ pub struct Config {
 }
 
 /// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 13] = [
+pub const VARIABLES: [(&str, &str, &str); 15] = [
     (
         "LISTEN",
         "0.0.0.0:8080",
@@ -60,6 +64,16 @@ pub const VARIABLES: [(&str, &str, &str); 13] = [
         "AUTH_TOKEN",
         "random, logged at start",
         "the token that may publish to, and read, everything",
+    ),
+    (
+        "ACCESS_FILE",
+        "none",
+        "JSON rules: tokens, what each may do, and what is public",
+    ),
+    (
+        "JWT_SECRET",
+        "none",
+        "HS256 key, or several with commas, of tokens with rights of their own",
     ),
     (
         "CORS_ORIGINS",
@@ -106,7 +120,7 @@ pub const VARIABLES: [(&str, &str, &str); 13] = [
 ];
 
 /// Variables of the contract that this version does not know yet. Ignoring one could open what was meant to be closed.
-const NOT_BUILT_YET: [&str; 3] = ["ACCESS_FILE", "JWT_SECRET", "REDIS_URL"];
+const NOT_BUILT_YET: [&str; 1] = ["REDIS_URL"];
 
 /// A variable that cannot be used: one line for a person.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,6 +153,8 @@ impl Config {
         Ok(Config {
             listen: env.listen()?,
             auth_token: env.auth_token()?,
+            access_file: env.access_file()?,
+            jwt_secrets: env.jwt_secrets()?,
             origins: env.origins()?,
             history_events: env.number("HISTORY_EVENTS", 100, 0..=1_000_000)?,
             history_bytes: env.number("HISTORY_BYTES", 16 << 20, 0..=MAX_BYTES)?,
@@ -223,6 +239,23 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
                 BadValue("AUTH_TOKEN contains white space, a control or a non-ASCII character; give visible ASCII characters only, as a header can carry them".into())
             }),
         }
+    }
+
+    fn access_file(&self) -> Result<Option<PathBuf>, BadValue> {
+        match (self.get)("ACCESS_FILE") {
+            Some(path) if path.is_empty() => Err(BadValue(
+                "ACCESS_FILE is empty; give the path of a file of JSON rules, or unset it".into(),
+            )),
+            path => Ok(path.map(PathBuf::from)),
+        }
+    }
+
+    fn jwt_secrets(&self) -> Result<Option<Secrets>, BadValue> {
+        let secrets = self.text("JWT_SECRET")?;
+        secrets
+            .map(|text| Secrets::parse(&text))
+            .transpose()
+            .map_err(|what| BadValue(format!("JWT_SECRET: {what}")))
     }
 
     fn origins(&self) -> Result<Origins, BadValue> {

@@ -37,15 +37,24 @@ impl Origins {
             .map(Origins::Listed)
     }
 
-    /// The headers of an answer to a request with this `Origin`.
+    /// Whether this origin is listed. `*` lists none: it is for pages that bring a token of their own.
+    pub fn list(&self, origin: &str) -> bool {
+        match self {
+            Origins::Any => false,
+            Origins::Listed(listed) => listed.iter().any(|listed| listed == origin),
+        }
+    }
+
+    /// The headers of an answer to a request with this `Origin`. Listed origins may send their cookies along.
     pub fn headers(&self, origin: Option<&str>) -> Vec<Header> {
         match self {
             Origins::Any => vec![("Access-Control-Allow-Origin", "*".into())],
-            Origins::Listed(listed) => {
+            Origins::Listed(_) => {
                 // Caches must not give one origin's answer to another, so this is also sent when there is no match.
                 let mut headers = vec![("Vary", "Origin".into())];
-                if let Some(origin) = origin.filter(|o| listed.iter().any(|listed| listed == o)) {
+                if let Some(origin) = origin.filter(|origin| self.list(origin)) {
                     headers.push(("Access-Control-Allow-Origin", origin.into()));
+                    headers.push(("Access-Control-Allow-Credentials", "true".into()));
                 }
                 headers
             }

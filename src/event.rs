@@ -220,6 +220,13 @@ pub fn encode_gap(channel: &ChannelName, after: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n\n");
 }
 
+/// Appends the notice that the stream ends because its token does not allow it any more. Without an `id`, as above.
+pub fn encode_expired(reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: sse-expired\ndata: {\"reason\":");
+    push_json_string(out, reason);
+    out.extend_from_slice(b"}\n\n");
+}
+
 /// A heartbeat that keeps proxies and clients awake and that a page does not see.
 pub const HEARTBEAT_COMMENT: &[u8] = b":\n";
 

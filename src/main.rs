@@ -1,6 +1,6 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
-use sse_server::access::{Access, Token};
+use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::journal;
@@ -10,7 +10,7 @@ use sse_server::server::{self, watchdog, Listener, Settings};
 use sse_server::service::{self, Notifier};
 use sse_server::statistics::LiveStatistics;
 use sse_server::stats::Counters;
-use sse_server::system;
+use sse_server::system::{self, Signal};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -89,8 +89,9 @@ fn read_config() -> Result<Config, Failure> {
 
 fn serve() -> Result<(), Failure> {
     let config = read_config()?;
+    let rules = read_rules(&config)?;
     // Before the first thread: each inherits it.
-    system::block_stop_signals().map_err(|error| system_failure("block signals", &error))?;
+    system::block_signals().map_err(|error| system_failure("block signals", &error))?;
     journal::start(config.log_level).map_err(|error| system_failure("start a thread", &error))?;
     let descriptor_limit = raise_descriptor_limit(&config);
     let notifier = Notifier::connect(env).unwrap_or_else(|error| {
@@ -109,7 +110,11 @@ fn serve() -> Result<(), Failure> {
     };
     let address = listener.to_string();
     let local = watchdog::local_target(&listener.address());
-    let app_token = token(&config)?;
+    let access = Arc::new(Access::new(
+        operator_token(&config)?,
+        config.jwt_secrets.clone(),
+        rules,
+    ));
 
     let counters = Arc::new(Counters::new());
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
@@ -119,7 +124,7 @@ fn serve() -> Result<(), Failure> {
     let app = App {
         hub: hub.clone(),
         live: live.clone(),
-        access: Access::new(app_token),
+        access: access.clone(),
         origins: config.origins.clone(),
         max_message_bytes: config.max_message_bytes,
     };
@@ -138,8 +143,14 @@ fn serve() -> Result<(), Failure> {
 
     notifier.ready();
 
-    let signal = system::wait_for_stop_signal()
-        .map_err(|error| system_failure("wait for signals", &error))?;
+    let signal = loop {
+        match system::wait_for_signal()
+            .map_err(|error| system_failure("wait for signals", &error))?
+        {
+            Signal::Stop(name) => break name,
+            Signal::Reload => reload(&config, &access, &hub, &live),
+        }
+    };
     let clients = hub.stats().connected_clients;
     log::info!("event=stopping signal={signal} clients={clients}");
     notifier.stopping();
@@ -206,10 +217,40 @@ fn system_failure(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot {what}: {error}"))
 }
 
-/// The configured token, or one that is made up, and shown this once.
-fn token(config: &Config) -> Result<Token, Failure> {
-    if let Some(token) = &config.auth_token {
-        return Ok(token.clone());
+fn read_rules(config: &Config) -> Result<Rules, Failure> {
+    match &config.access_file {
+        None => Ok(Rules::without_file()),
+        Some(path) => Rules::read(path).map_err(|fault| Failure::misuse(fault.to_string())),
+    }
+}
+
+/// Puts the rules into force as the file has them now, also for the streams that are open.
+fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
+    let Some(path) = &config.access_file else {
+        log::info!("event=reload_ignored hint=\"SIGHUP reloads ACCESS_FILE, and that is not set\"");
+        return;
+    };
+    match access.reload(path) {
+        Ok(tokens) => {
+            let still_grants = |permit: &Permit| access.still_grants(permit);
+            let ended = hub.revoke(still_grants) + live.revoke(still_grants);
+            log::info!("event=reload tokens={tokens} streams_ended={ended}");
+        }
+        Err(fault) => {
+            let (line, column) = fault.position.unwrap_or_default();
+            log::error!(
+                "event=reload_failed file={:?} line={line} column={column} error={:?} hint=\"the rules stay as they were\"",
+                fault.path,
+                fault.what
+            );
+        }
+    }
+}
+
+/// The configured token, or one that is made up, and shown this once. With rules there are other tokens: none is made up.
+fn operator_token(config: &Config) -> Result<Option<Token>, Failure> {
+    if config.auth_token.is_some() || config.access_file.is_some() {
+        return Ok(config.auth_token.clone());
     }
     let random =
         system::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
@@ -218,7 +259,7 @@ fn token(config: &Config) -> Result<Token, Failure> {
         "event=token token={} hint=\"made up for this run; set AUTH_TOKEN to choose one\"",
         token.reveal()
     );
-    Ok(token)
+    Ok(Some(token))
 }
 
 fn limits(config: &Config) -> Limits {

@@ -30,14 +30,20 @@ impl Problem {
         Problem::new(400, detail)
     }
 
-    /// `401`, with the challenge of RFC 6750, section 3. `error` is one of its codes; there is none when no token was
-    /// given.
-    pub fn unauthorized(error: Option<&str>, detail: impl Into<String>) -> Problem {
-        let challenge = match error {
-            None => "Bearer".into(),
-            Some(error) => format!("Bearer error=\"{error}\""),
-        };
-        Problem::new(401, detail).with("WWW-Authenticate", challenge)
+    /// `401` where no token was given: the challenge of RFC 6750, section 3, without an error.
+    pub fn token_missing(detail: impl Into<String>) -> Problem {
+        Problem::new(401, detail).with("WWW-Authenticate", "Bearer")
+    }
+
+    /// `401`. `error` is a code of RFC 6750, section 3.1; `description` has neither quotes nor backslashes.
+    pub fn unauthorized(error: &str, description: &str, detail: impl Into<String>) -> Problem {
+        Problem::new(401, detail).with("WWW-Authenticate", challenge(error, description))
+    }
+
+    /// `403`: the token is good, and not for this.
+    pub fn forbidden(description: &str, detail: impl Into<String>) -> Problem {
+        let challenge = challenge("insufficient_scope", description);
+        Problem::new(403, detail).with("WWW-Authenticate", challenge)
     }
 
     /// `404`.
@@ -100,6 +106,10 @@ impl Problem {
     pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
         Problem::new(503, detail).with("Retry-After", retry_after_seconds.to_string())
     }
+}
+
+fn challenge(error: &str, description: &str) -> String {
+    format!("Bearer error=\"{error}\", error_description=\"{description}\"")
 }
 
 impl From<Problem> for Reply {

@@ -1,6 +1,7 @@
 //! The live statistics: what the server does as JSON, and a small hub of its own that carries one snapshot a second to
 //! everybody who watches, however many they are. Watchers are no clients. Called by the statistics routes and by `main`.
 
+use crate::access::Permit;
 use crate::event::{ChannelName, Form};
 use crate::hub::{Hub, Limits, Refusal, Subscription};
 use crate::memory;
@@ -52,18 +53,23 @@ impl LiveStatistics {
         Ok((live, all_ended))
     }
 
-    /// A stream of snapshots, with each channel's figures or without.
+    /// A stream of snapshots, with each channel's figures if the permit is for that.
     ///
     /// # Errors
     /// The refusal.
-    pub fn watch(&self, with_channels: bool) -> Result<Subscription, Refusal> {
-        let channel = if with_channels {
+    pub fn watch(&self, permit: Permit) -> Result<Subscription, Refusal> {
+        let channel = if permit.is_for_channel_figures() {
             &self.with_channels
         } else {
             &self.figures
         };
         self.hub
-            .subscribe(std::slice::from_ref(channel), Form::Plain, None)
+            .subscribe(std::slice::from_ref(channel), Form::Plain, None, permit)
+    }
+
+    /// Ends the streams whose permit `still_grants` does not confirm, and returns how many.
+    pub fn revoke(&self, still_grants: impl Fn(&Permit) -> bool) -> usize {
+        self.hub.revoke(still_grants)
     }
 
     /// How many watch.

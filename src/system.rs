@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::time::Duration;
 
-/// Keeps SIGINT and SIGTERM from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
-/// Has to be called before any thread is started. Shown by tests/shutdown.rs.
+/// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
+/// Has to be called before any thread is started. Shown by tests/shutdown.rs and tests/access_reload.rs.
 ///
 /// # Errors
 /// What the system says.
-pub fn block_stop_signals() -> io::Result<()> {
-    let set = stop_signals();
+pub fn block_signals() -> io::Result<()> {
+    let set = awaited_signals();
     // SAFETY: `set` is initialised, and the old mask is not asked for.
     match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) } {
         0 => Ok(()),
@@ -20,22 +20,32 @@ pub fn block_stop_signals() -> io::Result<()> {
     }
 }
 
-/// Waits for SIGINT or SIGTERM and tells its name (`sigwait(3)`).
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To stop; holds the signal's name.
+    Stop(&'static str),
+    /// To read the rules again: SIGHUP.
+    Reload,
+}
+
+/// Waits for one of the signals that were blocked (`sigwait(3)`).
 ///
 /// # Errors
 /// What the system says.
-pub fn wait_for_stop_signal() -> io::Result<&'static str> {
-    let set = stop_signals();
+pub fn wait_for_signal() -> io::Result<Signal> {
+    let set = awaited_signals();
     let mut signal = 0;
     // SAFETY: both pointers are to initialised locals.
     match unsafe { libc::sigwait(&set, &mut signal) } {
-        0 if signal == libc::SIGINT => Ok("SIGINT"),
-        0 => Ok("SIGTERM"),
+        0 if signal == libc::SIGHUP => Ok(Signal::Reload),
+        0 if signal == libc::SIGINT => Ok(Signal::Stop("SIGINT")),
+        0 => Ok(Signal::Stop("SIGTERM")),
         error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
-fn stop_signals() -> libc::sigset_t {
+fn awaited_signals() -> libc::sigset_t {
     let mut set = std::mem::MaybeUninit::uninit();
     // SAFETY: `sigemptyset` initialises the set, `sigaddset` changes it; neither fails for these signals
     // (`sigsetops(3)`).
@@ -43,6 +53,7 @@ fn stop_signals() -> libc::sigset_t {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
         libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGHUP);
         set.assume_init()
     }
 }

@@ -142,10 +142,8 @@ fn origins_and_log_levels_are_checked() {
 
 #[test]
 fn what_is_not_built_yet_is_not_ignored() {
-    for name in ["ACCESS_FILE", "JWT_SECRET", "REDIS_URL"] {
-        let line = refuses(&[(name, "hush")], &[name, "not support"]);
-        assert!(!line.contains("hush"), "the value may be a secret: {line}");
-    }
+    let line = refuses(&[("REDIS_URL", "hush")], &["REDIS_URL", "not support"]);
+    assert!(!line.contains("hush"), "the value may be a secret: {line}");
 }
 
 #[test]
@@ -189,6 +187,8 @@ fn help_names_every_variable_with_its_default() {
         ("LISTEN", "0.0.0.0:8080"),
         ("PORT", "8080"),
         ("AUTH_TOKEN", "random"),
+        ("ACCESS_FILE", "none"),
+        ("JWT_SECRET", "none"),
         ("CORS_ORIGINS", "*"),
         ("HISTORY_EVENTS", "100"),
         ("HISTORY_BYTES", "16777216"),

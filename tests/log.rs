@@ -121,6 +121,10 @@ fn written(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
                     Some((key, _)) => {
                         keys.insert(key.to_string());
                     }
+                    // Whose token it is.
+                    None if word == "{caller}" => {
+                        keys.extend(["token".to_string(), "subject".to_string()]);
+                    }
                     // A word of a quoted hint.
                     None => {}
                 }

@@ -12,6 +12,7 @@ mod table;
 
 pub use subscriber::{Batch, DirectWriter, End, Next, Progress, Queued, Replay, Subscription};
 
+use crate::access::Permit;
 use crate::event::{ChannelName, EventId, EventName, Form};
 use crate::stand_in;
 use crate::stats::Counters;
@@ -170,7 +171,8 @@ impl Hub {
     }
 
     /// Connects a client to `channels` (`broadcast` comes with all of them). With `last_event_id` it first gets what
-    /// it missed; replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated.
+    /// it missed; replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated. The
+    /// stream ends when its permit does.
     ///
     /// # Errors
     /// The refusal, and nothing has changed.
@@ -179,6 +181,7 @@ impl Hub {
         channels: &[ChannelName],
         form: Form,
         last_event_id: Option<String>,
+        permit: Permit,
     ) -> Result<Subscription, Refusal> {
         let mut channels: Vec<ChannelName> = channels
             .iter()
@@ -200,9 +203,24 @@ impl Hub {
         let (number, newest) = table.next_client();
         let replay = last_event_id.map(|after| table.replay(&channels, after));
         let (subscriber, subscription) =
-            subscriber::pair(self.clone(), number, form, newest, replay, open);
+            subscriber::pair(self.clone(), number, form, newest, permit, replay, open);
         table.join(&channels, subscriber);
         Ok(subscription)
+    }
+
+    /// Ends the streams whose permit `still_grants` does not confirm, and returns how many. They get what is queued for
+    /// them, and nothing that is published from now on.
+    pub fn revoke(&self, still_grants: impl Fn(&Permit) -> bool) -> usize {
+        let subscribers: Vec<_> = self.lock().subscribers().cloned().collect();
+        let mut count = 0;
+        for subscriber in subscribers {
+            if !still_grants(&subscriber.permit) {
+                self.leave(subscriber.number);
+                subscriber.revoke();
+                count += 1;
+            }
+        }
+        count
     }
 
     /// Stops accepting. What was published still reaches everybody; then all streams end.

@@ -7,6 +7,7 @@
 //! the announcer and by stream threads.
 
 use super::Hub;
+use crate::access::Permit;
 use crate::event::{Event, EventId, Form, Frame};
 use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -25,6 +26,10 @@ pub enum End {
     Slow,
     /// The client has closed its connection.
     Gone,
+    /// Its permit has run out.
+    Expired,
+    /// Its permit was taken away.
+    Revoked,
 }
 
 /// One encoded batch, shared by every subscriber that gets it.
@@ -130,6 +135,8 @@ pub struct Progress {
     thread: OnceLock<Thread>,
     /// An `End` that does not wait for the queue to run empty, or `NOT_CUT`.
     cut: AtomicU8,
+    /// When its permit was taken away.
+    revoked: OnceLock<Instant>,
 }
 
 /// The stream's thread is up, and the only one that writes.
@@ -160,6 +167,7 @@ impl Progress {
             is_probed: AtomicBool::new(false),
             thread: OnceLock::new(),
             cut: AtomicU8::new(NOT_CUT),
+            revoked: OnceLock::new(),
         }
     }
 
@@ -193,6 +201,12 @@ impl Progress {
         let _ = self
             .cut
             .compare_exchange(NOT_CUT, why, Ordering::AcqRel, Ordering::Acquire);
+        self.wake();
+    }
+
+    fn revoke(&self) {
+        // Once is enough.
+        let _ = self.revoked.set(Instant::now());
         self.wake();
     }
 
@@ -369,6 +383,8 @@ pub(super) struct Subscriber {
     pub(super) form: Form,
     /// It has, or did not ask for, everything up to this id.
     pub(super) joined_after: EventId,
+    /// What it is allowed for.
+    pub(super) permit: Arc<Permit>,
     sender: Sender<Queued>,
     progress: Arc<Progress>,
 }
@@ -439,6 +455,11 @@ impl Subscriber {
         self.progress.cut_off(CUT_SLOW);
     }
 
+    /// Ends its stream because its permit is gone; what is queued is still delivered.
+    pub(super) fn revoke(&self) {
+        self.progress.revoke();
+    }
+
     /// Wakes the thread; it finds its channel closed once this end is dropped everywhere.
     pub(super) fn waker(&self) -> Arc<Progress> {
         self.progress.clone()
@@ -471,6 +492,8 @@ pub struct Subscription {
     pub number: u64,
     /// The form in which it wants its events.
     pub form: Form,
+    /// What it is allowed for.
+    pub permit: Arc<Permit>,
     receiver: Receiver<Queued>,
     progress: Arc<Progress>,
     replay: Option<Replay>,
@@ -495,16 +518,19 @@ pub(super) fn pair(
     number: u64,
     form: Form,
     joined_after: EventId,
+    permit: Permit,
     replay: Option<Replay>,
     open: Sender<std::convert::Infallible>,
 ) -> (Arc<Subscriber>, Subscription) {
     // Unbounded costs no memory while it is empty; the lag is what bounds it.
     let (sender, receiver) = crossbeam_channel::unbounded();
     let progress = Arc::new(Progress::new());
+    let permit = Arc::new(permit);
     let subscriber = Arc::new(Subscriber {
         number,
         form,
         joined_after,
+        permit: permit.clone(),
         sender,
         progress: progress.clone(),
     });
@@ -512,6 +538,7 @@ pub(super) fn pair(
         hub,
         number,
         form,
+        permit,
         receiver,
         progress,
         replay,
@@ -536,16 +563,33 @@ impl Subscription {
         if let Some(end) = self.progress.cut() {
             return Next::End(end);
         }
+        let over = self.permit_is_over();
+        let end = over.map(|(end, _)| end);
         match self.receiver.try_recv() {
-            Ok(batch) => Next::Batch(batch),
-            Err(TryRecvError::Empty) => Next::Nothing,
+            // What is written in part has to be written whole.
+            Ok(queued) => match over {
+                Some((end, since)) if queued.batch.oldest > since && queued.written == 0 => {
+                    Next::End(end)
+                }
+                _ => Next::Batch(queued),
+            },
+            Err(TryRecvError::Empty) => end.map_or(Next::Nothing, Next::End),
             Err(TryRecvError::Disconnected) => {
-                Next::End(self.progress.cut().unwrap_or(End::Shutdown))
+                Next::End(self.progress.cut().or(end).unwrap_or(End::Shutdown))
             }
         }
     }
 
-    /// Sleeps until there may be something new, or until `deadline`.
+    /// How and since when the stream is not allowed any more. What was published before is still delivered.
+    fn permit_is_over(&self) -> Option<(End, Instant)> {
+        if let Some(since) = self.progress.revoked.get() {
+            return Some((End::Revoked, *since));
+        }
+        let until = self.permit.valid_until()?;
+        (Instant::now() >= until).then_some((End::Expired, until))
+    }
+
+    /// Sleeps until there may be something new, or until `deadline`, or until the permit has run out.
     ///
     /// Not a blocking `recv`: that spins and yields before it sleeps, which with thousands of threads on few cores
     /// costs more than all the writing.
@@ -555,7 +599,13 @@ impl Subscription {
         progress.state.store(ASLEEP, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // What was sent before that could be seen has woken nobody: look once more.
-        let is_wanted = progress.cut().is_some() || progress.is_probed.load(Ordering::SeqCst);
+        let is_wanted = progress.cut().is_some()
+            || progress.revoked.get().is_some()
+            || progress.is_probed.load(Ordering::SeqCst);
+        let deadline = self
+            .permit
+            .valid_until()
+            .map_or(deadline, |u| u.min(deadline));
         if self.receiver.is_empty() && !is_wanted && !self.is_closed() {
             let now = Instant::now();
             if deadline > now {

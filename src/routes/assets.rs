@@ -56,7 +56,7 @@ fn names(tags: &str, tag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base64::prelude::{Engine, BASE64_STANDARD};
+    use base64ct::{Base64, Encoding};
     use sha2::{Digest, Sha256};
 
     /// What stands between `<name …>` and `</name>`.
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_policy_names_the_style_and_the_script_of_the_page() {
         for name in ["style", "script"] {
-            let hash = BASE64_STANDARD.encode(Sha256::digest(content(name)));
+            let hash = Base64::encode_string(&Sha256::digest(content(name)));
             assert!(
                 POLICY.contains(&format!("{name}-src 'sha256-{hash}'")),
                 "assets/index.html has another {name}: write 'sha256-{hash}' into POLICY of src/routes/assets.rs"

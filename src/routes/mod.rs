@@ -2,6 +2,7 @@
 //! connections. Called by the server for each request.
 
 mod assets;
+mod credentials;
 mod health;
 mod metrics;
 mod openapi;
@@ -10,7 +11,7 @@ mod publish;
 mod stats;
 mod subscribe;
 
-use crate::access::{Access, Denial, Identity};
+use crate::access::Access;
 use crate::cors::Origins;
 use crate::event::ChannelName;
 use crate::hub::{Hub, Refusal, Subscription};
@@ -30,7 +31,7 @@ pub struct App {
     /// The statistics, as a stream.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Whose pages may use the server.
     pub origins: Origins,
     /// Size of the largest message, in bytes.
@@ -239,49 +240,6 @@ fn single<'a>(query: &'a Query, name: &'a str) -> Result<Option<&'a str>, Proble
         )));
     }
     Ok(first)
-}
-
-/// Who the request comes from: the token of the `Authorization` header, or else of `?access_token=`.
-fn identify(app: &App, request: &Request) -> Result<Identity, Problem> {
-    let from_header = match request.header("Authorization") {
-        None => None,
-        Some(value) => Some(bearer_token(value).ok_or_else(|| {
-            Problem::unauthorized(
-                Some("invalid_request"),
-                "the Authorization header is not of the form \"Bearer TOKEN\"",
-            )
-        })?),
-    };
-    let token = match from_header {
-        Some(token) => Some(token),
-        None => request
-            .target
-            .query
-            .first("access_token")
-            .map(|token| token.unwrap_or_default()),
-    };
-    app.access.identify(token).map_err(denied)
-}
-
-/// RFC 6750, section 2.1; the scheme may be in any case (RFC 9110, section 11.1).
-fn bearer_token(value: &str) -> Option<&str> {
-    let (scheme, token) = value.trim().split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("Bearer")
-        .then(|| token.trim_start())
-}
-
-fn denied(denial: Denial) -> Problem {
-    match denial {
-        Denial::TokenMissing => Problem::unauthorized(
-            None,
-            "a token is needed; send it as \"Authorization: Bearer TOKEN\"",
-        ),
-        Denial::TokenWrong => Problem::unauthorized(
-            Some("invalid_token"),
-            "the token is not one of this server's; send a valid one, or none where none is needed",
-        ),
-    }
 }
 
 fn refused(refusal: Refusal) -> Problem {

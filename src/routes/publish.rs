@@ -1,7 +1,8 @@
 //! `POST /publish`: ask access, read the message, hand it to the hub, answer with its id.
 
-use super::{channels, denied, identify, refused, single, App};
-use crate::access::Action;
+use super::credentials::{denied, identify};
+use super::{channels, refused, single, App};
+use crate::access::{Action, Caller};
 use crate::event::{ChannelName, EventName};
 use crate::hub::Published;
 use crate::problem::Problem;
@@ -17,12 +18,13 @@ pub(super) fn publish(
     read_body: &mut ReadBody,
 ) -> Result<Reply, Problem> {
     // Before anything else is looked at: nobody without a right learns more than that, or makes us read a body.
-    let identity = identify(app, request)?;
+    let caller = identify(app, request)?;
     let channel = channel(request, segment);
-    let asked = channel.clone().unwrap_or_else(|_| ChannelName::broadcast());
-    app.access
-        .check(identity, Action::Publish, &asked)
-        .map_err(denied)?;
+    match &channel {
+        Ok(channel) => caller.check(Action::Publish, channel),
+        Err(_) => caller.check_any(Action::Publish),
+    }
+    .map_err(denied)?;
     let channel = channel?;
     let query = &request.target.query;
     let event_name = single(query, "event")?
@@ -42,16 +44,24 @@ pub(super) fn publish(
         .map_err(refused)?;
     if is_batch {
         Ok(Reply::json(&report_batch(
-            &channel, &published, bytes, request,
+            &channel, &published, bytes, request, &caller,
         )))
     } else {
-        Ok(Reply::json(&report(&channel, &published, bytes, request)))
+        Ok(Reply::json(&report(
+            &channel, &published, bytes, request, &caller,
+        )))
     }
 }
 
-fn report(channel: &ChannelName, published: &Published, bytes: usize, request: &Request) -> Value {
+fn report(
+    channel: &ChannelName,
+    published: &Published,
+    bytes: usize,
+    request: &Request,
+    caller: &Caller,
+) -> Value {
     log::info!(
-        "event=publish id={} channel={channel} bytes={bytes} clients={} peer={}",
+        "event=publish id={} channel={channel} bytes={bytes} clients={} peer={} {caller}",
         published.last,
         published.clients,
         request.peer
@@ -68,9 +78,10 @@ fn report_batch(
     published: &Published,
     bytes: usize,
     request: &Request,
+    caller: &Caller,
 ) -> Value {
     log::info!(
-        "event=publish first={} last={} count={} channel={channel} bytes={bytes} clients={} peer={}",
+        "event=publish first={} last={} count={} channel={channel} bytes={bytes} clients={} peer={} {caller}",
         published.first,
         published.last,
         published.count,

@@ -1,7 +1,8 @@
 //! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
 
-use super::{channels, denied, identify, refused, single, App, Outcome, Stream};
-use crate::access::Action;
+use super::credentials::{denied, identify};
+use super::{channels, refused, single, App, Outcome, Stream};
+use crate::access::{Caller, Denial, Permit};
 use crate::event::{ChannelName, Form};
 use crate::logged::Logged;
 use crate::problem::Problem;
@@ -21,14 +22,18 @@ pub(super) fn open(
     request: &Request,
     segment: Option<&str>,
 ) -> Result<Outcome, Problem> {
-    let wish = permitted_wish(app, request, segment)?;
+    let (wish, caller, permit) = permitted_wish(app, request, segment)?;
     let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
     let subscription = app
         .hub
-        .subscribe(&wish.channels, wish.form, wish.last_event_id)
+        .subscribe(&wish.channels, wish.form, wish.last_event_id, permit)
         .map_err(refused)?;
+    // A reload in between has not seen this one among the open streams.
+    if !app.access.still_grants(&subscription.permit) {
+        return Err(denied(Denial::NotAllowed));
+    }
     log::info!(
-        "event=connect client={} peer={} channels={}",
+        "event=connect client={} peer={} {caller} channels={}",
         subscription.number,
         request.peer,
         Logged(&names.join(","))
@@ -50,15 +55,15 @@ pub(super) fn describe(
     permitted_wish(app, request, segment).map(|_| Reply::event_stream())
 }
 
-fn permitted_wish(app: &App, request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
-    let identity = identify(app, request)?;
+fn permitted_wish(
+    app: &App,
+    request: &Request,
+    segment: Option<&str>,
+) -> Result<(Wish, Caller, Permit), Problem> {
+    let caller = identify(app, request)?;
     let wish = parse(request, segment)?;
-    for channel in &wish.channels {
-        app.access
-            .check(identity, Action::Subscribe, channel)
-            .map_err(denied)?;
-    }
-    Ok(wish)
+    let permit = caller.follow(&wish.channels).map_err(denied)?;
+    Ok((wish, caller, permit))
 }
 
 fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {

@@ -4,7 +4,7 @@
 //! touch as few pages as it can: there may be ten thousand of them.
 
 use super::exchange::StreamWriter;
-use crate::event::{encode, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
+use crate::event::{encode, encode_expired, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
 use crate::hub::{End, Next, Replay, Subscription};
 use std::io;
 use std::sync::LazyLock;
@@ -71,12 +71,26 @@ impl EventStream {
                 Ok(()) => "shutdown",
                 Err(_) => GONE,
             },
+            Ok(End::Expired) => self.take_leave("expired"),
+            Ok(End::Revoked) => self.take_leave("revoked"),
             Ok(End::Slow) => "slow",
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
         messages += self.subscription.progress().helped();
         Finished { reason, messages }
+    }
+
+    /// Tells the client why the stream ends, and ends it. Returns the reason.
+    fn take_leave(&mut self, reason: &'static str) -> &'static str {
+        let notice = Frame::build(|out| encode_expired(reason, out));
+        let told = self
+            .write_frame(&notice)
+            .and_then(|()| self.writer.finish());
+        match told {
+            Ok(()) => reason,
+            Err(error) => self.name(&error),
+        }
     }
 
     fn write_all(&mut self, messages: &mut u64) -> io::Result<End> {

@@ -8,11 +8,14 @@ pub mod crowd;
 pub mod event_stream;
 pub mod http;
 pub mod node;
+pub mod page;
 pub mod python;
+pub mod tokens;
 pub mod witness;
 
 pub use crowd::Crowd;
 pub use http::{encode, EventStream, Publisher, Reply};
+pub use tokens::RulesFile;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -199,6 +202,18 @@ impl Server {
     fn signal(&self, signal: i32) {
         // SAFETY: a signal to a child that was not waited for yet.
         unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Asks for the rules to be read again.
+    pub fn hang_up(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
+    /// Number of lines in the log that have all these words.
+    pub fn count_in_log(&self, words: &str) -> usize {
+        let log = self.log();
+        let fits = |line: &&str| words.split(' ').all(|word| line.contains(word));
+        log.lines().filter(fits).count()
     }
 
     /// Sends a signal, and waits for the end.

@@ -1,0 +1,307 @@
+//! Who may do what: a token becomes a [`Caller`], who is asked before anything is published or followed. What a stream was
+//! allowed for is its [`Permit`], which is looked at again when the rules change.
+//!
+//! No HTTP and no threads here, and no I/O but reading the rules. Called by the routes, and by `main` to reload; the hub
+//! keeps permits and does not look into them.
+
+mod jwt;
+mod object;
+mod patterns;
+mod rules;
+mod token;
+
+pub use jwt::Secrets;
+pub use rules::{Action, FileFault, Rules};
+pub use token::Token;
+
+use crate::event::ChannelName;
+use crate::logged::Logged;
+use jwt::{Claims, Flaw};
+use rules::{Entry, Grant, OPERATOR_NAME};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
+use token::Digest;
+
+/// Why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A token is needed and none was given.
+    TokenMissing,
+    /// The token that was given is not good.
+    TokenWrong {
+        /// What is wrong with it, in words that a header can carry (RFC 6750, section 3).
+        why: &'static str,
+        /// More of it, for the answer's body; may be empty.
+        more: String,
+    },
+    /// The token is good, and does not have this right.
+    NotAllowed,
+}
+
+/// Whose token it is; in a permit, whose the rules know it to be.
+#[derive(Clone, Debug)]
+enum Identity {
+    /// Nobody's: there is none.
+    Anyone,
+    /// The holder of `AUTH_TOKEN`.
+    Operator,
+    /// Somebody whom the rules know.
+    Listed(Arc<Entry>),
+    /// The holder of a signed token.
+    Bearer(Arc<Claims>),
+}
+
+/// Where a request comes from, as far as its token tells, and the rules that it meets.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    identity: Identity,
+    rules: Arc<Rules>,
+}
+
+/// A stream's right to go on, as far as it can go.
+#[derive(Debug)]
+pub struct Permit {
+    identity: Identity,
+    /// What the rules have to give for as long as the stream lasts.
+    needs: Needs,
+    is_for_channel_figures: bool,
+    valid_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Needs {
+    /// To follow these channels.
+    Channels(Box<[ChannelName]>),
+    /// To see each channel's figures.
+    ChannelFigures,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Access {
+    operator: Option<Digest>,
+    secrets: Option<Secrets>,
+    /// Held to take or to replace the pointer, never while something is checked.
+    rules: RwLock<Arc<Rules>>,
+}
+
+impl Access {
+    /// Access by the operator's token, by signed tokens, and by rules; whatever of it there is.
+    pub fn new(operator: Option<Token>, secrets: Option<Secrets>, rules: Rules) -> Access {
+        Access {
+            operator: operator.map(|token| token.digest()),
+            secrets,
+            rules: RwLock::new(Arc::new(rules)),
+        }
+    }
+
+    /// Reads the rules again, and gives the number of tokens in them. Streams that are open do not notice: ask
+    /// `still_grants` for each of them.
+    ///
+    /// # Errors
+    /// What is wrong with the file; then the rules stay as they were.
+    pub fn reload(&self, path: &Path) -> Result<usize, FileFault> {
+        let rules = Rules::read(path)?;
+        let tokens = rules.token_count();
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        Ok(tokens)
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        let rules = self.rules.read();
+        rules.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks a token up.
+    ///
+    /// # Errors
+    /// `TokenWrong`, also where none would be needed: whoever sends one wants it to count.
+    pub fn identify(&self, token: Option<&str>) -> Result<Caller, Denial> {
+        let rules = self.rules();
+        let identity = match token {
+            None => Identity::Anyone,
+            Some(token) => self.look_up(token, &rules)?,
+        };
+        Ok(Caller { identity, rules })
+    }
+
+    fn look_up(&self, token: &str, rules: &Rules) -> Result<Identity, Denial> {
+        let digest = Digest::of(token);
+        if self.operator == Some(digest) {
+            return Ok(Identity::Operator);
+        }
+        if let Some(entry) = rules.find(&digest) {
+            return Ok(Identity::Listed(entry.clone()));
+        }
+        // Three parts: whoever sends this means a signed token.
+        let looks_signed = token.bytes().filter(|&b| b == b'.').count() == 2;
+        match &self.secrets {
+            Some(secrets) if looks_signed => secrets
+                .read(token, SystemTime::now())
+                .map(|claims| Identity::Bearer(Arc::new(claims)))
+                .map_err(Denial::from),
+            _ => Err(Denial::wrong("the token is not one of this server's")),
+        }
+    }
+
+    /// Whether the rules as they are now still give what the permit is for.
+    pub fn still_grants(&self, permit: &Permit) -> bool {
+        let rules = self.rules();
+        let identity = match &permit.identity {
+            Identity::Listed(entry) => rules
+                .find_again(entry)
+                .map_or(Identity::Anyone, |entry| Identity::Listed(entry.clone())),
+            other => other.clone(),
+        };
+        let caller = Caller { identity, rules };
+        match &permit.needs {
+            Needs::Channels(channels) => channels
+                .iter()
+                .all(|channel| caller.check(Action::Subscribe, channel).is_ok()),
+            Needs::ChannelFigures => caller.may_see_channels(),
+        }
+    }
+}
+
+impl Caller {
+    /// Whether this may be done with this channel.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check(&self, action: Action, channel: &ChannelName) -> Result<(), Denial> {
+        self.require(|grant| grant.allows(action, channel))
+    }
+
+    /// Whether this may be done with any channel at all: where a request does not name one, but nonsense.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check_any(&self, action: Action) -> Result<(), Denial> {
+        self.require(|grant| !grant.channels(action).is_empty())
+    }
+
+    /// Whether it may see each channel's figures.
+    pub fn may_see_channels(&self) -> bool {
+        self.require(|grant| grant.stats).is_ok()
+    }
+
+    /// The operator may do everything, everybody what is public, and a token's holder what it gives.
+    fn require(&self, allows: impl Fn(&Grant) -> bool) -> Result<(), Denial> {
+        let own = match &self.identity {
+            Identity::Operator => return Ok(()),
+            Identity::Anyone => None,
+            Identity::Listed(entry) => Some(&entry.grant),
+            Identity::Bearer(claims) => Some(&claims.grant),
+        };
+        match own {
+            _ if allows(&self.rules.public) => Ok(()),
+            None => Err(Denial::TokenMissing),
+            Some(grant) if allows(grant) => Ok(()),
+            Some(_) => Err(Denial::NotAllowed),
+        }
+    }
+
+    /// A permit to follow all these channels.
+    ///
+    /// # Errors
+    /// Why one of them is denied.
+    pub fn follow(&self, channels: &[ChannelName]) -> Result<Permit, Denial> {
+        for channel in channels {
+            self.check(Action::Subscribe, channel)?;
+        }
+        let is_needed = |channel: &&ChannelName| match &self.identity {
+            Identity::Bearer(claims) => !claims.grant.allows(Action::Subscribe, channel),
+            _ => true,
+        };
+        let needed = channels.iter().filter(is_needed).cloned().collect();
+        Ok(self.permit(Needs::Channels(needed), false))
+    }
+
+    /// A permit to watch the statistics, with all that the caller may see.
+    pub fn watch(&self) -> Permit {
+        let with_channels = self.may_see_channels();
+        let is_lasting = matches!(&self.identity, Identity::Bearer(claims) if claims.grant.stats);
+        let needs = if with_channels && !is_lasting {
+            Needs::ChannelFigures
+        } else {
+            Needs::Channels([].into())
+        };
+        self.permit(needs, with_channels)
+    }
+
+    /// What a signed token itself gives, no rules take back before it expires. So its claims, which may be large, are not
+    /// kept for as long as the stream lasts.
+    fn permit(&self, needs: Needs, is_for_channel_figures: bool) -> Permit {
+        let (identity, valid_until) = match &self.identity {
+            Identity::Bearer(claims) => (Identity::Anyone, claims.expires),
+            other => (other.clone(), None),
+        };
+        Permit {
+            identity,
+            needs,
+            is_for_channel_figures,
+            valid_until,
+        }
+    }
+}
+
+impl Permit {
+    /// When it runs out, if it does.
+    pub fn valid_until(&self) -> Option<Instant> {
+        self.valid_until
+    }
+
+    /// Whether it is for watching each channel's figures.
+    pub fn is_for_channel_figures(&self) -> bool {
+        self.is_for_channel_figures
+    }
+}
+
+/// Longest subject in a log line, in characters.
+const MAX_SUBJECT_CHARS: usize = 64;
+
+impl fmt::Display for Caller {
+    /// As a pair for the log. A signed token's subject has a key of its own, so that it cannot pass for a name of the rules.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let claims = match &self.identity {
+            Identity::Anyone => return f.write_str("token=-"),
+            Identity::Operator => return write!(f, "token={OPERATOR_NAME}"),
+            Identity::Listed(entry) => return write!(f, "token={}", entry.name),
+            Identity::Bearer(claims) => claims,
+        };
+        let subject = claims.subject.as_deref().unwrap_or_default();
+        let shown: String = subject.chars().take(MAX_SUBJECT_CHARS).collect();
+        write!(f, "subject={}", Logged(&shown))
+    }
+}
+
+impl Denial {
+    fn wrong(why: &'static str) -> Denial {
+        Denial::TokenWrong {
+            why,
+            more: String::new(),
+        }
+    }
+}
+
+impl From<Flaw> for Denial {
+    fn from(flaw: Flaw) -> Denial {
+        let why = match &flaw {
+            Flaw::Malformed => "the token is not a well-formed JWT",
+            Flaw::WrongAlgorithm => "the token is not signed with HS256",
+            Flaw::UnknownExtension => "the token has the header crit, which is not supported",
+            Flaw::WrongSignature => "the signature of the token is wrong",
+            Flaw::BadClaims(_) => "the claims of the token cannot be used",
+            Flaw::NoExpiry => "the token has no exp",
+            Flaw::Expired => "the token has expired",
+            Flaw::NotYetValid => "the token is not valid yet (nbf)",
+        };
+        let more = match flaw {
+            Flaw::BadClaims(what) => what,
+            _ => String::new(),
+        };
+        Denial::TokenWrong { why, more }
+    }
+}

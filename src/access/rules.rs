@@ -1,0 +1,362 @@
+//! The rules of `ACCESS_FILE`: which token may do what, and what needs none. Read from JSON, with line and column of
+//! whatever is wrong. The only place of this room that reads a file.
+
+use super::object::{Object, Shape};
+use super::patterns::Patterns;
+use super::token::{Digest, Token};
+use crate::event::ChannelName;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What somebody wants to do with a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Publish to it.
+    Publish,
+    /// Follow it.
+    Subscribe,
+}
+
+/// What somebody may do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grant {
+    publish: Patterns,
+    subscribe: Patterns,
+    /// To see each channel's figures.
+    pub stats: bool,
+}
+
+impl Shape for Grant {
+    const SHAPE: &'static str = "an object such as {\"publish\": […], \"subscribe\": […]}";
+}
+
+impl Grant {
+    /// Whether it covers this.
+    pub fn allows(&self, action: Action, channel: &ChannelName) -> bool {
+        self.channels(action).include(channel)
+    }
+
+    /// The channels that this may be done with.
+    pub fn channels(&self, action: Action) -> &Patterns {
+        match action {
+            Action::Publish => &self.publish,
+            Action::Subscribe => &self.subscribe,
+        }
+    }
+}
+
+/// A token that the rules know.
+#[derive(Debug)]
+pub struct Entry {
+    /// What the log calls its holder.
+    pub name: Box<str>,
+    digest: Digest,
+    /// What its holder may do.
+    pub grant: Grant,
+}
+
+type Entries = HashMap<Digest, Arc<Entry>>;
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Rules {
+    entries: Entries,
+    /// What needs no token.
+    pub public: Grant,
+}
+
+/// What is wrong with a file, and where.
+#[derive(Debug)]
+pub struct FileFault {
+    /// The file.
+    pub path: PathBuf,
+    /// Line and column, both from 1; `None` if it cannot be read at all.
+    pub position: Option<(usize, usize)>,
+    /// One line for a person, without a token.
+    pub what: String,
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ACCESS_FILE {}", self.path.display())?;
+        if let Some((line, column)) = self.position {
+            write!(f, ", line {line}, column {column}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl Rules {
+    /// The rules where there is no file: everybody may subscribe to everything, nobody but the operator publishes.
+    pub fn without_file() -> Rules {
+        Rules {
+            entries: Entries::new(),
+            public: Grant {
+                subscribe: Patterns::everything(),
+                ..Grant::default()
+            },
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read(path: &Path) -> Result<Rules, FileFault> {
+        let fault = |position, what| FileFault {
+            path: path.into(),
+            position,
+            what,
+        };
+        let bytes = std::fs::read(path).map_err(|error| {
+            fault(
+                None,
+                format!("cannot be read: {error}; give the path of a file of JSON rules"),
+            )
+        })?;
+        Rules::parse(&bytes)
+            .map_err(|error| fault(Some((error.line(), error.column())), describe(&error)))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Rules, serde_json::Error> {
+        let Object(file) = serde_json::from_slice::<Object<File>>(bytes)?;
+        Ok(Rules {
+            entries: file.tokens.0,
+            public: file.public.0,
+        })
+    }
+
+    /// The token with this digest.
+    pub fn find(&self, digest: &Digest) -> Option<&Arc<Entry>> {
+        self.entries.get(digest)
+    }
+
+    /// The same token as `entry`, which may be of older rules.
+    pub fn find_again(&self, entry: &Entry) -> Option<&Arc<Entry>> {
+        self.find(&entry.digest)
+    }
+
+    /// Number of tokens.
+    pub fn token_count(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// The message without its position, which is told beside it, and without what serde quotes where something has the wrong
+/// type or is no key: it may be a token that stands in the wrong place.
+pub(super) fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&position).unwrap_or(&text);
+    let Some((rest, expected)) = text.rsplit_once(", expected ") else {
+        return text.into();
+    };
+    if let Some(found) = rest.strip_prefix("invalid type: ") {
+        let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
+        format!("{kind} stands where {expected} is expected")
+    } else if rest.starts_with("unknown field ") {
+        format!("unknown key, expected {expected}")
+    } else {
+        text.into()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    tokens: Tokens,
+    public: Object<Grant>,
+}
+
+impl Shape for File {
+    const SHAPE: &'static str = "an object such as {\"tokens\": […], \"public\": {…}}";
+}
+
+#[derive(Default)]
+struct Tokens(Entries);
+
+impl<'de> Deserialize<'de> for Tokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tokens, D::Error> {
+        struct TokensVisitor;
+
+        impl<'de> Visitor<'de> for TokensVisitor {
+            type Value = Tokens;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tokens")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
+                let mut entries = Entries::new();
+                let mut names = HashSet::new();
+                while let Some(entry) = list.next_element_seed(EntryAfter(&entries, &names))? {
+                    names.insert(entry.name.clone());
+                    entries.insert(entry.digest, Arc::new(entry));
+                }
+                Ok(Tokens(entries))
+            }
+        }
+
+        deserializer.deserialize_seq(TokensVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEntry {
+    #[serde(deserialize_with = "name")]
+    name: String,
+    #[serde(default, deserialize_with = "token")]
+    token: Option<Digest>,
+    #[serde(default, deserialize_with = "sha256")]
+    sha256: Option<Digest>,
+    #[serde(default)]
+    publish: Patterns,
+    #[serde(default)]
+    subscribe: Patterns,
+    #[serde(default)]
+    stats: bool,
+}
+
+/// Reads an entry beside those that stand before it. It is checked while it is read, so that what is wrong with it has
+/// its position.
+struct EntryAfter<'a>(&'a Entries, &'a HashSet<Box<str>>);
+
+impl<'de> DeserializeSeed<'de> for EntryAfter<'_> {
+    type Value = Entry;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Entry, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntryAfter<'_> {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an object such as {\"name\": …, \"token\": …, \"publish\": […], \"subscribe\": […]}",
+        )
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+        let written = WrittenEntry::deserialize(MapAccessDeserializer::new(map))?;
+        written.check(self.0, self.1).map_err(A::Error::custom)
+    }
+}
+
+impl WrittenEntry {
+    fn check(self, before: &Entries, names: &HashSet<Box<str>>) -> Result<Entry, String> {
+        let name = self.name;
+        let digest = match (self.token, self.sha256) {
+            (Some(digest), None) | (None, Some(digest)) => digest,
+            (None, None) => {
+                return Err(format!(
+                    "{name:?} has no token; give \"token\", or \"sha256\""
+                ))
+            }
+            (Some(_), Some(_)) => {
+                return Err(format!(
+                    "{name:?} has both \"token\" and \"sha256\"; give one of the two"
+                ))
+            }
+        };
+        if names.contains(name.as_str()) {
+            return Err(format!(
+                "two tokens are named {name:?}; the log calls them by name, so give each its own"
+            ));
+        }
+        if let Some(same) = before.get(&digest) {
+            return Err(format!(
+                "{name:?} has the same token as {:?}; give each its own, or one entry all the rights",
+                same.name
+            ));
+        }
+        Ok(Entry {
+            name: name.into(),
+            digest,
+            grant: Grant {
+                publish: self.publish,
+                subscribe: self.subscribe,
+                stats: self.stats,
+            },
+        })
+    }
+}
+
+/// What the log calls the holder of `AUTH_TOKEN`.
+pub const OPERATOR_NAME: &str = "AUTH_TOKEN";
+
+/// Longest name of a token, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer, "a name", |text| {
+        let is_good = text.len() <= MAX_NAME_BYTES
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b));
+        if text == OPERATOR_NAME {
+            Err(format!(
+                "the name {text:?} is kept for the token of that variable; choose another"
+            ))
+        } else if is_good {
+            Ok(text.to_string())
+        } else {
+            Err(format!(
+                "the name is not 1 to {MAX_NAME_BYTES} letters, digits, '-', '_', '.', ':' or '@' that begin with a letter or digit"
+            ))
+        }
+    })
+}
+
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
+    text(deserializer, "the token as text", |text| {
+        match Token::parse(text) {
+        Some(token) => Ok(Some(token.digest())),
+        None if text.is_empty() => Err("the token is empty; give visible ASCII characters".into()),
+        None => Err("the token has white space, a control or a non-ASCII character; give visible ASCII characters, as a header can carry them".into()),
+    }
+    })
+}
+
+fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
+    text(deserializer, "the token's SHA-256 as text", |text| {
+        match Digest::from_hex(text) {
+            Some(digest) => Ok(Some(digest)),
+            None => {
+                Err("sha256 is not 64 hexadecimal digits; give what sha256sum prints for the token without a line end".into())
+            }
+        }
+    })
+}
+
+/// Reads a string through `parse`, so that its error gets the string's position.
+fn text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct TextVisitor<P>(&'static str, P);
+
+    impl<T, P: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextVisitor<P> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(TextVisitor(expected, parse))
+}

@@ -1,0 +1,110 @@
+//! Tokens as they are configured and as they are given: shown nowhere, compared by their digests in constant time.
+//! Knows nothing of rights. Called by the configuration and by the rules.
+
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use subtle::ConstantTimeEq;
+
+/// A bearer token: visible ASCII characters, as a header can carry them. It is never shown, also not in `Debug`.
+#[derive(Clone)]
+pub struct Token(Box<str>);
+
+impl Token {
+    /// Takes a token as it was configured.
+    pub fn parse(text: &str) -> Option<Token> {
+        let visible = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        visible.then(|| Token(text.into()))
+    }
+
+    /// A token of 32 random bytes, in hexadecimal.
+    pub fn from_random(bytes: [u8; 32]) -> Token {
+        Token(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// The token itself, for the one place that may show it: the log line of a token that was made up at start.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What it is compared by.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// The SHA-256 of a token. All have the same length, so comparing two of them takes the same time however much is right.
+/// In a hash map, which of them it is compared with depends on a key that nobody outside of the process knows.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; 32]);
+
+impl PartialEq for Digest {
+    /// Compares in constant time.
+    fn eq(&self, other: &Digest) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Digest {
+    /// The digest of a token that somebody gave.
+    pub fn of(token: &str) -> Digest {
+        Digest(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// Reads 64 hexadecimal digits, as `sha256sum` prints them.
+    pub fn from_hex(text: &str) -> Option<Digest> {
+        let is_hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        is_hex.then_some(Digest(digest))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A weak token can be guessed from its digest.
+        f.write_str("Digest(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_sha256sum_prints_it() {
+        // printf abc | sha256sum
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        for text in [hex.to_string(), hex.to_uppercase()] {
+            let digest = Digest::from_hex(&text).expect("it is one");
+            assert_eq!(digest, Digest::of("abc"));
+            assert_ne!(digest, Digest::of("abd"));
+        }
+        for bad in [
+            "",
+            &hex[1..],
+            &hex.replace('b', "g"),
+            &format!("+{}", &hex[1..]),
+            &"é".repeat(32),
+        ] {
+            assert!(Digest::from_hex(bad).is_none(), "{bad:?} is no digest");
+        }
+    }
+}
