@@ -2,6 +2,7 @@
 //! variable was wrong, how, and what would be right. Reads nothing else. Called by `main`.
 
 use crate::access::Token;
+use crate::cluster::Address;
 use crate::cors::Origins;
 use std::ffi::OsString;
 use std::fmt;
@@ -44,12 +45,14 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// `CLIENT_QUEUE`.
     pub client_queue: usize,
+    /// `REDIS_URL`.
+    pub redis: Option<Address>,
     /// `RUST_LOG`.
     pub log_level: log::LevelFilter,
 }
 
 /// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 13] = [
+pub const VARIABLES: [(&str, &str, &str); 14] = [
     (
         "LISTEN",
         "0.0.0.0:8080",
@@ -99,6 +102,11 @@ pub const VARIABLES: [(&str, &str, &str); 13] = [
         "messages a slow client may lag behind before it is disconnected",
     ),
     (
+        "REDIS_URL",
+        "none",
+        "redis://[user:password@]host[:port][/database]: history and link of several servers",
+    ),
+    (
         "RUST_LOG",
         "info",
         "log level: off, error, warn, info, debug or trace",
@@ -106,7 +114,7 @@ pub const VARIABLES: [(&str, &str, &str); 13] = [
 ];
 
 /// Variables of the contract that this version does not know yet. Ignoring one could open what was meant to be closed.
-const NOT_BUILT_YET: [&str; 3] = ["ACCESS_FILE", "JWT_SECRET", "REDIS_URL"];
+const NOT_BUILT_YET: [&str; 2] = ["ACCESS_FILE", "JWT_SECRET"];
 
 /// A variable that cannot be used: one line for a person.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,6 +156,7 @@ impl Config {
             max_channels: env.number("MAX_CHANNELS", 10_000, 1..=10_000_000)?,
             max_message_bytes: env.number("MAX_MESSAGE_BYTES", 65_536, 1..=MAX_MESSAGE)?,
             client_queue: env.number("CLIENT_QUEUE", 256, 1..=1_000_000)?,
+            redis: env.redis()?,
             log_level: env.log_level()?,
         })
     }
@@ -233,6 +242,16 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
                     "CORS_ORIGINS contains {bad:?}; give * or a list of origins such as https://example.org,http://localhost:3000"
                 ))
             }),
+        }
+    }
+
+    fn redis(&self) -> Result<Option<Address>, BadValue> {
+        // It may have a password in it: no message may show it.
+        match self.text("REDIS_URL")? {
+            None => Ok(None),
+            Some(url) => Address::parse(&url)
+                .map(Some)
+                .map_err(|wrong| BadValue(format!("REDIS_URL {wrong}"))),
         }
     }
 

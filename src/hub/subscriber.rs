@@ -25,6 +25,8 @@ pub enum End {
     Slow,
     /// The client has closed its connection.
     Gone,
+    /// What the client has does not fit to what there is: it has to come again.
+    SentAway,
 }
 
 /// One encoded batch, shared by every subscriber that gets it.
@@ -144,6 +146,7 @@ const WANTED: u8 = 3;
 const NOT_CUT: u8 = 0;
 const CUT_SLOW: u8 = 1;
 const CUT_GONE: u8 = 2;
+const CUT_SENT_AWAY: u8 = 3;
 
 impl Progress {
     fn new() -> Progress {
@@ -168,6 +171,7 @@ impl Progress {
         match self.cut.load(Ordering::Acquire) {
             CUT_SLOW => Some(End::Slow),
             CUT_GONE => Some(End::Gone),
+            CUT_SENT_AWAY => Some(End::SentAway),
             _ => None,
         }
     }
@@ -437,6 +441,11 @@ impl Subscriber {
     /// Ends its stream because the client reads too slowly.
     pub(super) fn cut_as_slow(&self) {
         self.progress.cut_off(CUT_SLOW);
+    }
+
+    /// Ends its stream so that the client comes again.
+    pub(super) fn send_away(&self) {
+        self.progress.cut_off(CUT_SENT_AWAY);
     }
 
     /// Wakes the thread; it finds its channel closed once this end is dropped everywhere.

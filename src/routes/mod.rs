@@ -8,6 +8,7 @@ mod stats;
 mod subscribe;
 
 use crate::access::{Access, Denial, Identity};
+use crate::cluster::Cluster;
 use crate::cors::Origins;
 use crate::event::ChannelName;
 use crate::hub::{Hub, Refusal, Subscription};
@@ -23,6 +24,8 @@ use std::sync::Arc;
 pub struct App {
     /// Channels and clients.
     pub hub: Arc<Hub>,
+    /// The other servers, if there is a Redis between them.
+    pub cluster: Option<Arc<Cluster>>,
     /// The statistics, as a stream.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.
@@ -278,6 +281,8 @@ fn refused(refusal: Refusal) -> Problem {
             format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
         }
         Refusal::Closing => "the server shuts down; try again when it is back".into(),
+        Refusal::RedisAway => "the server's Redis is away or takes no writes; nothing was published, try again later".into(),
+        Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

@@ -36,10 +36,12 @@ pub(super) fn publish(
     };
 
     let bytes: usize = messages.iter().map(|text| text.len()).sum();
-    let published = app
-        .hub
-        .publish(&channel, event_name.as_ref(), messages)
-        .map_err(refused)?;
+    let event_name = event_name.as_ref();
+    let published = match &app.cluster {
+        None => app.hub.publish(&channel, event_name, messages),
+        Some(cluster) => cluster.publish(&channel, event_name, messages),
+    }
+    .map_err(refused)?;
     if is_batch {
         Ok(Reply::json(&report_batch(
             &channel, &published, bytes, request,

@@ -2,6 +2,7 @@
 //! same for Prometheus.
 
 use super::{identify, refused, App, Outcome, Stream};
+use crate::cluster::Cluster;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::request::{Method, Request};
@@ -11,7 +12,11 @@ use std::fmt::{Display, Write};
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = may_see_channels(app, request)?;
-    Ok(Reply::json(&statistics::snapshot(&app.hub, with_channels)))
+    Ok(Reply::json(&statistics::snapshot(
+        &app.hub,
+        app.cluster.as_deref(),
+        with_channels,
+    )))
 }
 
 /// One snapshot a second.
@@ -55,7 +60,15 @@ pub(super) fn metrics(app: &App) -> Reply {
         "Time since the start.",
         counters.uptime_seconds(),
     );
-    delay(out, &counters.delay);
+    histogram(
+        out,
+        "delivery_delay_seconds",
+        "Time from the publish of a message to the end of its write to a client.",
+        &counters.delay,
+    );
+    if let Some(cluster) = &app.cluster {
+        redis(out, cluster);
+    }
     // Writing to a String cannot fail.
     let _ = write!(
         out,
@@ -127,12 +140,32 @@ fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl Disp
     );
 }
 
-fn delay(out: &mut String, histogram: &Histogram) {
-    const NAME: &str = "sse_server_delivery_delay_seconds";
-    let _ = write!(
+fn redis(out: &mut String, cluster: &Cluster) {
+    metric(
         out,
-        "# HELP {NAME} Time from the publish of a message to the end of its write to a client.\n# TYPE {NAME} histogram\n"
+        "redis_connected",
+        "gauge",
+        "Whether Redis is there and takes writes: 1 or 0.",
+        u8::from(cluster.is_connected()),
     );
+    metric(
+        out,
+        "redis_reconnects_total",
+        "counter",
+        "Times that Redis came back after it had been lost.",
+        cluster.reconnects(),
+    );
+    histogram(
+        out,
+        "redis_round_trip_seconds",
+        "Time that Redis took to store a publish, with those that were sent together with it.",
+        cluster.round_trip(),
+    );
+}
+
+fn histogram(out: &mut String, name: &str, help: &str, histogram: &Histogram) {
+    let name = format!("sse_server_{name}");
+    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} histogram\n");
     let mut count = 0;
     for (bound, so_many) in histogram.cumulative() {
         let bound = if bound.is_finite() {
@@ -140,12 +173,12 @@ fn delay(out: &mut String, histogram: &Histogram) {
         } else {
             "+Inf".into()
         };
-        let _ = writeln!(out, "{NAME}_bucket{{le=\"{bound}\"}} {so_many}");
+        let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {so_many}");
         count = so_many;
     }
     let _ = writeln!(
         out,
-        "{NAME}_sum {}\n{NAME}_count {count}",
+        "{name}_sum {}\n{name}_count {count}",
         histogram.sum_seconds()
     );
 }

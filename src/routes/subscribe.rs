@@ -3,6 +3,7 @@
 use super::{channels, denied, identify, refused, single, App, Outcome, Stream};
 use crate::access::Action;
 use crate::event::{ChannelName, Form};
+use crate::hub::LastId;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -22,9 +23,13 @@ pub(super) fn open(
 ) -> Result<Outcome, Problem> {
     let wish = permitted_wish(app, request, segment)?;
     let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
+    let last_id = wish.last_event_id.map(|id| match &app.cluster {
+        None => LastId::of_this_server(id),
+        Some(cluster) => cluster.judge(id),
+    });
     let subscription = app
         .hub
-        .subscribe(&wish.channels, wish.form, wish.last_event_id)
+        .subscribe(&wish.channels, wish.form, last_id)
         .map_err(refused)?;
     log::info!(
         "event=connect client={} peer={} channels={}",

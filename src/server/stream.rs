@@ -43,16 +43,21 @@ impl EventStream {
         let mut messages = 0;
         let end = self.write_all(head, &mut messages);
         let reason = match end {
-            Ok(End::Shutdown) => match self.writer.finish() {
-                Ok(()) => "shutdown",
-                Err(_) => GONE,
-            },
+            Ok(End::Shutdown) => self.finish("shutdown"),
+            Ok(End::SentAway) => self.finish("sent_away"),
             Ok(End::Slow) => "slow",
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
         messages += self.subscription.progress().helped();
         Finished { reason, messages }
+    }
+
+    fn finish(&mut self, reason: &'static str) -> &'static str {
+        match self.writer.finish() {
+            Ok(()) => reason,
+            Err(_) => GONE,
+        }
     }
 
     fn write_all(&mut self, head: Vec<u8>, messages: &mut u64) -> io::Result<End> {

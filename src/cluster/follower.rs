@@ -1,0 +1,366 @@
+//! The follower: one thread that reads the stream from the id that it has seen last, and appends what comes to the hub. It
+//! never writes a message. Started by the cluster.
+//!
+//! It knows when something was trimmed before it could read it: now and then, and whenever it was behind, it reads with
+//! `XINFO STREAM` in the same transaction, which tells the newest id that was ever taken out. Between two such looks it
+//! waits with `XREAD BLOCK`, and fewer entries than it asked for prove that nothing was trimmed, because the stream always
+//! keeps more than that.
+
+use super::connection::{field, Connection, Fault};
+use super::entry::{self, Entry, STREAM};
+use super::state::Side;
+use super::{Backoff, Shared};
+use crate::event::{Event, EventId};
+use ::redis::{cmd, Value};
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long Redis waits for something new before it answers that there is nothing.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// How long an answer may take: a connection that is silent for longer is lost.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// How often it looks whether something was trimmed, at least.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// After this long without an answer (this process was stopped, or the hub had no room) it looks first.
+const LONG: Duration = Duration::from_secs(10);
+
+/// Entries that one answer may have, and about how many bytes.
+const MOST_AT_ONCE: usize = 1000;
+const LEAST_AT_ONCE: usize = 32;
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// The stream keeps at least so many entries, if `HISTORY_BYTES` is large enough for them: room for a server that has lost
+/// its connection for some seconds.
+pub(super) const LEAST_KEPT: usize = 100_000;
+
+pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("follower".into());
+    thread.spawn(move || run(&shared))?;
+    Ok(())
+}
+
+fn run(shared: &Shared) {
+    let mut backoff = Backoff::default();
+    let mut cost = Cost::default();
+    while !shared.hub.is_closing() {
+        let follower = Follower {
+            shared,
+            cost: &mut cost,
+        };
+        let Err(fault) = follower.follow(&mut backoff);
+        shared.state.down(Side::Follower, &fault);
+        shared.waiting.give_up();
+        std::thread::park_timeout(backoff.next());
+    }
+}
+
+/// What an entry costs, on the average of the last some hundred.
+#[derive(Debug)]
+struct Cost(f64);
+
+impl Default for Cost {
+    fn default() -> Self {
+        Cost(Event::OVERHEAD_BYTES as f64)
+    }
+}
+
+impl Cost {
+    const WEIGHT: f64 = 1.0 / 256.0;
+
+    fn note(&mut self, bytes: usize) {
+        self.0 += (bytes as f64 - self.0) * Self::WEIGHT;
+    }
+
+    fn bytes(&self) -> usize {
+        (self.0 as usize).max(1)
+    }
+
+    /// Entries to ask for.
+    fn at_once(&self) -> usize {
+        (BYTES_AT_ONCE / self.bytes()).clamp(LEAST_AT_ONCE, MOST_AT_ONCE)
+    }
+
+    /// Entries to keep in the stream: what the channels' histories can have, but enough for who has lost the connection,
+    /// and not more than their memory allows.
+    fn keep(&self, events: usize, channels: usize, bytes: usize) -> usize {
+        // More than one answer has, or a full answer would not tell of a loss.
+        let most = (bytes / self.bytes()).max(4 * self.at_once());
+        let histories = events.saturating_mul(channels + 1);
+        histories.clamp(LEAST_KEPT.min(most), most)
+    }
+}
+
+struct Follower<'a> {
+    shared: &'a Shared,
+    cost: &'a mut Cost,
+}
+
+impl Follower<'_> {
+    fn follow(mut self, backoff: &mut Backoff) -> Result<Infallible, Fault> {
+        let mut connection = Connection::open(&self.shared.address, PATIENCE)?;
+        self.catch_up(&mut connection)?;
+        let hub = &self.shared.hub;
+        hub.set_filled();
+        hub.send_away_ahead_of(hub.newest());
+        self.shared.state.up(Side::Follower);
+        backoff.reset();
+        let mut looked = Instant::now();
+        loop {
+            let asked = Instant::now();
+            let wanted = self.cost.at_once();
+            let entries = self.wait_for_entries(&mut connection, wanted)?;
+            let is_sure = entries.len() < wanted && asked.elapsed() < LONG;
+            if is_sure {
+                self.take(entries);
+            }
+            if !is_sure || looked.elapsed() >= LOOK {
+                self.catch_up(&mut connection)?;
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Reads all that there is, and looks each time whether something was lost.
+    fn catch_up(&mut self, connection: &mut Connection) -> Result<(), Fault> {
+        loop {
+            let wanted = self.cost.at_once();
+            let (stream, entries) = self.look(connection, wanted)?;
+            let is_all = entries.len() < wanted;
+            self.judge(&stream);
+            self.take(entries);
+            if is_all && stream.newest < self.shared.hub.newest() {
+                // Redis has lost what it had. Ids have to grow all the same.
+                self.raise(connection)?;
+            }
+            if is_all {
+                self.decide_what_to_keep();
+                return Ok(());
+            }
+        }
+    }
+
+    /// One transaction: what the stream is like, and what comes after what was seen last.
+    fn look(
+        &self,
+        connection: &mut Connection,
+        wanted: usize,
+    ) -> Result<(Stream, Vec<Entry>), Fault> {
+        let mut packed = Vec::new();
+        cmd("MULTI").write_packed_command(&mut packed);
+        cmd("XINFO")
+            .arg("STREAM")
+            .arg(STREAM)
+            .write_packed_command(&mut packed);
+        self.read_command(wanted, None)
+            .write_packed_command(&mut packed);
+        cmd("EXEC").write_packed_command(&mut packed);
+        let mut answers = connection.ask_all(&packed, 3, 1)?;
+        let Some(Value::Array(mut parts)) = answers.pop() else {
+            return Err(Fault::protocol());
+        };
+        let read = parts.pop().ok_or_else(Fault::protocol)?;
+        let info = parts.pop().ok_or_else(Fault::protocol)?;
+        let stream = match info {
+            Value::ServerError(error) if is_no_such_key(&error) => Stream::default(),
+            Value::ServerError(error) => return Err(Fault::from_answer(&error)),
+            info => Stream::read(&info),
+        };
+        if let Value::ServerError(error) = read {
+            return Err(Fault::from_answer(&error));
+        }
+        let entries = entry::entries(read).ok_or_else(Fault::protocol)?;
+        Ok((stream, entries))
+    }
+
+    fn wait_for_entries(
+        &self,
+        connection: &mut Connection,
+        wanted: usize,
+    ) -> Result<Vec<Entry>, Fault> {
+        let answer = connection.ask(self.read_command(wanted, Some(BLOCK)))?;
+        entry::entries(answer).ok_or_else(Fault::protocol)
+    }
+
+    fn read_command(&self, wanted: usize, block: Option<Duration>) -> ::redis::Cmd {
+        let mut command = cmd("XREAD");
+        command.arg("COUNT").arg(wanted);
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        command
+            .arg("STREAMS")
+            .arg(STREAM)
+            .arg(self.shared.hub.newest().to_string());
+        command
+    }
+
+    /// Whether something was taken out of the stream that was not read.
+    fn judge(&self, stream: &Stream) {
+        let hub = &self.shared.hub;
+        let seen = hub.newest();
+        if !hub.is_filled() {
+            hub.begin_after(stream.begin);
+        } else if stream.lost > seen {
+            log::warn!(
+                "event=redis_gap after={seen} up_to={} hint=\"messages were trimmed from Redis before this server had read them; clients were told\"",
+                stream.lost
+            );
+            hub.send_away_ahead_of(seen);
+            hub.lose_up_to(stream.lost);
+        }
+    }
+
+    fn take(&mut self, entries: Vec<Entry>) {
+        let Some(newest) = entries.last().map(|entry| entry.id) else {
+            return;
+        };
+        for entry in &entries {
+            self.cost
+                .note(entry.event.as_ref().map_or(0, |event| event.cost()));
+        }
+        let events = entries.into_iter().filter_map(|entry| entry.event);
+        let hub = &self.shared.hub;
+        hub.append(events.collect());
+        hub.skip_to(newest);
+        self.shared.waiting.arrived(newest);
+    }
+
+    /// Makes the stream's next id larger than any that this server has seen, and says that nothing before it is there.
+    fn raise(&self, connection: &mut Connection) -> Result<(), Fault> {
+        let seen = self.shared.hub.newest();
+        let mut command = cmd("EVAL");
+        command
+            .arg(RAISE)
+            .arg(1)
+            .arg(STREAM)
+            .arg(seen.ms)
+            .arg(seen.seq);
+        let raised = connection.ask(command)?;
+        if raised == Value::Int(1) {
+            log::warn!(
+                "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn appendonly on\""
+            );
+        }
+        Ok(())
+    }
+
+    fn decide_what_to_keep(&self) {
+        let hub = &self.shared.hub;
+        let limits = hub.limits();
+        let channels = hub.stats().active_channels;
+        let keep = self
+            .cost
+            .keep(limits.history_events, channels, limits.history_bytes);
+        self.shared.keep.store(keep, Ordering::Relaxed);
+    }
+}
+
+/// What `XINFO STREAM` tells.
+#[derive(Debug, Default)]
+struct Stream {
+    /// The newest id that was ever given.
+    newest: EventId,
+    /// The newest id that was ever taken out.
+    lost: EventId,
+    /// What is known of this stream begins after this id.
+    begin: EventId,
+}
+
+impl Stream {
+    fn read(info: &Value) -> Stream {
+        let id = |name| field(info, name).and_then(entry::id).unwrap_or_default();
+        let deleted = id("max-deleted-entry-id");
+        let first = match field(info, "first-entry") {
+            Some(Value::Array(parts)) => parts.first().and_then(entry::id),
+            _ => None,
+        };
+        Stream {
+            newest: id("last-generated-id"),
+            lost: deleted,
+            begin: match first {
+                // Nothing was ever taken out. Who has an older id has it from a stream that is no more.
+                Some(first) if deleted == EventId::ZERO => before(first),
+                _ => deleted,
+            },
+        }
+    }
+}
+
+/// The largest id below this one.
+fn before(id: EventId) -> EventId {
+    match id.seq.checked_sub(1) {
+        Some(seq) => EventId { ms: id.ms, seq },
+        None => EventId {
+            ms: id.ms.saturating_sub(1),
+            seq: u64::MAX,
+        },
+    }
+}
+
+fn is_no_such_key(error: &::redis::ServerError) -> bool {
+    error
+        .details()
+        .is_some_and(|details| details.contains("no such key"))
+}
+
+/// Several servers may come with it at the same time: the largest id stays. Returns 1 if something was changed.
+const RAISE: &str = r"
+local key, ms, seq = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+local info = redis.pcall('XINFO', 'STREAM', key)
+local last, added = '0-0', 0
+if info.err then
+  if not string.find(info.err, 'no such key', 1, true) then return info end
+  redis.call('XGROUP', 'CREATE', key, 'none', '0', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', key, 'none')
+else
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+    if info[i] == 'entries-added' then added = info[i + 1] end
+  end
+end
+local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
+last_ms, last_seq = tonumber(last_ms), tonumber(last_seq)
+if last_ms > ms or (last_ms == ms and last_seq >= seq) then return 0 end
+local id = ARGV[1] .. '-' .. ARGV[2]
+redis.call('XSETID', key, id, 'ENTRIESADDED', added + 1, 'MAXDELETEDID', id)
+return 1
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_follows_channels_and_bytes() {
+        let mut cost = Cost::default();
+        for _ in 0..10_000 {
+            cost.note(1000);
+        }
+        let mib = 1 << 20;
+        assert_eq!(
+            cost.keep(100, 10, 1000 * mib),
+            LEAST_KEPT,
+            "for who is away"
+        );
+        assert_eq!(cost.keep(1000, 499, 1000 * mib), 500_000, "histories");
+        let by_bytes = cost.keep(1000, 499, 16 * mib);
+        assert!((16_000..18_000).contains(&by_bytes), "{by_bytes}: 16 MiB");
+        let least = cost.keep(0, 0, 0);
+        assert_eq!(least, 4 * cost.at_once(), "always more than one answer");
+    }
+
+    #[test]
+    fn before_an_id_there_is_another() {
+        assert_eq!(before(EventId { ms: 5, seq: 2 }), EventId { ms: 5, seq: 1 });
+        let last = EventId {
+            ms: 4,
+            seq: u64::MAX,
+        };
+        assert_eq!(before(EventId { ms: 5, seq: 0 }), last);
+    }
+}
