@@ -3,9 +3,9 @@
 
 use super::connection::text;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
-use ::redis::{cmd, Value};
+use ::redis::{cmd, Cmd, Value};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The stream with all messages of all channels.
 pub(super) const STREAM: &str = "sse-server:events";
@@ -33,6 +33,17 @@ pub(super) fn pack_append(
         command.arg("e").arg(name.as_str());
     }
     command.write_packed_command(out);
+}
+
+/// The command that reads what comes after an id; with `block` it waits for something to come.
+pub(super) fn read_after(id: EventId, wanted: usize, block: Option<Duration>) -> Cmd {
+    let mut command = cmd("XREAD");
+    command.arg("COUNT").arg(wanted);
+    if let Some(block) = block {
+        command.arg("BLOCK").arg(block.as_millis() as u64);
+    }
+    command.arg("STREAMS").arg(STREAM).arg(id.to_string());
+    command
 }
 
 /// An id in an answer.

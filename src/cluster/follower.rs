@@ -10,10 +10,9 @@ use super::connection::{field, Connection, Fault};
 use super::entry::{self, Entry, STREAM};
 use super::state::Side;
 use super::{Backoff, Shared};
-use crate::event::{Event, EventId};
+use crate::event::EventId;
 use ::redis::{cmd, Value};
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,14 +28,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After this long without an answer (this process was stopped, or the hub had no room) it looks first.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Entries that one answer may have, and about how many bytes.
-const MOST_AT_ONCE: usize = 1000;
-const LEAST_AT_ONCE: usize = 32;
-const BYTES_AT_ONCE: usize = 1 << 20;
-
-/// The stream keeps at least so many entries, if `HISTORY_BYTES` is large enough for them: room for a server that has lost
-/// its connection for some seconds.
-pub(super) const LEAST_KEPT: usize = 100_000;
+/// The pause after an answer with nothing new: the writer is busy and reads what comes.
+const BREATH: Duration = Duration::from_millis(2);
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("follower".into());
@@ -46,12 +39,8 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
 
 fn run(shared: &Shared) {
     let mut backoff = Backoff::default();
-    let mut cost = Cost::default();
     while !shared.hub.is_closing() {
-        let follower = Follower {
-            shared,
-            cost: &mut cost,
-        };
+        let follower = Follower { shared };
         let Err(fault) = follower.follow(&mut backoff);
         shared.state.down(Side::Follower, &fault);
         shared.waiting.give_up();
@@ -59,49 +48,12 @@ fn run(shared: &Shared) {
     }
 }
 
-/// What an entry costs, on the average of the last some hundred.
-#[derive(Debug)]
-struct Cost(f64);
-
-impl Default for Cost {
-    fn default() -> Self {
-        Cost(Event::OVERHEAD_BYTES as f64)
-    }
-}
-
-impl Cost {
-    const WEIGHT: f64 = 1.0 / 256.0;
-
-    fn note(&mut self, bytes: usize) {
-        self.0 += (bytes as f64 - self.0) * Self::WEIGHT;
-    }
-
-    fn bytes(&self) -> usize {
-        (self.0 as usize).max(1)
-    }
-
-    /// Entries to ask for.
-    fn at_once(&self) -> usize {
-        (BYTES_AT_ONCE / self.bytes()).clamp(LEAST_AT_ONCE, MOST_AT_ONCE)
-    }
-
-    /// Entries to keep in the stream: what the channels' histories can have, but enough for who has lost the connection,
-    /// and not more than their memory allows.
-    fn keep(&self, events: usize, channels: usize, bytes: usize) -> usize {
-        // More than one answer has, or a full answer would not tell of a loss.
-        let most = (bytes / self.bytes()).max(4 * self.at_once());
-        let histories = events.saturating_mul(channels + 1);
-        histories.clamp(LEAST_KEPT.min(most), most)
-    }
-}
-
 struct Follower<'a> {
     shared: &'a Shared,
-    cost: &'a mut Cost,
 }
 
 impl Follower<'_> {
-    fn follow(mut self, backoff: &mut Backoff) -> Result<Infallible, Fault> {
+    fn follow(self, backoff: &mut Backoff) -> Result<Infallible, Fault> {
         let mut connection = Connection::open(&self.shared.address, PATIENCE)?;
         self.catch_up(&mut connection)?;
         let hub = &self.shared.hub;
@@ -112,11 +64,11 @@ impl Follower<'_> {
         let mut looked = Instant::now();
         loop {
             let asked = Instant::now();
-            let wanted = self.cost.at_once();
+            let wanted = self.shared.intake.at_once();
             let entries = self.wait_for_entries(&mut connection, wanted)?;
             let is_sure = entries.len() < wanted && asked.elapsed() < LONG;
-            if is_sure {
-                self.take(entries);
+            if is_sure && !entries.is_empty() && !self.shared.take(entries) {
+                std::thread::park_timeout(BREATH);
             }
             if !is_sure || looked.elapsed() >= LOOK {
                 self.catch_up(&mut connection)?;
@@ -126,19 +78,23 @@ impl Follower<'_> {
     }
 
     /// Reads all that there is, and looks each time whether something was lost.
-    fn catch_up(&mut self, connection: &mut Connection) -> Result<(), Fault> {
+    fn catch_up(&self, connection: &mut Connection) -> Result<(), Fault> {
         loop {
-            let wanted = self.cost.at_once();
+            let wanted = self.shared.intake.at_once();
+            let seen = self.shared.hub.newest();
             let (stream, entries) = self.look(connection, wanted)?;
             let is_all = entries.len() < wanted;
             self.judge(&stream);
-            self.take(entries);
-            if is_all && stream.newest < self.shared.hub.newest() {
+            self.shared.take(entries);
+            let hub = &self.shared.hub;
+            if is_all && stream.newest < seen {
                 // Redis has lost what it had. Ids have to grow all the same.
                 self.raise(connection)?;
             }
             if is_all {
-                self.decide_what_to_keep();
+                self.shared
+                    .intake
+                    .decide_what_to_keep(hub.limits(), hub.stats().active_channels);
                 return Ok(());
             }
         }
@@ -187,16 +143,7 @@ impl Follower<'_> {
     }
 
     fn read_command(&self, wanted: usize, block: Option<Duration>) -> ::redis::Cmd {
-        let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(wanted);
-        if let Some(block) = block {
-            command.arg("BLOCK").arg(block.as_millis() as u64);
-        }
-        command
-            .arg("STREAMS")
-            .arg(STREAM)
-            .arg(self.shared.hub.newest().to_string());
-        command
+        entry::read_after(self.shared.hub.newest(), wanted, block)
     }
 
     /// Whether something was taken out of the stream that was not read.
@@ -213,21 +160,6 @@ impl Follower<'_> {
             hub.send_away_ahead_of(seen);
             hub.lose_up_to(stream.lost);
         }
-    }
-
-    fn take(&mut self, entries: Vec<Entry>) {
-        let Some(newest) = entries.last().map(|entry| entry.id) else {
-            return;
-        };
-        for entry in &entries {
-            self.cost
-                .note(entry.event.as_ref().map_or(0, |event| event.cost()));
-        }
-        let events = entries.into_iter().filter_map(|entry| entry.event);
-        let hub = &self.shared.hub;
-        hub.append(events.collect());
-        hub.skip_to(newest);
-        self.shared.waiting.arrived(newest);
     }
 
     /// Makes the stream's next id larger than any that this server has seen, and says that nothing before it is there.
@@ -247,16 +179,6 @@ impl Follower<'_> {
             );
         }
         Ok(())
-    }
-
-    fn decide_what_to_keep(&self) {
-        let hub = &self.shared.hub;
-        let limits = hub.limits();
-        let channels = hub.stats().active_channels;
-        let keep = self
-            .cost
-            .keep(limits.history_events, channels, limits.history_bytes);
-        self.shared.keep.store(keep, Ordering::Relaxed);
     }
 }
 
@@ -334,25 +256,6 @@ return 1
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_kept_follows_channels_and_bytes() {
-        let mut cost = Cost::default();
-        for _ in 0..10_000 {
-            cost.note(1000);
-        }
-        let mib = 1 << 20;
-        assert_eq!(
-            cost.keep(100, 10, 1000 * mib),
-            LEAST_KEPT,
-            "for who is away"
-        );
-        assert_eq!(cost.keep(1000, 499, 1000 * mib), 500_000, "histories");
-        let by_bytes = cost.keep(1000, 499, 16 * mib);
-        assert!((16_000..18_000).contains(&by_bytes), "{by_bytes}: 16 MiB");
-        let least = cost.keep(0, 0, 0);
-        assert_eq!(least, 4 * cost.at_once(), "always more than one answer");
-    }
 
     #[test]
     fn before_an_id_there_is_another() {

@@ -2,12 +2,14 @@
 //! that stream and brings what comes to its own clients.
 //!
 //! Two threads, each with a connection of its own: the writer stores what the routes publish, many at a time, and reports
-//! this server's figures; the follower reads the stream and appends to the hub. Neither knows HTTP. While either has no
+//! this server's figures; the follower reads the stream and brings what comes to the hub. (With each lot that it stores the
+//! writer reads as well: so on a busy server nobody waits for the follower.) Neither knows HTTP. While either has no
 //! connection, nothing is accepted. Started by `main`, called by the routes.
 
 mod connection;
 mod entry;
 mod follower;
+mod intake;
 mod report;
 mod state;
 mod waiting;
@@ -19,17 +21,18 @@ use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
 use crate::stats::Histogram;
 use crossbeam_channel::Sender;
+use entry::Entry;
+use intake::Intake;
 use report::Reports;
 use serde_json::Value;
 use state::State;
-use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use waiting::{Slot, Waiting};
+use waiting::{Ids, Then, Waiting};
 use writer::{Job, Publication};
 
-/// How long a publisher waits for its answer. The timeouts of a connection end it earlier; this is for the case that a
-/// thread is held up.
+/// How long a question to Redis may take. The timeouts of a connection end it earlier; this is for the case that a thread
+/// is held up.
 const ANSWER_TIME: Duration = Duration::from_secs(4);
 
 /// How long a client that comes back with an id from another server waits until this server has come so far.
@@ -53,8 +56,7 @@ struct Shared {
     /// Publishers whose messages are stored and on their way to the hub.
     waiting: Waiting,
     reports: Reports,
-    /// Messages to keep in the stream.
-    keep: AtomicUsize,
+    intake: Intake,
     /// Time from sending publishes to Redis to its answer.
     round_trip: Histogram,
 }
@@ -67,9 +69,9 @@ impl Cluster {
     pub fn start(address: Address, hub: Arc<Hub>, name: String) -> std::io::Result<Arc<Cluster>> {
         let shared = Arc::new(Shared {
             state: State::new(address.to_string()),
-            waiting: Waiting::new(),
+            waiting: Waiting::default(),
             reports: Reports::default(),
-            keep: AtomicUsize::new(follower::LEAST_KEPT),
+            intake: Intake::default(),
             round_trip: Histogram::default(),
             hub,
             address,
@@ -90,39 +92,46 @@ impl Cluster {
         self.shared.state.is_up()
     }
 
-    /// Publishes messages to one channel. When this returns, Redis has stored all of them, and this server's own
-    /// subscribers and history have them, too, unless its follower is held up.
-    ///
-    /// # Errors
-    /// The refusal; nothing was published, but see `Refusal::Unconfirmed`.
+    /// Publishes messages to one channel, and calls `then` with what came of it: when Redis has stored all of them, and
+    /// this server's own subscribers and history have them, too. Waits only where `Hub::prepare` does. `then` is called
+    /// once, and must not wait for anybody. A refusal means that nothing was published, but see `Refusal::Unconfirmed`.
     pub fn publish(
         &self,
-        channel: &ChannelName,
-        event_name: Option<&EventName>,
+        channel: ChannelName,
+        event_name: Option<EventName>,
         messages: Vec<Box<str>>,
-    ) -> Result<Published, Refusal> {
+        then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
+    ) {
         let hub = &self.shared.hub;
-        hub.prepare(channel)?;
-        if !self.is_connected() {
-            return Err(Refusal::RedisAway);
+        let prepared = hub.prepare(&channel);
+        let refusal = prepared.err().or(self.refusal_while_away());
+        if let Some(refusal) = refusal {
+            return then(Err(refusal));
         }
         let count = messages.len();
-        let slot = Arc::new(Slot::new());
-        let publication = Publication {
-            channel: channel.clone(),
-            event_name: event_name.cloned(),
+        let (hub, to) = (hub.clone(), channel.clone());
+        let then = Then::new(move |answer| {
+            then(answer.map(|(first, last)| {
+                hub.counters().published.add(count as u64);
+                let clients = hub.clients_of(&to);
+                Published {
+                    first,
+                    last,
+                    count,
+                    clients,
+                }
+            }));
+        });
+        self.send(Job::Publish(Publication {
+            channel,
+            event_name,
             messages,
-            slot: slot.clone(),
-        };
-        self.send(Job::Publish(publication))?;
-        let (first, last) = slot.wait(ANSWER_TIME)?;
-        hub.counters().published.add(count as u64);
-        Ok(Published {
-            first,
-            last,
-            count,
-            clients: hub.clients_of(channel),
-        })
+            then,
+        }));
+    }
+
+    fn refusal_while_away(&self) -> Option<Refusal> {
+        (!self.is_connected()).then_some(Refusal::RedisAway)
     }
 
     /// What to think of the id with which a client comes back. If another server has given it to the client, and this
@@ -140,32 +149,31 @@ impl Cluster {
         if !self.is_connected() {
             return true;
         }
-        let slot = Arc::new(Slot::new());
-        if self.send(Job::AskNewest(slot.clone())).is_err() {
-            return true;
-        }
-        match slot.wait(ANSWER_TIME) {
+        match wait(ANSWER_TIME, |then| self.send(Job::AskNewest(then))) {
             Ok((_, newest)) if id > newest => false,
             Ok(_) => {
-                let arrived = Arc::new(Slot::new());
-                self.shared.waiting.wait_for(id, &arrived);
-                let _ = arrived.wait(CATCH_UP_TIME);
+                let arrives = |then| self.shared.waiting.wait_for((id, id), then);
+                // Late is not never: live delivery begins after the id in any case.
+                let _ = wait(CATCH_UP_TIME, arrives);
                 true
             }
             Err(_) => true,
         }
     }
 
-    fn send(&self, job: Job) -> Result<(), Refusal> {
-        // The writer is there for as long as the process is.
-        self.jobs.send(job).map_err(|_| Refusal::RedisAway)
+    fn send(&self, job: Job) {
+        // The writer ends when the server stops.
+        if let Err(unsent) = self.jobs.send(job) {
+            unsent.0.answer(Err(Refusal::Closing));
+        }
     }
 
-    /// Takes this server out of the others' statistics.
+    /// Takes this server out of the others' statistics, behind every publish that is under way. Nothing can be published
+    /// afterwards.
     pub fn leave(&self, bound: Duration) {
-        let slot = Arc::new(Slot::new());
-        if self.is_connected() && self.send(Job::Leave(slot.clone())).is_ok() {
-            let _ = slot.wait(bound);
+        if self.is_connected() {
+            // The others would notice anyway.
+            let _ = wait(bound, |then| self.send(Job::Leave(then)));
         }
     }
 
@@ -182,6 +190,39 @@ impl Cluster {
     /// Time from sending publishes to Redis to its answer.
     pub fn round_trip(&self) -> &Histogram {
         &self.shared.round_trip
+    }
+}
+
+/// Waits for an answer, at most so long.
+fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Ids, Refusal> {
+    let (sender, answer) = crossbeam_channel::bounded(1);
+    begin(Then::new(move |answer| {
+        // Nobody waits any more if the time was over.
+        let _ = sender.send(answer);
+    }));
+    answer
+        .recv_timeout(bound)
+        .unwrap_or(Err(Refusal::Unconfirmed))
+}
+
+impl Shared {
+    /// Brings entries to the hub: all that the stream has after an id that the hub had when they were asked for. Both
+    /// threads may do that at the same time, because the hub passes over what it has. Whether there was anything new.
+    fn take(&self, entries: Vec<Entry>) -> bool {
+        let Some(newest) = entries.last().map(|entry| entry.id) else {
+            return false;
+        };
+        if newest <= self.hub.newest() {
+            return false;
+        }
+        for entry in &entries {
+            self.intake.note(entry);
+        }
+        let events = entries.into_iter().filter_map(|entry| entry.event);
+        self.hub.append(events.collect());
+        self.hub.skip_to(newest);
+        self.waiting.arrived(newest);
+        true
     }
 }
 

@@ -53,15 +53,13 @@ impl Cluster {
     }
 
     /// Cannot be called.
-    ///
-    /// # Errors
-    /// None.
     pub fn publish(
         &self,
-        _: &ChannelName,
-        _: Option<&EventName>,
+        _: ChannelName,
+        _: Option<EventName>,
         _: Vec<Box<str>>,
-    ) -> Result<Published, Refusal> {
+        _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
+    ) {
         match self.0 {}
     }
 

@@ -1,18 +1,18 @@
-//! The writer: one thread that stores what publishers bring. It takes all that waits, sends it in one go, and hands each
-//! its own answer: while Redis works on one lot the next gathers, so its round trip does not limit the rate. Once a second
-//! it reports this server's figures, which also shows whether Redis takes writes. Started by the cluster.
+//! The writer: one thread that stores what publishers bring. It takes all that waits, sends it as one transaction, and
+//! hands each its own answer: while Redis works on one lot the next gathers, so its round trip does not limit the rate. (A
+//! transaction because then followers are woken once for all of it; and so a batch is stored as a whole or not at all.)
+//! Once a second it reports this server's figures, which also shows whether Redis takes writes. Started by the cluster.
 
 use super::connection::{field, Connection, Fault};
 use super::entry::{self, pack_append, STREAM};
 use super::report;
 use super::state::Side;
-use super::waiting::{Ids, Slot};
+use super::waiting::{Ids, Then};
 use super::{until, Backoff, Shared};
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
 use ::redis::{cmd, Value};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub(super) struct Publication {
     pub(super) event_name: Option<EventName>,
     /// All are stored, one behind the other, or none.
     pub(super) messages: Vec<Box<str>>,
-    pub(super) slot: Arc<Slot>,
+    pub(super) then: Then,
 }
 
 /// Something to ask Redis for.
@@ -38,16 +38,17 @@ pub(super) struct Publication {
 pub(super) enum Job {
     Publish(Publication),
     /// The newest id of the stream.
-    AskNewest(Arc<Slot>),
+    AskNewest(Then),
     /// This server stops.
-    Leave(Arc<Slot>),
+    Leave(Then),
 }
 
 impl Job {
-    fn slot(&self) -> &Arc<Slot> {
+    /// Ends it with this answer.
+    pub(super) fn answer(self, answer: Result<Ids, Refusal>) {
         match self {
-            Job::Publish(publication) => &publication.slot,
-            Job::AskNewest(slot) | Job::Leave(slot) => slot,
+            Job::Publish(publication) => publication.then.answer(answer),
+            Job::AskNewest(then) | Job::Leave(then) => then.answer(answer),
         }
     }
 
@@ -58,10 +59,10 @@ impl Job {
         }
     }
 
-    /// Appends its commands, and returns how many answers they get.
+    /// Appends its commands, and returns how many they are.
     fn pack(&self, out: &mut Vec<u8>, shared: &Shared) -> usize {
         match self {
-            Job::Publish(publication) => publication.pack(out, shared.keep.load(Ordering::Relaxed)),
+            Job::Publish(publication) => publication.pack(out, shared.intake.keep()),
             Job::AskNewest(_) => {
                 cmd("XINFO")
                     .arg("STREAM")
@@ -77,24 +78,10 @@ impl Job {
 impl Publication {
     fn pack(&self, out: &mut Vec<u8>, keep: usize) -> usize {
         let name = self.event_name.as_ref();
-        if let [message] = &self.messages[..] {
-            pack_append(out, keep, &self.channel, name, message);
-            return 1;
-        }
-        cmd("MULTI").write_packed_command(out);
         for message in &self.messages {
             pack_append(out, keep, &self.channel, name, message);
         }
-        cmd("EXEC").write_packed_command(out);
-        self.messages.len() + 2
-    }
-
-    /// The ids in the last of its answers.
-    fn ids(answer: &Value) -> Option<Ids> {
-        match answer {
-            Value::Array(ids) => Some((entry::id(ids.first()?)?, entry::id(ids.last()?)?)),
-            id => entry::id(id).map(|id| (id, id)),
-        }
+        self.messages.len()
     }
 }
 
@@ -121,7 +108,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         // Who asked before it was known.
         loop {
             match jobs.recv_timeout(until(end)) {
-                Ok(job) => job.slot().answer(Err(Refusal::RedisAway)),
+                Ok(job) => job.answer(Err(Refusal::RedisAway)),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -181,56 +168,80 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn store(&mut self, lot: Vec<Job>) -> Result<(), Fault> {
         let mut packed = Vec::new();
+        cmd("MULTI").write_packed_command(&mut packed);
         let counts: Vec<usize> = lot
             .iter()
             .map(|job| job.pack(&mut packed, self.shared))
             .collect();
+        let wanted = self.shared.intake.at_once();
+        let seen = self.shared.hub.newest();
+        entry::read_after(seen, wanted, None).write_packed_command(&mut packed);
+        cmd("EXEC").write_packed_command(&mut packed);
         let begun = Instant::now();
-        let answers = self
-            .connection
-            .ask_all(&packed, 0, counts.iter().sum())
-            .inspect_err(|_| {
+        let commands = counts.iter().sum::<usize>() + 3;
+        let answers = self.connection.ask_all(&packed, 0, commands);
+        let mut answers = match answers {
+            Ok(answers) => answers,
+            Err(fault) => {
                 // Sent, or in part; stored, or not.
-                for job in &lot {
-                    job.slot().answer(Err(Refusal::Unconfirmed));
-                }
-            })?;
+                answer_all(lot, Refusal::Unconfirmed);
+                return Err(fault);
+            }
+        };
         self.shared
             .round_trip
             .observe(begun.elapsed(), lot.len() as u64);
-        let mut answers = answers.into_iter();
-        let mut fault = None;
-        for (job, count) in lot.iter().zip(counts) {
-            let own: Vec<Value> = answers.by_ref().take(count).collect();
-            if let Err(refused) = self.hand_out(job, &own) {
-                fault = fault.or(Some(refused));
-            }
+        let Some(Value::Array(mut done)) = answers.pop() else {
+            answer_all(lot, Refusal::RedisAway);
+            return Err(refusal(&answers));
+        };
+        let read = done.pop().and_then(entry::entries).unwrap_or_default();
+        // A full answer proves nothing, and tells not all: that is for the follower.
+        if read.len() < wanted && self.shared.state.is_up() {
+            self.shared.take(read);
         }
-        fault.map_or(Ok(()), Err)
+        let mut rest = done.as_slice();
+        let mut is_good = true;
+        for (job, count) in lot.into_iter().zip(counts) {
+            let (own, after) = rest.split_at(count.min(rest.len()));
+            rest = after;
+            is_good &= self.hand_out(job, own);
+        }
+        if is_good {
+            Ok(())
+        } else {
+            Err(refusal(&done))
+        }
     }
 
-    /// Gives one job its answer. What Redis refused was not stored.
-    fn hand_out(&self, job: &Job, answers: &[Value]) -> Result<(), Fault> {
-        let last = answers.last();
+    /// Gives one job its answer. Whether it was done.
+    fn hand_out(&self, job: Job, answers: &[Value]) -> bool {
         match job {
-            Job::Publish(publication) => match last.and_then(Publication::ids) {
-                Some(ids) => self.shared.waiting.stored(ids, &publication.slot),
-                None => {
-                    publication.slot.answer(Err(Refusal::RedisAway));
-                    return Err(refusal(answers));
-                }
-            },
-            Job::AskNewest(slot) => {
+            Job::Publish(publication) => {
+                let ids: Option<Vec<EventId>> = answers.iter().map(entry::id).collect();
+                let (Some(first), Some(last)) = (
+                    ids.as_ref().and_then(|ids| ids.first()),
+                    ids.as_ref().and_then(|ids| ids.last()),
+                ) else {
+                    publication.then.answer(Err(Refusal::Unconfirmed));
+                    return false;
+                };
+                self.shared
+                    .waiting
+                    .wait_for((*first, *last), publication.then);
+            }
+            Job::AskNewest(then) => {
                 // Without a stream there is no id.
-                let newest = last
+                let newest = answers
+                    .first()
                     .and_then(|info| field(info, "last-generated-id"))
                     .and_then(entry::id)
                     .unwrap_or(EventId::ZERO);
-                slot.answer(Ok((newest, newest)));
+                then.answer(Ok((newest, newest)));
             }
-            Job::Leave(slot) => slot.answer(Ok(Ids::default())),
+            Job::Leave(then) => then.answer(Ok(Ids::default())),
         }
-        Ok(())
+        true
     }
 
     fn report(&mut self) -> Result<(), Fault> {
@@ -242,6 +253,12 @@ impl Writer<'_> {
         }
         self.shared.reports.take(answers);
         Ok(())
+    }
+}
+
+fn answer_all(lot: Vec<Job>, refusal: Refusal) {
+    for job in lot {
+        job.answer(Err(refusal));
     }
 }
 

@@ -114,6 +114,13 @@ impl Dispatcher {
                 self.answer(exchange, reply, turn);
             }
             Outcome::Stream(stream) => self.serve_stream(exchange, *stream, turn),
+            Outcome::Later(later) => {
+                let dispatcher = self.clone();
+                later.begin(Box::new(move |reply| {
+                    let pool = dispatcher.pool.clone();
+                    pool.execute(Box::new(move || dispatcher.answer(exchange, reply, turn)));
+                }));
+            }
         }
     }
 
