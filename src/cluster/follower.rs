@@ -2,15 +2,15 @@
 //! never writes a message. Started by the cluster.
 //!
 //! It knows when something was trimmed before it could read it: now and then, and whenever it was behind, it reads with
-//! `XINFO STREAM` in the same transaction, which tells the newest id that was ever taken out. Between two such looks it
-//! waits with `XREAD BLOCK`, and fewer entries than it asked for prove that nothing was trimmed, because the stream always
-//! keeps more than that.
+//! `XINFO STREAM` in the same transaction, which tells how many entries there were ever and how many there are. Between two
+//! such looks it waits with `XREAD BLOCK`, and fewer entries than it asked for prove that nothing was trimmed, because the
+//! stream always keeps more than that.
 
-use super::connection::{field, Connection, Fault};
+use super::connection::{Connection, Fault};
 use super::entry::{self, Entry, STREAM};
+use super::position::Stream;
 use super::state::Side;
 use super::{Backoff, Shared};
-use crate::event::EventId;
 use ::redis::{cmd, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -79,24 +79,28 @@ impl Follower<'_> {
 
     /// Reads all that there is, and looks each time whether something was lost.
     fn catch_up(&self, connection: &mut Connection) -> Result<(), Fault> {
+        let hub = &self.shared.hub;
         loop {
             let wanted = self.shared.intake.at_once();
-            let seen = self.shared.hub.newest();
+            let seen = hub.newest();
             let (stream, entries) = self.look(connection, wanted)?;
             let is_all = entries.len() < wanted;
             self.judge(&stream);
             self.shared.take(entries);
-            let hub = &self.shared.hub;
-            if is_all && stream.newest < seen {
+            if !is_all {
+                continue;
+            }
+            if stream.newest < seen {
                 // Redis has lost what it had. Ids have to grow all the same.
                 self.raise(connection)?;
+            } else {
+                self.shared.has_all_of(&stream);
             }
-            if is_all {
-                self.shared
-                    .intake
-                    .decide_what_to_keep(hub.limits(), hub.stats().active_channels);
-                return Ok(());
-            }
+            let channels = hub.stats().active_channels;
+            self.shared
+                .intake
+                .decide_what_to_keep(hub.limits(), channels);
+            return Ok(());
         }
     }
 
@@ -149,16 +153,15 @@ impl Follower<'_> {
     /// Whether something was taken out of the stream that was not read.
     fn judge(&self, stream: &Stream) {
         let hub = &self.shared.hub;
-        let seen = hub.newest();
         if !hub.is_filled() {
-            hub.begin_after(stream.begin);
-        } else if stream.lost > seen {
+            hub.begin_after(stream.begin());
+            self.shared.begin_with(stream);
+        } else if let Some((seen, lost)) = self.shared.find_loss(stream) {
             log::warn!(
-                "event=redis_gap after={seen} up_to={} hint=\"messages were trimmed from Redis before this server had read them; clients were told\"",
-                stream.lost
+                "event=redis_gap after={seen} up_to={lost} hint=\"messages were trimmed from Redis before this server had read them; its clients were told\""
             );
             hub.send_away_ahead_of(seen);
-            hub.lose_up_to(stream.lost);
+            hub.lose_up_to(lost);
         }
     }
 
@@ -179,48 +182,6 @@ impl Follower<'_> {
             );
         }
         Ok(())
-    }
-}
-
-/// What `XINFO STREAM` tells.
-#[derive(Debug, Default)]
-struct Stream {
-    /// The newest id that was ever given.
-    newest: EventId,
-    /// The newest id that was ever taken out.
-    lost: EventId,
-    /// What is known of this stream begins after this id.
-    begin: EventId,
-}
-
-impl Stream {
-    fn read(info: &Value) -> Stream {
-        let id = |name| field(info, name).and_then(entry::id).unwrap_or_default();
-        let deleted = id("max-deleted-entry-id");
-        let first = match field(info, "first-entry") {
-            Some(Value::Array(parts)) => parts.first().and_then(entry::id),
-            _ => None,
-        };
-        Stream {
-            newest: id("last-generated-id"),
-            lost: deleted,
-            begin: match first {
-                // Nothing was ever taken out. Who has an older id has it from a stream that is no more.
-                Some(first) if deleted == EventId::ZERO => before(first),
-                _ => deleted,
-            },
-        }
-    }
-}
-
-/// The largest id below this one.
-fn before(id: EventId) -> EventId {
-    match id.seq.checked_sub(1) {
-        Some(seq) => EventId { ms: id.ms, seq },
-        None => EventId {
-            ms: id.ms.saturating_sub(1),
-            seq: u64::MAX,
-        },
     }
 }
 
@@ -252,18 +213,3 @@ local id = ARGV[1] .. '-' .. ARGV[2]
 redis.call('XSETID', key, id, 'ENTRIESADDED', added + 1, 'MAXDELETEDID', id)
 return 1
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn before_an_id_there_is_another() {
-        assert_eq!(before(EventId { ms: 5, seq: 2 }), EventId { ms: 5, seq: 1 });
-        let last = EventId {
-            ms: 4,
-            seq: u64::MAX,
-        };
-        assert_eq!(before(EventId { ms: 5, seq: 0 }), last);
-    }
-}

@@ -10,6 +10,7 @@ mod connection;
 mod entry;
 mod follower;
 mod intake;
+mod position;
 mod report;
 mod state;
 mod waiting;
@@ -23,10 +24,11 @@ use crate::stats::Histogram;
 use crossbeam_channel::Sender;
 use entry::Entry;
 use intake::Intake;
+use position::{Position, Stream};
 use report::Reports;
 use serde_json::Value;
 use state::State;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use waiting::{Ids, Then, Waiting};
 use writer::{Job, Publication};
@@ -57,6 +59,8 @@ struct Shared {
     waiting: Waiting,
     reports: Reports,
     intake: Intake,
+    /// Guards where this server is in the stream. Whoever brings entries to the hub holds it, so they come in one order.
+    position: Mutex<Position>,
     /// Time from sending publishes to Redis to its answer.
     round_trip: Histogram,
 }
@@ -72,6 +76,7 @@ impl Cluster {
             waiting: Waiting::default(),
             reports: Reports::default(),
             intake: Intake::default(),
+            position: Mutex::default(),
             round_trip: Histogram::default(),
             hub,
             address,
@@ -207,22 +212,40 @@ fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Ids, Refusal> {
 
 impl Shared {
     /// Brings entries to the hub: all that the stream has after an id that the hub had when they were asked for. Both
-    /// threads may do that at the same time, because the hub passes over what it has. Whether there was anything new.
-    fn take(&self, entries: Vec<Entry>) -> bool {
+    /// threads do that, and may have read the same. Whether there was anything new.
+    fn take(&self, mut entries: Vec<Entry>) -> bool {
+        let mut position = self.position();
+        position.advance(&mut entries);
         let Some(newest) = entries.last().map(|entry| entry.id) else {
             return false;
         };
-        if newest <= self.hub.newest() {
-            return false;
-        }
         for entry in &entries {
             self.intake.note(entry);
         }
         let events = entries.into_iter().filter_map(|entry| entry.event);
         self.hub.append(events.collect());
         self.hub.skip_to(newest);
+        drop(position);
         self.waiting.arrived(newest);
         true
+    }
+
+    fn begin_with(&self, stream: &Stream) {
+        self.position().begin_with(stream);
+    }
+
+    fn has_all_of(&self, stream: &Stream) {
+        let mut position = self.position();
+        position.has_all_of(stream);
+        self.hub.skip_to(stream.newest);
+    }
+
+    fn find_loss(&self, stream: &Stream) -> Option<(EventId, EventId)> {
+        self.position().find_loss(stream)
+    }
+
+    fn position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

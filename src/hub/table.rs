@@ -226,7 +226,6 @@ impl Table {
         for channel in self.channels.values_mut() {
             channel.lost(id);
         }
-        self.newest = self.newest.max(id);
     }
 
     /// The same, of a table that clients follow: each is told at once, for each of its channels.

@@ -7,6 +7,7 @@
 pub mod crowd;
 pub mod event_stream;
 pub mod http;
+pub mod redis;
 pub mod witness;
 
 pub use crowd::Crowd;
