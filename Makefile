@@ -26,6 +26,7 @@ bench: cargo ## measure, and compare with the last run
 lint: cargo ## check format and clippy, without warnings
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets --all-features -- -D warnings
+	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
 
 fmt: cargo ## format the code
 	cargo fmt

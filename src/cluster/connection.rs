@@ -122,11 +122,12 @@ impl Fault {
                 _ => ("answer", "see the reason"),
             }
         };
-        Fault {
-            kind,
-            reason: error.to_string(),
-            hint,
-        }
+        let reason = if error.is_timeout() {
+            "timed out: no answer from Redis".into()
+        } else {
+            error.to_string()
+        };
+        Fault { kind, reason, hint }
     }
 }
 

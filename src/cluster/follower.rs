@@ -58,7 +58,6 @@ impl Follower<'_> {
         self.catch_up(&mut connection)?;
         let hub = &self.shared.hub;
         hub.set_filled();
-        hub.send_away_ahead_of(hub.newest());
         self.shared.state.up(Side::Follower);
         backoff.reset();
         let mut looked = Instant::now();
@@ -83,6 +82,7 @@ impl Follower<'_> {
         loop {
             let wanted = self.shared.intake.at_once();
             let seen = hub.newest();
+            let claims = hub.claims();
             let (stream, entries) = self.look(connection, wanted)?;
             let is_all = entries.len() < wanted;
             self.judge(&stream);
@@ -95,6 +95,7 @@ impl Follower<'_> {
                 self.raise(connection)?;
             } else {
                 self.shared.has_all_of(&stream);
+                hub.settle(&claims, stream.newest);
             }
             let channels = hub.stats().active_channels;
             self.shared

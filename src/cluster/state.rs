@@ -61,21 +61,24 @@ impl State {
     pub(super) fn wait_until_up(&self, bound: Duration) -> bool {
         let end = Instant::now() + bound;
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        while !(now.writer && now.follower) && !until(end).is_zero() {
+        while !now.is_up() && !until(end).is_zero() {
             now = self
                 .came_up
                 .wait_timeout(now, until(end))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        now.writer && now.follower
+        now.is_up()
     }
 
-    /// A connection stands.
+    /// A connection stands, or still stands.
     pub(super) fn up(&self, side: Side) {
+        if self.is_up() {
+            return;
+        }
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         now.set(side, true);
-        if !(now.writer && now.follower) {
+        if !now.is_up() {
             return;
         }
         self.is_up.store(true, Ordering::Release);
@@ -101,6 +104,8 @@ impl State {
         self.is_up.store(false, Ordering::Release);
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         now.set(side, false);
+        // The follower notices first. What it has lost the writer may have lost, too: it has to show that it has not.
+        now.writer = false;
         now.lost_at.get_or_insert_with(Instant::now);
         if now.told.insert(fault.kind) {
             log::warn!(
@@ -114,6 +119,10 @@ impl State {
 }
 
 impl Now {
+    fn is_up(&self) -> bool {
+        self.writer && self.follower
+    }
+
     fn set(&mut self, side: Side, is_up: bool) {
         match side {
             Side::Writer => self.writer = is_up,

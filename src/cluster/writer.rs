@@ -23,6 +23,13 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
+/// Messages may be so much older than the newest, in the stream: long enough for a history to survive a night without
+/// servers.
+const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// How often they are taken out.
+const TRIM_ROUND: Duration = Duration::from_secs(60);
+
 /// What a publisher brings.
 #[derive(Debug)]
 pub(super) struct Publication {
@@ -122,10 +129,12 @@ fn serve(
     connection: Connection,
     backoff: &mut Backoff,
 ) -> Result<(), Fault> {
-    let mut writer = Writer { shared, connection };
-    // Shows whether Redis takes writes.
+    let mut writer = Writer {
+        shared,
+        connection,
+        next_trim: Instant::now(),
+    };
     writer.report()?;
-    writer.shared.state.up(Side::Writer);
     backoff.reset();
     let mut next_report = Instant::now() + report::ROUND;
     loop {
@@ -163,6 +172,7 @@ fn gather(first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
 struct Writer<'a> {
     shared: &'a Shared,
     connection: Connection,
+    next_trim: Instant,
 }
 
 impl Writer<'_> {
@@ -244,7 +254,24 @@ impl Writer<'_> {
         true
     }
 
+    /// Takes what is far older than the newest message out of the stream, now and then.
+    fn trim_by_age(&mut self) -> Result<(), Fault> {
+        let hub = &self.shared.hub;
+        if !until(self.next_trim).is_zero() || !hub.is_filled() {
+            return Ok(());
+        }
+        self.next_trim = Instant::now() + TRIM_ROUND;
+        let age = hub.limits().channel_ttl.max(LEAST_AGE).as_millis() as u64;
+        let mut command = cmd("XTRIM");
+        command
+            .arg(STREAM)
+            .arg("MINID")
+            .arg(hub.newest().ms.saturating_sub(age));
+        self.connection.ask(command).map(drop)
+    }
+
     fn report(&mut self) -> Result<(), Fault> {
+        self.trim_by_age()?;
         let mut packed = Vec::new();
         let count = report::pack(&mut packed, self.shared);
         let answers = self.connection.ask_all(&packed, 0, count)?;
@@ -252,6 +279,8 @@ impl Writer<'_> {
             return Err(refusal(&answers));
         }
         self.shared.reports.take(answers);
+        // Redis takes writes.
+        self.shared.state.up(Side::Writer);
         Ok(())
     }
 }

@@ -60,6 +60,14 @@ impl LastId {
     }
 }
 
+/// A client's word that an id was given, which is newer than what the hub has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The client's number.
+    client: u64,
+    id: EventId,
+}
+
 /// Why the hub does not take a publish or a subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -290,6 +298,21 @@ impl Hub {
         let early = table.ahead_of(EventId::ZERO);
         drop(table);
         self.send_away(&early);
+    }
+
+    /// Clients' ids that are yet to come in, or were never given.
+    pub fn claims(&self) -> Vec<Claim> {
+        self.lock().claims()
+    }
+
+    /// Settles claims with the newest id that there was after they were made. A client that named a newer one is sent to
+    /// come again, and is told then.
+    pub fn settle(&self, claims: &[Claim], newest: EventId) {
+        if claims.is_empty() {
+            return;
+        }
+        let liars = self.lock().settle(claims, newest);
+        liars.iter().for_each(|subscriber| subscriber.send_away());
     }
 
     /// Ends the streams of clients that say that they have more than `id`, the newest that there is.

@@ -6,7 +6,7 @@
 use super::channel::Channel;
 use super::expired::Expired;
 use super::subscriber::{Replay, Subscriber};
-use super::{ChannelStats, LastId, Limits, Published, Refusal};
+use super::{ChannelStats, Claim, LastId, Limits, Published, Refusal};
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub(super) struct Table {
     /// The audience of each client.
     clients: HashMap<u64, AudienceId>,
     next_number: u64,
+    /// Clients that came with an id that is yet to come in here, if it was ever given.
+    claims: Vec<Claim>,
     /// The id of the newest event, or the start of the server.
     newest: EventId,
     /// Ids below this were given, if at all, by an earlier run, whose history is lost.
@@ -103,6 +105,7 @@ impl Table {
             audience_of: HashMap::new(),
             clients: HashMap::new(),
             next_number: 1,
+            claims: Vec::new(),
             newest: born,
             born,
             by_age: BTreeMap::new(),
@@ -378,6 +381,22 @@ impl Table {
         (Some(self.replay(channels, last.id)), self.newest)
     }
 
+    /// Claims that were not settled.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        self.claims.clone()
+    }
+
+    /// Settles claims, all of which are older than the knowledge that `newest` is the newest id. Clients whose claim was
+    /// wrong are taken out.
+    pub(super) fn settle(&mut self, claims: &[Claim], newest: EventId) -> Vec<Arc<Subscriber>> {
+        self.claims.retain(|claim| !claims.contains(claim));
+        claims
+            .iter()
+            .filter(|claim| claim.id > newest)
+            .filter_map(|claim| self.leave(claim.client))
+            .collect()
+    }
+
     /// Clients that have, or say that they have, more than `id`.
     pub(super) fn ahead_of(&self, id: EventId) -> Vec<Arc<Subscriber>> {
         self.subscribers()
@@ -401,6 +420,12 @@ impl Table {
             None => self.found_audience(channels, subscriber.number),
         };
         self.clients.insert(subscriber.number, id);
+        if subscriber.joined_after > self.newest {
+            self.claims.push(Claim {
+                client: subscriber.number,
+                id: subscriber.joined_after,
+            });
+        }
         if let Some(audience) = self.audiences.get_mut(&id) {
             audience.members.insert(subscriber.number, subscriber);
             audience.snapshot = None;

@@ -66,6 +66,20 @@ impl Redis {
         url(self.addr)
     }
 
+    /// One on this port.
+    #[track_caller]
+    pub fn start_at(addr: SocketAddr) -> Redis {
+        let folder = scratch_folder("redis");
+        let mut child = launch(&folder, addr, &[]);
+        assert!(answers(&mut child, addr), "redis-server starts on {addr}");
+        Redis {
+            child,
+            folder,
+            options: Vec::new(),
+            addr,
+        }
+    }
+
     /// Kills it with -9.
     pub fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
