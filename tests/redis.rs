@@ -248,7 +248,7 @@ fn needs_redis_server_the_stream_is_trimmed_by_number_and_by_age() {
     wait_until("what is old is taken out", BOUND, || {
         length().starts_with(":1\r")
     });
-    // 100,000 bytes are fewer messages than one answer has, of which the stream always keeps a few.
+    // 100,000 bytes, four times, are fewer messages than one answer has, of which the stream always keeps a few.
     let mut publisher = Publisher::new(&server);
     let lines = "\"x\"\n".repeat(1000);
     for _ in 0..10 {

@@ -11,9 +11,13 @@ const MOST_AT_ONCE: usize = 1000;
 const LEAST_AT_ONCE: usize = 32;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// The stream keeps at least so many entries, if `HISTORY_BYTES` is large enough for them: room for a server that has lost
-/// its connection for some seconds.
-const LEAST_KEPT: usize = 100_000;
+/// The stream keeps at least so many entries, if there is memory for them: room for a server that has lost its connection
+/// for some seconds, or is held up.
+const LEAST_KEPT: usize = 250_000;
+
+/// Redis may take so many times `HISTORY_BYTES`: it holds the stream once, for all servers, and a small message takes it
+/// less than half of what it takes a server.
+const SHARE_OF_REDIS: usize = 4;
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -66,7 +70,8 @@ impl Intake {
     /// memory allows.
     pub(super) fn decide_what_to_keep(&self, limits: &Limits, channels: usize) {
         // More than one answer has, or a full answer would not tell of a loss.
-        let most = (limits.history_bytes / self.cost()).max(4 * self.at_once());
+        let bytes = limits.history_bytes.saturating_mul(SHARE_OF_REDIS);
+        let most = (bytes / self.cost()).max(4 * self.at_once());
         // One more for broadcasts.
         let histories = limits.history_events.saturating_mul(channels + 1);
         let keep = histories.clamp(LEAST_KEPT.min(most), most);
@@ -102,7 +107,7 @@ mod tests {
         const GIB: usize = 1 << 30;
         assert_eq!(kept(100, GIB, 10), LEAST_KEPT, "for who is away");
         assert_eq!(kept(1000, GIB, 499), 500_000, "histories");
-        let by_bytes = kept(1000, 16 << 20, 499);
+        let by_bytes = kept(1000, 4 << 20, 499);
         assert!((16_000..18_000).contains(&by_bytes), "{by_bytes}: 16 MiB");
         assert!(kept(0, 0, 0) > MOST_AT_ONCE, "always more than one answer");
     }
