@@ -403,6 +403,10 @@ impl Subscriber {
 
     fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
         let progress = &self.progress;
+        if progress.cut().is_some() {
+            // It has left, or has to: what it has not got has no say any more.
+            return Pace::Lost;
+        }
         if let Some(behind_for) = progress.behind_for(lag, queue_limit, now_ms) {
             let is_out_of_patience = behind_for >= PATIENCE.as_millis() as u64;
             if is_out_of_patience || progress.has_stalled(now_ms) {
@@ -613,6 +617,8 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        // The announcer may still have messages for it.
+        self.progress.client_has_gone();
         self.hub.leave(self.number);
     }
 }
