@@ -104,7 +104,7 @@ pub const VARIABLES: [(&str, &str, &str); 14] = [
     (
         "REDIS_URL",
         "none",
-        "redis://[user:password@]host[:port][/database]: history and link of several servers",
+        "redis://[user:password@]host[:port][/db], to link several servers",
     ),
     (
         "RUST_LOG",

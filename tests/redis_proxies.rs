@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::redis::{free_port, scratch_folder, server_with, Redis};
+use common::redis::{free_port, scratch_folder, server, server_with, Redis};
 use common::{http, wait_until, EventStream, Server, BOUND, TOKEN};
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
@@ -195,34 +195,60 @@ fn named(ports: &[u16; 4]) -> [(&'static str, u16); 4] {
     ]
 }
 
+fn nginx(text: &str, port: u16) -> Front {
+    // Where somebody who is not root may write, and without the system's own log.
+    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = kinds.map(|kind| format!("{kind}_temp_path {kind};\n"));
+    let begin = format!("http {{\naccess_log off;\n{}", paths.concat());
+    let text = text.replace("http {\n", &begin);
+    let options = "daemon off; pid nginx.pid; error_log error.log;";
+    let mut program = Command::new("nginx");
+    program.args([
+        "-p",
+        ".",
+        "-c",
+        "nginx.conf",
+        "-e",
+        "error.log",
+        "-g",
+        options,
+    ]);
+    Front::start("nginx.conf", &text, port, &mut program)
+}
+
 #[test]
 fn needs_nginx_restarting_one_server_after_the_other_loses_nothing() {
-    through_restarts(|ports| {
-        let text = file_of_readme("nginx.conf", &named(ports));
-        // Where somebody who is not root may write, and without the system's own log.
-        let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let paths: String = kinds
-            .iter()
-            .map(|kind| format!("{kind}_temp_path {kind};\n"))
-            .collect();
-        let text = text.replace("http {\n", &format!("http {{\naccess_log off;\n{paths}"));
-        let options = "daemon off; pid nginx.pid; error_log error.log;";
-        Front::start(
-            "nginx.conf",
-            &text,
-            ports[3],
-            Command::new("nginx").args([
-                "-p",
-                ".",
-                "-c",
-                "nginx.conf",
-                "-e",
-                "error.log",
-                "-g",
-                options,
-            ]),
-        )
-    });
+    through_restarts(|ports| nginx(&file_of_readme("nginx.conf", &named(ports)), ports[3]));
+}
+
+#[test]
+fn needs_nginx_channels_are_spread_over_two_redis() {
+    let (first, second) = (Redis::start(), Redis::start());
+    let servers = [server(&first.url()), server(&second.url())];
+    let front_port = free_port();
+    let ports = [
+        ("8081", servers[0].addr.port()),
+        ("8082", servers[1].addr.port()),
+        ("8080", front_port),
+    ];
+    let front = nginx(&file_of_readme("nginx-shards.conf", &ports), front_port);
+    for n in 0..20 {
+        let mut stream = EventStream::open(front.addr, &format!("/sse/room{n}"), &[]);
+        let authorization = format!("Bearer {TOKEN}");
+        let headers = [("Authorization", authorization.as_str())];
+        let target = format!("/publish/room{n}");
+        let reply = http::request(front.addr, "POST", &target, &headers, b"x");
+        assert_eq!(reply.status, 200);
+        assert_eq!(stream.next().data, "x");
+    }
+    let published = servers
+        .each_ref()
+        .map(|server| server.stat("messages_published"));
+    assert_eq!(published.iter().sum::<u64>(), 20);
+    assert!(
+        published.iter().all(|&count| count > 0),
+        "{published:?}: both have their part"
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 /// servers.
 const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// How often they are taken out.
+/// How often they are taken out, by the time of the messages.
 const TRIM_ROUND: Duration = Duration::from_secs(60);
 
 /// What a publisher brings.
@@ -132,7 +132,7 @@ fn serve(
     let mut writer = Writer {
         shared,
         connection,
-        next_trim: Instant::now(),
+        trimmed_at: 0,
     };
     writer.report()?;
     backoff.reset();
@@ -172,7 +172,8 @@ fn gather(first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
 struct Writer<'a> {
     shared: &'a Shared,
     connection: Connection,
-    next_trim: Instant,
+    /// The newest id's time when the stream was trimmed by age, in ms.
+    trimmed_at: u64,
 }
 
 impl Writer<'_> {
@@ -257,16 +258,17 @@ impl Writer<'_> {
     /// Takes what is far older than the newest message out of the stream, now and then.
     fn trim_by_age(&mut self) -> Result<(), Fault> {
         let hub = &self.shared.hub;
-        if !until(self.next_trim).is_zero() || !hub.is_filled() {
+        let newest = hub.newest().ms;
+        if newest < self.trimmed_at + TRIM_ROUND.as_millis() as u64 || !hub.is_filled() {
             return Ok(());
         }
-        self.next_trim = Instant::now() + TRIM_ROUND;
+        self.trimmed_at = newest;
         let age = hub.limits().channel_ttl.max(LEAST_AGE).as_millis() as u64;
         let mut command = cmd("XTRIM");
         command
             .arg(STREAM)
             .arg("MINID")
-            .arg(hub.newest().ms.saturating_sub(age));
+            .arg(newest.saturating_sub(age));
         self.connection.ask(command).map(drop)
     }
 
