@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 /// The stream with all messages of all channels.
 pub(super) const STREAM: &str = "sse-server:events";
 
-/// Packs the command that appends a message; of what is older, about `keep` messages stay.
+/// Packs the command that appends a message.
 pub(super) fn pack_append(
     out: &mut Vec<u8>,
-    keep: usize,
     channel: &ChannelName,
     name: Option<&EventName>,
     message: &str,
@@ -21,9 +20,6 @@ pub(super) fn pack_append(
     let mut command = cmd("XADD");
     command
         .arg(STREAM)
-        .arg("MAXLEN")
-        .arg("~")
-        .arg(keep)
         .arg("*")
         .arg("c")
         .arg(channel.as_str())
@@ -33,6 +29,17 @@ pub(super) fn pack_append(
         command.arg("e").arg(name.as_str());
     }
     command.write_packed_command(out);
+}
+
+/// The command that takes out what is older than an id, as far as that is little work.
+pub(super) fn trim_before(id: EventId) -> Cmd {
+    let mut command = cmd("XTRIM");
+    command
+        .arg(STREAM)
+        .arg("MINID")
+        .arg("~")
+        .arg(id.to_string());
+    command
 }
 
 /// The command that reads what comes after an id; with `block` it waits for something to come.
@@ -59,6 +66,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Memory that it takes, in bytes, about.
+    pub(super) fn cost(&self) -> usize {
+        self.event.as_ref().map_or(0, |event| event.cost())
+    }
+
     fn read(value: Value) -> Option<Entry> {
         let Value::Array(mut parts) = value else {
             return None;

@@ -63,7 +63,7 @@ impl Follower<'_> {
         let mut looked = Instant::now();
         loop {
             let asked = Instant::now();
-            let wanted = self.shared.intake.at_once();
+            let wanted = self.shared.at_once();
             let entries = self.wait_for_entries(&mut connection, wanted)?;
             let is_sure = entries.len() < wanted && asked.elapsed() < LONG;
             if is_sure && !entries.is_empty() && !self.shared.take(entries) {
@@ -80,7 +80,7 @@ impl Follower<'_> {
     fn catch_up(&self, connection: &mut Connection) -> Result<(), Fault> {
         let hub = &self.shared.hub;
         loop {
-            let wanted = self.shared.intake.at_once();
+            let wanted = self.shared.at_once();
             let seen = hub.newest();
             let claims = hub.claims();
             let (stream, entries) = self.look(connection, wanted)?;
@@ -97,10 +97,6 @@ impl Follower<'_> {
                 self.shared.has_all_of(&stream);
                 hub.settle(&claims, stream.newest);
             }
-            let channels = hub.stats().active_channels;
-            self.shared
-                .intake
-                .decide_what_to_keep(hub.limits(), channels);
             return Ok(());
         }
     }

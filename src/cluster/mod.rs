@@ -21,9 +21,8 @@ pub use connection::Address;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
 use crate::stats::Histogram;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use entry::Entry;
-use intake::Intake;
 use position::{Position, Stream};
 use report::Reports;
 use serde_json::Value;
@@ -58,7 +57,6 @@ struct Shared {
     /// Publishers whose messages are stored and on their way to the hub.
     waiting: Waiting,
     reports: Reports,
-    intake: Intake,
     /// Guards where this server is in the stream. Whoever brings entries to the hub holds it, so they come in one order.
     position: Mutex<Position>,
     /// Time from sending publishes to Redis to its answer.
@@ -75,7 +73,6 @@ impl Cluster {
             state: State::new(address.to_string()),
             waiting: Waiting::default(),
             reports: Reports::default(),
-            intake: Intake::default(),
             position: Mutex::default(),
             round_trip: Histogram::default(),
             hub,
@@ -108,9 +105,10 @@ impl Cluster {
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         let hub = &self.shared.hub;
-        let prepared = hub.prepare(&channel);
-        let refusal = prepared.err().or(self.refusal_while_away());
-        if let Some(refusal) = refusal {
+        if !self.is_connected() {
+            return then(Err(Refusal::RedisAway));
+        }
+        if let Err(refusal) = hub.prepare(&channel) {
             return then(Err(refusal));
         }
         let count = messages.len();
@@ -133,10 +131,6 @@ impl Cluster {
             messages,
             then,
         }));
-    }
-
-    fn refusal_while_away(&self) -> Option<Refusal> {
-        (!self.is_connected()).then_some(Refusal::RedisAway)
     }
 
     /// What to think of the id with which a client comes back. If another server has given it to the client, and this
@@ -167,9 +161,11 @@ impl Cluster {
     }
 
     fn send(&self, job: Job) {
-        // The writer ends when the server stops.
-        if let Err(unsent) = self.jobs.send(job) {
-            unsent.0.answer(Err(Refusal::Closing));
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => job.answer(Err(Refusal::RedisAway)),
+            // The writer ends when the server stops.
+            Err(TrySendError::Disconnected(job)) => job.answer(Err(Refusal::Closing)),
         }
     }
 
@@ -219,9 +215,6 @@ impl Shared {
         let Some(newest) = entries.last().map(|entry| entry.id) else {
             return false;
         };
-        for entry in &entries {
-            self.intake.note(entry);
-        }
         let events = entries.into_iter().filter_map(|entry| entry.event);
         self.hub.append(events.collect());
         self.hub.skip_to(newest);
@@ -242,6 +235,18 @@ impl Shared {
 
     fn find_loss(&self, stream: &Stream) -> Option<(EventId, EventId)> {
         self.position().find_loss(stream)
+    }
+
+    /// Entries to ask for.
+    fn at_once(&self) -> usize {
+        self.position().intake.at_once()
+    }
+
+    /// Where the stream may begin, if that has changed.
+    fn keep_from(&self) -> Option<EventId> {
+        let channels = self.hub.stats().active_channels;
+        let limits = self.hub.limits();
+        self.position().intake.keep_from(limits, channels)
     }
 
     fn position(&self) -> MutexGuard<'_, Position> {

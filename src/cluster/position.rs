@@ -3,6 +3,7 @@
 
 use super::connection::field;
 use super::entry::{self, Entry};
+use super::intake::Intake;
 use crate::event::EventId;
 use ::redis::Value;
 
@@ -55,6 +56,8 @@ pub(super) struct Position {
     added: i64,
     /// Losses up to here were found.
     found: EventId,
+    /// What was read on the way.
+    pub(super) intake: Intake,
 }
 
 impl Position {
@@ -72,6 +75,9 @@ impl Position {
         if let Some(last) = entries.last() {
             self.id = last.id;
             self.added += entries.len() as i64;
+            for entry in entries.iter() {
+                self.intake.note(entry.id, entry.cost());
+            }
         }
     }
 

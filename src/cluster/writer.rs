@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long an answer may take. Who publishes into a connection that is dead waits that long, once.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
+/// Jobs that may wait while Redis does not answer; more are refused.
+const MOST_WAITING: usize = 4096;
+
 /// How much is sent in one go.
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
@@ -69,7 +72,7 @@ impl Job {
     /// Appends its commands, and returns how many they are.
     fn pack(&self, out: &mut Vec<u8>, shared: &Shared) -> usize {
         match self {
-            Job::Publish(publication) => publication.pack(out, shared.intake.keep()),
+            Job::Publish(publication) => publication.pack(out),
             Job::AskNewest(_) => {
                 cmd("XINFO")
                     .arg("STREAM")
@@ -83,17 +86,17 @@ impl Job {
 }
 
 impl Publication {
-    fn pack(&self, out: &mut Vec<u8>, keep: usize) -> usize {
+    fn pack(&self, out: &mut Vec<u8>) -> usize {
         let name = self.event_name.as_ref();
         for message in &self.messages {
-            pack_append(out, keep, &self.channel, name, message);
+            pack_append(out, &self.channel, name, message);
         }
         self.messages.len()
     }
 }
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Sender<Job>> {
-    let (sender, jobs) = crossbeam_channel::unbounded();
+    let (sender, jobs) = crossbeam_channel::bounded(MOST_WAITING);
     let thread = std::thread::Builder::new().name("writer".into());
     thread.spawn(move || run(&shared, &jobs))?;
     Ok(sender)
@@ -184,13 +187,19 @@ impl Writer<'_> {
             .iter()
             .map(|job| job.pack(&mut packed, self.shared))
             .collect();
-        let wanted = self.shared.intake.at_once();
+        let wanted = self.shared.at_once();
         let seen = self.shared.hub.newest();
         entry::read_after(seen, wanted, None).write_packed_command(&mut packed);
         cmd("EXEC").write_packed_command(&mut packed);
-        let begun = Instant::now();
         let commands = counts.iter().sum::<usize>() + 3;
-        let answers = self.connection.ask_all(&packed, 0, commands);
+        // Not in the transaction: it needs no answer of its own.
+        let trim = self.shared.keep_from().map(entry::trim_before);
+        let skipped = usize::from(trim.is_some());
+        if let Some(trim) = trim {
+            packed.splice(0..0, trim.get_packed_command());
+        }
+        let begun = Instant::now();
+        let answers = self.connection.ask_all(&packed, skipped, commands);
         let mut answers = match answers {
             Ok(answers) => answers,
             Err(fault) => {

@@ -313,7 +313,7 @@ fn refused(refusal: Refusal) -> Problem {
             format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
         }
         Refusal::Closing => "the server shuts down; try again when it is back".into(),
-        Refusal::RedisAway => "the server's Redis is away or takes no writes; nothing was published, try again later".into(),
+        Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
         Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
