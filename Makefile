@@ -84,6 +84,7 @@ test-docker: cargo ## build, run and stop the image, where an engine is or can b
 lint: cargo ## check format and clippy, without warnings
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets --all-features -- -D warnings
+	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
 
 fmt: cargo ## format the code
 	cargo fmt

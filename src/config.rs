@@ -2,6 +2,7 @@
 //! variable was wrong, how, and what would be right. Reads nothing else. Called by `main`.
 
 use crate::access::{Secrets, Token};
+use crate::cluster::Address;
 use crate::cors::Origins;
 use std::ffi::OsString;
 use std::fmt;
@@ -48,12 +49,14 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// `CLIENT_QUEUE`.
     pub client_queue: usize,
+    /// `REDIS_URL`.
+    pub redis: Option<Address>,
     /// `RUST_LOG`.
     pub log_level: log::LevelFilter,
 }
 
 /// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 15] = [
+pub const VARIABLES: [(&str, &str, &str); 16] = [
     (
         "LISTEN",
         "0.0.0.0:8080",
@@ -113,14 +116,16 @@ pub const VARIABLES: [(&str, &str, &str); 15] = [
         "messages a slow client may lag behind before it is disconnected",
     ),
     (
+        "REDIS_URL",
+        "none",
+        "redis://[user:password@]host[:port][/db], to link several servers",
+    ),
+    (
         "RUST_LOG",
         "info",
         "log level: off, error, warn, info, debug or trace",
     ),
 ];
-
-/// Variables of the contract that this version does not know yet. Ignoring one could open what was meant to be closed.
-const NOT_BUILT_YET: [&str; 1] = ["REDIS_URL"];
 
 /// A variable that cannot be used: one line for a person.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,13 +144,6 @@ impl Config {
     /// The first variable that cannot be used.
     pub fn read(get: impl Fn(&str) -> Option<OsString>) -> Result<Config, BadValue> {
         let env = Environment { get };
-        for name in NOT_BUILT_YET {
-            if (env.get)(name).is_some() {
-                return Err(BadValue(format!(
-                    "{name} is set, but this version of sse-server does not support it yet; unset it"
-                )));
-            }
-        }
         let seconds = |name, default, range| {
             env.number(name, default, range)
                 .map(|n| Duration::from_secs(n as u64))
@@ -164,6 +162,7 @@ impl Config {
             max_channels: env.number("MAX_CHANNELS", 10_000, 1..=10_000_000)?,
             max_message_bytes: env.number("MAX_MESSAGE_BYTES", 65_536, 1..=MAX_MESSAGE)?,
             client_queue: env.number("CLIENT_QUEUE", 256, 1..=1_000_000)?,
+            redis: env.redis()?,
             log_level: env.log_level()?,
         })
     }
@@ -266,6 +265,16 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
                     "CORS_ORIGINS contains {bad:?}; give * or a list of origins such as https://example.org,http://localhost:3000"
                 ))
             }),
+        }
+    }
+
+    fn redis(&self) -> Result<Option<Address>, BadValue> {
+        // It may have a password in it: no message may show it.
+        match self.text("REDIS_URL")? {
+            None => Ok(None),
+            Some(url) => Address::parse(&url)
+                .map(Some)
+                .map_err(|wrong| BadValue(format!("REDIS_URL {wrong}"))),
         }
     }
 

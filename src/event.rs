@@ -131,6 +131,11 @@ impl fmt::Display for ChannelName {
 pub struct EventName(Arc<str>);
 
 impl EventName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Takes a publisher's choice; the empty name means none.
     ///
     /// # Errors
@@ -150,7 +155,16 @@ impl EventName {
     }
 }
 
-/// One published message.
+/// What an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A published message.
+    Message,
+    /// The notice that messages after this id are, or may be, lost. It has no text, and is not retained.
+    Gap(EventId),
+}
+
+/// One published message, or a notice in its place.
 #[derive(Debug)]
 pub struct Event {
     /// Its place in the order of all events.
@@ -161,6 +175,8 @@ pub struct Event {
     pub name: Option<EventName>,
     /// The message, as it was published.
     pub text: Box<str>,
+    /// What it is.
+    pub kind: Kind,
     /// When it was.
     pub at: Instant,
 }
@@ -187,6 +203,9 @@ pub enum Form {
 
 /// Appends one event to an event stream (WHATWG HTML, section 9.2.5).
 pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
+    if let Kind::Gap(after) = event.kind {
+        return encode_gap(&event.channel, &after.to_string(), out);
+    }
     out.extend_from_slice(b"id: ");
     push_display(out, &event.id);
     out.push(b'\n');

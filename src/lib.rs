@@ -6,6 +6,7 @@
 //! - [`server`]: listener, accept loop, pool, streams, guard. The only place that knows tiny_http and sockets.
 //! - [`routes`]: one file per endpoint: parse, ask [`access`], call the hub, answer.
 //! - [`hub`]: channels, history, announcer, subscribers, janitor. Knows no HTTP.
+//! - [`cluster`]: several servers as one: a Redis stream between them. Between routes and hub, where it is used.
 //! - [`event`]: ids, names, events and their encoding.
 //!
 //! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
@@ -13,6 +14,8 @@
 //! code.
 
 pub mod access;
+#[cfg_attr(not(feature = "redis"), path = "cluster/off.rs")]
+pub mod cluster;
 pub mod config;
 pub mod cors;
 pub mod event;

@@ -1,6 +1,7 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
 use sse_server::access::{Access, Permit, Rules, Token};
+use sse_server::cluster::{self, Cluster};
 use sse_server::config::{Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::journal;
@@ -21,6 +22,12 @@ const STOP_TIME: Duration = Duration::from_secs(8);
 
 /// How long `--healthcheck` waits for an answer.
 const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
+
+/// How long the start waits for Redis, so that a server that is up has the history. It serves without it as well.
+const REDIS_START_TIME: Duration = Duration::from_secs(3);
+
+/// How long a stop may take to tell the other servers.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// Exit codes beside 0.
 const FAILED: u8 = 1;
@@ -119,10 +126,12 @@ fn serve() -> Result<(), Failure> {
     let counters = Arc::new(Counters::new());
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
         .map_err(|error| system_failure("start a thread", &error))?;
-    let (live, all_watchers_ended) = LiveStatistics::start(hub.clone())
+    let cluster = join_cluster(&config, &local, &hub)?;
+    let (live, all_watchers_ended) = LiveStatistics::start(hub.clone(), cluster.clone())
         .map_err(|error| system_failure("start a thread", &error))?;
     let app = App {
         hub: hub.clone(),
+        cluster: cluster.clone(),
         live: live.clone(),
         access: access.clone(),
         origins: config.origins.clone(),
@@ -163,6 +172,10 @@ fn serve() -> Result<(), Failure> {
     let last_moment = Instant::now() + STOP_TIME;
     let _ = all_streams_ended.recv_deadline(last_moment);
     let _ = all_watchers_ended.recv_deadline(last_moment);
+    if let Some(cluster) = &cluster {
+        // Behind every publish that is still under way.
+        cluster.leave(LEAVE_TIME);
+    }
     if let (Listen::Unix(path), false) = (&config.listen, is_passed) {
         // The next start would remove it as well.
         let _ = std::fs::remove_file(path);
@@ -270,7 +283,30 @@ fn limits(config: &Config) -> Limits {
         max_clients: config.max_clients,
         max_channels: config.max_channels,
         client_queue: config.client_queue,
+        ids_come_from_outside: config.redis.is_some(),
     }
+}
+
+/// The other servers, if there is a Redis between them.
+fn join_cluster(
+    config: &Config,
+    local: &Listen,
+    hub: &Arc<Hub>,
+) -> Result<Option<Arc<Cluster>>, Failure> {
+    let Some(address) = &config.redis else {
+        return Ok(None);
+    };
+    let place = match local {
+        Listen::Tcp(address) => address.port().to_string(),
+        Listen::Unix(path) => path.display().to_string(),
+    };
+    let random: [u8; 2] =
+        system::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
+    let name = cluster::server_name(&place, random);
+    let cluster = Cluster::start(address.clone(), hub.clone(), name)
+        .map_err(|error| system_failure("start a thread", &error))?;
+    cluster.wait_until_connected(REDIS_START_TIME);
+    Ok(Some(cluster))
 }
 
 fn check_health() -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 //! everybody who watches, however many they are. Watchers are no clients. Called by the statistics routes and by `main`.
 
 use crate::access::Permit;
+use crate::cluster::Cluster;
 use crate::event::{ChannelName, Form};
 use crate::hub::{Hub, Limits, Refusal, Subscription};
 use crate::memory;
@@ -31,7 +32,10 @@ impl LiveStatistics {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(watched: Arc<Hub>) -> std::io::Result<(Arc<Self>, Receiver<Infallible>)> {
+    pub fn start(
+        watched: Arc<Hub>,
+        cluster: Option<Arc<Cluster>>,
+    ) -> std::io::Result<(Arc<Self>, Receiver<Infallible>)> {
         let limits = Limits {
             history_events: 0,
             history_bytes: 0,
@@ -39,6 +43,7 @@ impl LiveStatistics {
             max_clients: MAX_WATCHERS,
             max_channels: 2,
             client_queue: 16,
+            ids_come_from_outside: false,
         };
         let (hub, all_ended) = Hub::start(limits, Arc::new(Counters::new()))?;
         let live = Arc::new(LiveStatistics {
@@ -49,7 +54,7 @@ impl LiveStatistics {
         let publisher = live.clone();
         std::thread::Builder::new()
             .name("statistics".into())
-            .spawn(move || publisher.publish_for_ever(&watched))?;
+            .spawn(move || publisher.publish_for_ever(&watched, cluster.as_deref()))?;
         Ok((live, all_ended))
     }
 
@@ -82,7 +87,7 @@ impl LiveStatistics {
         self.hub.close();
     }
 
-    fn publish_for_ever(&self, watched: &Hub) {
+    fn publish_for_ever(&self, watched: &Hub, cluster: Option<&Cluster>) {
         while !self.hub.is_closing() {
             std::thread::park_timeout(ROUND);
             for channel in self.hub.channel_stats() {
@@ -90,7 +95,7 @@ impl LiveStatistics {
                     continue;
                 }
                 let with_channels = channel.name == self.with_channels;
-                let text = snapshot(watched, with_channels).to_string();
+                let text = snapshot(watched, cluster, with_channels).to_string();
                 // It is refused only while it closes.
                 let _ = self
                     .hub
@@ -101,7 +106,7 @@ impl LiveStatistics {
 }
 
 /// What the server does at this moment; with each channel, or without.
-pub fn snapshot(hub: &Hub, with_channels: bool) -> Value {
+pub fn snapshot(hub: &Hub, cluster: Option<&Cluster>, with_channels: bool) -> Value {
     let stats = hub.stats();
     let counters = hub.counters();
     let mut figures = json!({
@@ -115,6 +120,11 @@ pub fn snapshot(hub: &Hub, with_channels: bool) -> Value {
         "uptime_seconds": counters.uptime_seconds(),
         "version": env!("CARGO_PKG_VERSION"),
     });
+    if let Some(cluster) = cluster {
+        let is_connected = cluster.is_connected();
+        figures["redis"] = if is_connected { "connected" } else { "away" }.into();
+        figures["cluster"] = cluster.statistics();
+    }
     if with_channels {
         figures["channels"] = channels(hub);
     }

@@ -167,7 +167,14 @@ impl Counters {
             slow_clients: Counter::default(),
             delay: Histogram::default(),
             answers: Answers::default(),
-            disconnected: Tally::new(&["gone", "shutdown", "slow"]),
+            disconnected: Tally::new(&[
+                "expired",
+                "gone",
+                "revoked",
+                "sent_away",
+                "shutdown",
+                "slow",
+            ]),
         }
     }
 

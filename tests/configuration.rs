@@ -140,10 +140,37 @@ fn origins_and_log_levels_are_checked() {
     }
 }
 
+#[cfg(feature = "redis")]
 #[test]
-fn what_is_not_built_yet_is_not_ignored() {
-    let line = refuses(&[("REDIS_URL", "hush")], &["REDIS_URL", "not support"]);
+fn a_redis_url_says_what_would_be_right_and_never_what_it_is() {
+    for bad in [
+        "",
+        "hush",
+        "redis://",
+        "redis://:hush@host:port/0",
+        "redis://:hush@host/zero",
+        "http://:hush@host/",
+    ] {
+        let line = refuses(
+            &[("REDIS_URL", bad)],
+            &["REDIS_URL", "redis://[user:password@]host"],
+        );
+        assert!(!line.contains("hush"), "the value may be a secret: {line}");
+    }
+    let line = refuses(
+        &[("REDIS_URL", "rediss://:hush@host")],
+        &["REDIS_URL", "TLS", "tunnel"],
+    );
     assert!(!line.contains("hush"), "the value may be a secret: {line}");
+}
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_redis_url_is_refused_by_a_server_that_cannot_use_it() {
+    refuses(
+        &[("REDIS_URL", "redis://host")],
+        &["REDIS_URL", "feature redis", "unset"],
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::witness::Witness;
 use common::{http, Server};
 use sse_server::config::Config;
 use sse_server::cors::Origins;
-use sse_server::event::{encode, ChannelName, Event, EventId, EventName, Form};
+use sse_server::event::{encode, ChannelName, Event, EventId, EventName, Form, Kind};
 use sse_server::query::{decode_segment, Target};
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -140,6 +140,7 @@ fn targets_names_and_queries() {
                 channel: ChannelName::broadcast(),
                 name: Some(name),
                 text: text.as_ref().into(),
+                kind: Kind::Message,
                 at: std::time::Instant::now(),
             };
             for form in [Form::Plain, Form::Json] {

@@ -22,6 +22,9 @@ const BATCH_BYTES: usize = 64 << 10;
 /// Batches that somebody has still to write may take this much memory together, in bytes.
 const MAX_IN_FLIGHT: usize = 32 << 20;
 
+/// Events that may wait for an audience that is behind, where publishing to it does not wait for the audience.
+const OVERDUE: usize = 16 << 10;
+
 /// How long the announcer pauses before it looks again whether the others have caught up.
 const BREATH: Duration = Duration::from_millis(1);
 
@@ -102,15 +105,18 @@ impl Announcer {
 
     /// Sends an audience what it has to get, as far as it keeps up.
     fn announce(&self, backlog: &mut Backlog, made: &mut Option<Arc<Encoded>>) {
+        // Nobody waits for this audience where events come from outside: it gets them, and who stays behind is cut.
+        let is_overdue = self.hub.limits.ids_come_from_outside && backlog.events.len() > OVERDUE;
         if backlog.is_congested {
-            backlog.is_congested = self.look(backlog).is_late();
+            backlog.is_congested = self.look(backlog).is_late() && !is_overdue;
         }
         let mut sent = 0;
         for events in self.batches(&backlog.events) {
             if backlog.is_congested {
                 break;
             }
-            backlog.is_congested = self.send(&backlog.subscribers, events, made).is_late();
+            let is_late = self.send(&backlog.subscribers, events, made).is_late();
+            backlog.is_congested = is_late && !is_overdue;
             sent += events.len();
         }
         backlog.events.drain(..sent);

@@ -46,8 +46,13 @@ impl Channel {
     /// Takes the oldest retained event away, and remembers that it is missing.
     pub(super) fn drop_oldest(&mut self) -> Option<Arc<Event>> {
         let event = self.history.pop_front()?;
-        self.dropped = event.id;
+        self.dropped = self.dropped.max(event.id);
         Some(event)
+    }
+
+    /// Remembers that events up to `id` may be missing.
+    pub(super) fn lost(&mut self, id: EventId) {
+        self.dropped = self.dropped.max(id);
     }
 
     /// Number of retained events.
@@ -68,7 +73,9 @@ impl Channel {
 
     /// The newest id that this channel has or had.
     pub(super) fn newest(&self) -> EventId {
-        self.history.back().map_or(self.dropped, |event| event.id)
+        self.history
+            .back()
+            .map_or(self.dropped, |event| event.id.max(self.dropped))
     }
 
     /// Ids of the retained events.

@@ -5,6 +5,7 @@
 
 mod announcer;
 mod channel;
+mod expired;
 mod janitor;
 mod round;
 mod subscriber;
@@ -13,7 +14,7 @@ mod table;
 pub use subscriber::{Batch, DirectWriter, End, Next, Progress, Queued, Replay, Subscription};
 
 use crate::access::Permit;
-use crate::event::{ChannelName, EventId, EventName, Form};
+use crate::event::{ChannelName, Event, EventId, EventName, Form};
 use crate::stand_in;
 use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender};
@@ -39,6 +40,35 @@ pub struct Limits {
     pub max_channels: usize,
     /// Messages that a client may lag behind.
     pub client_queue: usize,
+    /// Events come in with their ids (`Hub::append`), which other hubs share.
+    pub ids_come_from_outside: bool,
+}
+
+/// The id with which a client comes back.
+#[derive(Clone, Debug)]
+pub struct LastId {
+    /// As the client named it.
+    pub id: String,
+    /// It may be one that was given outside and is yet to come in here.
+    pub may_be_ahead: bool,
+}
+
+impl LastId {
+    /// An id that only this server can have given.
+    pub fn of_this_server(id: String) -> LastId {
+        LastId {
+            id,
+            may_be_ahead: false,
+        }
+    }
+}
+
+/// A client's word that an id was given, which is newer than what the hub has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The client's number.
+    client: u64,
+    id: EventId,
 }
 
 /// Why the hub does not take a publish or a subscribe.
@@ -50,6 +80,10 @@ pub enum Refusal {
     TooManyChannels(usize),
     /// The server shuts down.
     Closing,
+    /// Its Redis cannot be reached; nothing was published.
+    RedisAway,
+    /// Its Redis did not confirm the message: it was published, or not.
+    Unconfirmed,
 }
 
 /// The answer to a publish.
@@ -92,6 +126,9 @@ pub struct HubStats {
     /// Memory of all histories in bytes, about.
     pub history_bytes: usize,
 }
+
+/// Events that are appended under one lock: enough to make its cost small, few enough to let others have it soon.
+const APPEND_AT_ONCE: usize = 64;
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -148,24 +185,9 @@ impl Hub {
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
-        let mut table = self.lock();
-        if table.has_no_room_for(channel) {
-            drop(table);
-            stand_in::call();
-            table = self.lock();
-        }
-        while table.has_no_room_for(channel) && !table.closing {
-            table = self
-                .room
-                .wait(table)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut table = self.wait_for_room(channel);
         let published = table.publish(channel, event_name, messages)?;
-        let wake = published.clients > 0 && std::mem::take(&mut table.announcer_asleep);
-        drop(table);
-        if wake {
-            self.wake_announcer();
-        }
+        self.poke_announcer(table);
         self.counters.published.add(published.count as u64);
         Ok(published)
     }
@@ -180,7 +202,7 @@ impl Hub {
         self: &Arc<Self>,
         channels: &[ChannelName],
         form: Form,
-        last_event_id: Option<String>,
+        last_event_id: Option<LastId>,
         permit: Permit,
     ) -> Result<Subscription, Refusal> {
         let mut channels: Vec<ChannelName> = channels
@@ -200,10 +222,17 @@ impl Hub {
         };
         let mut table = self.lock();
         table.admit(&channels)?;
-        let (number, newest) = table.next_client();
-        let replay = last_event_id.map(|after| table.replay(&channels, after));
-        let (subscriber, subscription) =
-            subscriber::pair(self.clone(), number, form, newest, permit, replay, open);
+        let number = table.next_client();
+        let (replay, joined_after) = table.meet(&channels, last_event_id);
+        let (subscriber, subscription) = subscriber::pair(
+            self.clone(),
+            number,
+            form,
+            joined_after,
+            permit,
+            replay,
+            open,
+        );
         table.join(&channels, subscriber);
         Ok(subscription)
     }
@@ -221,6 +250,139 @@ impl Hub {
             }
         }
         count
+    }
+
+    /// Waits until there is room for messages to this channel, which will come in by `append`.
+    ///
+    /// # Errors
+    /// Why they would not be taken.
+    pub fn prepare(&self, channel: &ChannelName) -> Result<(), Refusal> {
+        self.wait_for_room(channel).would_take(channel)
+    }
+
+    /// Locks the table once there is room for messages to this channel.
+    fn wait_for_room(&self, channel: &ChannelName) -> MutexGuard<'_, Table> {
+        let mut table = self.lock();
+        if table.has_no_room_for(channel) {
+            drop(table);
+            stand_in::call();
+            table = self.lock();
+        }
+        while table.has_no_room_for(channel) && !table.closing {
+            table = self
+                .room
+                .wait(table)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        table
+    }
+
+    /// Takes events that have their ids already, in their order, and carries them to their subscribers. One that it has
+    /// is passed over. Waits while there is no room, but not for the clients of a single channel, who must not hold up
+    /// all others.
+    pub fn append(&self, events: Vec<Arc<Event>>) {
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let mut table = self.lock();
+            while table.has_no_room() && !table.closing {
+                table = self
+                    .room
+                    .wait(table)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            events
+                .by_ref()
+                .take(APPEND_AT_ONCE)
+                .for_each(|event| table.append(event));
+            self.poke_announcer(table);
+        }
+    }
+
+    /// Takes note that what came up to `id` was not all for this hub, and that it has it all.
+    pub fn skip_to(&self, id: EventId) {
+        self.lock().skip_to(id);
+    }
+
+    /// Takes note that what was up to `id` is not retained anywhere, before the hub is filled.
+    pub fn begin_after(&self, id: EventId) {
+        self.lock().know_nothing_up_to(id);
+    }
+
+    /// Takes note that messages up to `id` are lost to this hub. Every client is told, for each of its channels.
+    pub fn lose_up_to(&self, id: EventId) {
+        let mut table = self.lock();
+        table.lose_up_to(id);
+        self.poke_announcer(table);
+    }
+
+    /// Whether everything that is retained elsewhere was appended.
+    pub fn is_filled(&self) -> bool {
+        self.lock().is_filled()
+    }
+
+    /// Takes note that everything retained elsewhere was appended: from now on events are announced. Clients that came
+    /// back with an id before that, and so got nothing yet, are sent to come again.
+    pub fn set_filled(&self) {
+        let mut table = self.lock();
+        if table.is_filled() {
+            return;
+        }
+        table.set_filled();
+        let early = table.ahead_of(EventId::ZERO);
+        drop(table);
+        self.send_away(&early);
+    }
+
+    /// Clients' ids that are yet to come in, or were never given.
+    pub fn claims(&self) -> Vec<Claim> {
+        self.lock().claims()
+    }
+
+    /// Settles claims with the newest id that there was after they were made. A client that named a newer one is sent to
+    /// come again, and is told then.
+    pub fn settle(&self, claims: &[Claim], newest: EventId) {
+        if claims.is_empty() {
+            return;
+        }
+        let liars = self.lock().settle(claims, newest);
+        liars.iter().for_each(|subscriber| subscriber.send_away());
+    }
+
+    /// Ends the streams of clients that say that they have more than `id`, the newest that there is.
+    pub fn send_away_ahead_of(&self, id: EventId) {
+        let ahead = self.lock().ahead_of(id);
+        self.send_away(&ahead);
+    }
+
+    fn send_away(&self, subscribers: &[Arc<subscriber::Subscriber>]) {
+        for subscriber in subscribers {
+            if self.lock().leave(subscriber.number).is_some() {
+                subscriber.send_away();
+            }
+        }
+    }
+
+    /// The newest id.
+    pub fn newest(&self) -> EventId {
+        self.lock().newest()
+    }
+
+    /// Clients that a message to this channel reaches.
+    pub fn clients_of(&self, channel: &ChannelName) -> usize {
+        self.lock().clients_of(channel)
+    }
+
+    /// How much it takes on.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn poke_announcer(&self, mut table: MutexGuard<'_, Table>) {
+        let wake = table.wakes_announcer();
+        drop(table);
+        if wake {
+            self.wake_announcer();
+        }
     }
 
     /// Stops accepting. What was published still reaches everybody; then all streams end.

@@ -30,6 +30,8 @@ pub enum End {
     Expired,
     /// Its permit was taken away.
     Revoked,
+    /// What the client has does not fit to what there is: it has to come again.
+    SentAway,
 }
 
 /// One encoded batch, shared by every subscriber that gets it.
@@ -151,6 +153,7 @@ const WANTED: u8 = 3;
 const NOT_CUT: u8 = 0;
 const CUT_SLOW: u8 = 1;
 const CUT_GONE: u8 = 2;
+const CUT_SENT_AWAY: u8 = 3;
 
 impl Progress {
     fn new() -> Progress {
@@ -176,6 +179,7 @@ impl Progress {
         match self.cut.load(Ordering::Acquire) {
             CUT_SLOW => Some(End::Slow),
             CUT_GONE => Some(End::Gone),
+            CUT_SENT_AWAY => Some(End::SentAway),
             _ => None,
         }
     }
@@ -415,6 +419,10 @@ impl Subscriber {
 
     fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
         let progress = &self.progress;
+        if progress.cut().is_some() {
+            // It has left, or has to: what it has not got has no say any more.
+            return Pace::Lost;
+        }
         if let Some(behind_for) = progress.behind_for(lag, queue_limit, now_ms) {
             let is_out_of_patience = behind_for >= PATIENCE.as_millis() as u64;
             if is_out_of_patience || progress.has_stalled(now_ms) {
@@ -458,6 +466,11 @@ impl Subscriber {
     /// Ends its stream because its permit is gone; what is queued is still delivered.
     pub(super) fn revoke(&self) {
         self.progress.revoke();
+    }
+
+    /// Ends its stream so that the client comes again.
+    pub(super) fn send_away(&self) {
+        self.progress.cut_off(CUT_SENT_AWAY);
     }
 
     /// Wakes the thread; it finds its channel closed once this end is dropped everywhere.
@@ -654,6 +667,8 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        // The announcer may still have messages for it.
+        self.progress.client_has_gone();
         self.hub.leave(self.number);
     }
 }

@@ -4,9 +4,10 @@
 //! Called by the hub, the announcer and the janitor, each for a few lines at a time.
 
 use super::channel::Channel;
+use super::expired::Expired;
 use super::subscriber::{Replay, Subscriber};
-use super::{ChannelStats, Limits, Published, Refusal};
-use crate::event::{ChannelName, Event, EventId, EventName};
+use super::{ChannelStats, Claim, LastId, Limits, Published, Refusal};
+use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -51,12 +52,16 @@ pub(super) struct Table {
     /// The audience of each client.
     clients: HashMap<u64, AudienceId>,
     next_number: u64,
+    /// Clients that came with an id that is yet to come in here, if it was ever given.
+    claims: Vec<Claim>,
     /// The id of the newest event, or the start of the server.
     newest: EventId,
     /// Ids below this were given, if at all, by an earlier run, whose history is lost.
     born: EventId,
-    /// The newest id of all channels that expired: what is known of a channel that is created again.
-    forgotten: EventId,
+    /// What is known of channels that are not there.
+    expired: Expired,
+    /// False until everything that is retained elsewhere is in here, if events come with their ids.
+    is_filled: bool,
     /// The channel of each retained event, oldest first, over all channels: who has to go when memory is full.
     by_age: BTreeMap<EventId, ChannelName>,
     history_bytes: usize,
@@ -80,11 +85,18 @@ const MAX_PENDING_BYTES: usize = 4 << 20;
 
 impl Table {
     pub(super) fn new(limits: Limits) -> Table {
-        let born = EventId {
-            ms: unix_ms(),
-            seq: 0,
+        // Ids from outside outlive a run.
+        let born = if limits.ids_come_from_outside {
+            EventId::ZERO
+        } else {
+            EventId {
+                ms: unix_ms(),
+                seq: 0,
+            }
         };
         Table {
+            is_filled: !limits.ids_come_from_outside,
+            expired: Expired::new(limits.max_channels),
             limits,
             channels: HashMap::new(),
             // Only ids of this run are compared with it, and of those it has lost nothing yet.
@@ -93,9 +105,9 @@ impl Table {
             audience_of: HashMap::new(),
             clients: HashMap::new(),
             next_number: 1,
+            claims: Vec::new(),
             newest: born,
             born,
-            forgotten: EventId::ZERO,
             by_age: BTreeMap::new(),
             history_bytes: 0,
             pending: Vec::new(),
@@ -109,9 +121,14 @@ impl Table {
 
     /// Whether a publisher to this channel has to wait: for the announcer, or because the channel's clients are behind.
     pub(super) fn has_no_room_for(&self, name: &ChannelName) -> bool {
+        self.has_no_room() || self.is_congested(name)
+    }
+
+    /// Whether nothing can be taken: the announcer is behind, or memory is full.
+    pub(super) fn has_no_room(&self) -> bool {
         let is_pending_full =
             self.pending.len() >= MAX_PENDING_EVENTS || self.pending_bytes >= MAX_PENDING_BYTES;
-        is_pending_full || self.memory_is_full || self.is_congested(name)
+        is_pending_full || self.memory_is_full
     }
 
     fn is_congested(&self, name: &ChannelName) -> bool {
@@ -148,6 +165,7 @@ impl Table {
                 channel: name.clone(),
                 name: event_name.cloned(),
                 text,
+                kind: Kind::Message,
                 at: Instant::now(),
             });
             published.clients = self.retain(&event);
@@ -156,11 +174,122 @@ impl Table {
                 published.first = self.newest;
             }
             if published.clients > 0 {
-                self.pending_bytes += event.cost();
-                self.pending.push(event);
+                self.leave_for_announcer(event);
             }
         }
         Ok(published)
+    }
+
+    /// Whether a message to this channel could be taken.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn would_take(&self, name: &ChannelName) -> Result<(), Refusal> {
+        if self.closing {
+            return Err(Refusal::Closing);
+        }
+        let is_there = name.is_broadcast() || self.channels.contains_key(name);
+        if !is_there && self.channels.len() >= self.limits.max_channels {
+            return Err(Refusal::TooManyChannels(self.limits.max_channels));
+        }
+        Ok(())
+    }
+
+    /// Takes an event that has its id already: into the history, and, once the table is filled, on to the announcer. One
+    /// that it has is passed over.
+    pub(super) fn append(&mut self, event: Arc<Event>) {
+        if event.id <= self.newest {
+            return;
+        }
+        if self.newest == EventId::ZERO {
+            // The first of all: who comes with an older id has it from a history that is lost.
+            self.know_nothing_up_to(event.id);
+        }
+        self.newest = event.id;
+        if self.ensure_channel(&event.channel).is_err() {
+            // Nobody here follows it, or it would be there.
+            self.expired.remember(event.channel.clone(), event.id);
+            return;
+        }
+        let clients = self.retain(&event);
+        if self.is_filled && clients > 0 {
+            self.leave_for_announcer(event);
+        }
+    }
+
+    fn leave_for_announcer(&mut self, event: Arc<Event>) {
+        self.pending_bytes += event.cost();
+        self.pending.push(event);
+    }
+
+    /// Whether the announcer sleeps although there is something for it. It does not from now on.
+    pub(super) fn wakes_announcer(&mut self) -> bool {
+        !self.pending.is_empty() && std::mem::take(&mut self.announcer_asleep)
+    }
+
+    /// Everything up to `id` is here.
+    pub(super) fn skip_to(&mut self, id: EventId) {
+        self.newest = self.newest.max(id);
+    }
+
+    /// Messages up to `id` may have been in any channel, and are not retained anywhere.
+    pub(super) fn know_nothing_up_to(&mut self, id: EventId) {
+        self.expired.forget_up_to(id);
+        self.broadcast.lost(id);
+        for channel in self.channels.values_mut() {
+            channel.lost(id);
+        }
+    }
+
+    /// The same, of a table that clients follow: each is told at once, for each of its channels.
+    pub(super) fn lose_up_to(&mut self, id: EventId) {
+        let after = self.newest;
+        self.know_nothing_up_to(id);
+        let followed = self
+            .channels
+            .iter()
+            .filter(|(_, channel)| channel.clients > 0);
+        let names = followed.map(|(name, _)| name.clone());
+        let names: Vec<_> = names.chain([ChannelName::broadcast()]).collect();
+        // A place in the order of their own, after what was there and before what comes.
+        let places = (1..).map(|n| EventId {
+            ms: after.ms,
+            seq: after.seq + n,
+        });
+        for (channel, id) in names.into_iter().zip(places) {
+            let notice = Event {
+                id,
+                channel,
+                name: None,
+                text: Box::default(),
+                kind: Kind::Gap(after),
+                at: Instant::now(),
+            };
+            self.leave_for_announcer(Arc::new(notice));
+        }
+    }
+
+    /// Everything that is retained elsewhere is in here.
+    pub(super) fn is_filled(&self) -> bool {
+        self.is_filled
+    }
+
+    /// From now on events are announced.
+    pub(super) fn set_filled(&mut self) {
+        self.is_filled = true;
+    }
+
+    /// The newest id.
+    pub(super) fn newest(&self) -> EventId {
+        self.newest
+    }
+
+    /// Clients that a message to this channel reaches.
+    pub(super) fn clients_of(&self, name: &ChannelName) -> usize {
+        if name.is_broadcast() {
+            return self.clients.len();
+        }
+        self.channels.get(name).map_or(0, |channel| channel.clients)
     }
 
     /// Puts the event into its channel's history, and drops what has to go for it. Returns the number of clients.
@@ -209,8 +338,8 @@ impl Table {
         if self.channels.len() >= self.limits.max_channels {
             return Err(Refusal::TooManyChannels(self.limits.max_channels));
         }
-        self.channels
-            .insert(name.clone(), Channel::new(self.forgotten));
+        let dropped = self.expired.take(name);
+        self.channels.insert(name.clone(), Channel::new(dropped));
         Ok(())
     }
 
@@ -232,20 +361,67 @@ impl Table {
         Ok(())
     }
 
-    /// The number for a new client, and the newest id: replay ends with it, live delivery begins after it.
-    pub(super) fn next_client(&mut self) -> (u64, EventId) {
+    /// The number for a new client.
+    pub(super) fn next_client(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        (number, self.newest)
+        number
+    }
+
+    /// The replay for a client, if it comes back, and the id with which that ends and after which live delivery begins.
+    pub(super) fn meet(
+        &self,
+        channels: &[ChannelName],
+        last: Option<LastId>,
+    ) -> (Option<Replay>, EventId) {
+        let Some(last) = last else {
+            return (None, self.newest);
+        };
+        let id = EventId::parse(&last.id);
+        if !self.is_filled {
+            // Nothing is known yet. It gets nothing before it has come again: see `ahead_of`.
+            return (None, id.unwrap_or_default().max(EventId { ms: 0, seq: 1 }));
+        }
+        let ahead = id.filter(|id| last.may_be_ahead && *id > self.newest);
+        if let Some(ahead) = ahead {
+            // It has all that is here.
+            return (None, ahead);
+        }
+        (Some(self.replay(channels, last.id)), self.newest)
+    }
+
+    /// Claims that were not settled.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        self.claims.clone()
+    }
+
+    /// Settles claims, all of which are older than the knowledge that `newest` is the newest id. Clients whose claim was
+    /// wrong are taken out.
+    pub(super) fn settle(&mut self, claims: &[Claim], newest: EventId) -> Vec<Arc<Subscriber>> {
+        self.claims.retain(|claim| !claims.contains(claim));
+        claims
+            .iter()
+            .filter(|claim| claim.id > newest)
+            .filter_map(|claim| self.leave(claim.client))
+            .collect()
+    }
+
+    /// Clients that have, or say that they have, more than `id`.
+    pub(super) fn ahead_of(&self, id: EventId) -> Vec<Arc<Subscriber>> {
+        self.subscribers()
+            .filter(|subscriber| subscriber.joined_after > id)
+            .cloned()
+            .collect()
     }
 
     /// Adds a client that was admitted. `channels` is sorted, each once, without `broadcast`.
     pub(super) fn join(&mut self, channels: &[ChannelName], subscriber: Arc<Subscriber>) {
         for name in channels {
+            let expired = &mut self.expired;
             let channel = self
                 .channels
                 .entry(name.clone())
-                .or_insert_with(|| Channel::new(self.forgotten));
+                .or_insert_with(|| Channel::new(expired.take(name)));
             channel.clients += 1;
         }
         let id = match self.audience_of.get(channels) {
@@ -253,6 +429,12 @@ impl Table {
             None => self.found_audience(channels, subscriber.number),
         };
         self.clients.insert(subscriber.number, id);
+        if subscriber.joined_after > self.newest {
+            self.claims.push(Claim {
+                client: subscriber.number,
+                id: subscriber.joined_after,
+            });
+        }
         if let Some(audience) = self.audiences.get_mut(&id) {
             audience.members.insert(subscriber.number, subscriber);
             audience.snapshot = None;
@@ -304,7 +486,7 @@ impl Table {
     }
 
     /// What a client with the id `after` has to get of `channels` and of `broadcast`.
-    pub(super) fn replay(&self, channels: &[ChannelName], after: String) -> Replay {
+    fn replay(&self, channels: &[ChannelName], after: String) -> Replay {
         // `0` asks for everything; an id that this run cannot have given says nothing about what its client has.
         let id = EventId::parse(&after);
         let known = id.filter(|&id| id >= self.born && id <= self.newest);
@@ -320,7 +502,7 @@ impl Table {
                 (_, None) => true,
                 (_, Some(id)) => match channel {
                     Some(channel) => channel.misses_after(id),
-                    None => id < self.forgotten,
+                    None => id < self.expired.newest_of(&name),
                 },
             };
             if may_miss {
@@ -397,7 +579,7 @@ impl Table {
             .into_iter()
             .filter_map(|name| {
                 let channel = self.channels.remove(&name)?;
-                self.forgotten = self.forgotten.max(channel.newest());
+                self.expired.remember(name.clone(), channel.newest());
                 for id in channel.ids() {
                     self.by_age.remove(&id);
                 }

@@ -19,5 +19,11 @@ pub(super) fn ready(app: &App) -> Result<Reply, Problem> {
     if app.hub.is_closing() {
         return Err(Problem::unavailable("the server shuts down", RETRY_AFTER));
     }
+    if app.cluster.as_ref().is_some_and(|c| !c.is_connected()) {
+        return Err(Problem::unavailable(
+            "the server's Redis is away or takes no writes; clients stay connected, nothing can be published",
+            RETRY_AFTER,
+        ));
+    }
     Ok(Reply::json(&json!({ "status": "ok" })))
 }

@@ -2,6 +2,7 @@
 //! counters that are there anyway, and two looks at `/proc` for each scrape.
 
 use super::App;
+use crate::cluster::Cluster;
 use crate::memory;
 use crate::reply::Reply;
 use crate::stats::{Counters, Histogram};
@@ -26,6 +27,9 @@ pub(super) fn metrics(app: &App) -> Reply {
         "Time from the publish of a message to the end of its write to a client.",
         &counters.delay,
     );
+    if let Some(cluster) = &app.cluster {
+        redis(out, cluster);
+    }
     head(
         out,
         "sse_server_build_info",
@@ -167,6 +171,29 @@ fn process(out: &mut String, counters: &Counters) {
             sample(out, name, value);
         }
     }
+}
+
+fn redis(out: &mut String, cluster: &Cluster) {
+    metric(
+        out,
+        "redis_connected",
+        "gauge",
+        "Whether Redis is there and takes writes: 1 or 0.",
+        u8::from(cluster.is_connected()),
+    );
+    metric(
+        out,
+        "redis_reconnects_total",
+        "counter",
+        "Times that Redis came back after it had been lost.",
+        cluster.reconnects(),
+    );
+    histogram(
+        out,
+        "redis_round_trip_seconds",
+        "Time that Redis took to store a publish, with those that were sent together with it.",
+        cluster.round_trip(),
+    );
 }
 
 fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {

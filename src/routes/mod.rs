@@ -12,6 +12,7 @@ mod stats;
 mod subscribe;
 
 use crate::access::Access;
+use crate::cluster::Cluster;
 use crate::cors::Origins;
 use crate::event::ChannelName;
 use crate::hub::{Hub, Refusal, Subscription};
@@ -28,6 +29,8 @@ use std::sync::Arc;
 pub struct App {
     /// Channels and clients.
     pub hub: Arc<Hub>,
+    /// The other servers, if there is a Redis between them.
+    pub cluster: Option<Arc<Cluster>>,
     /// The statistics, as a stream.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.
@@ -45,6 +48,37 @@ pub enum Outcome {
     Reply(Reply),
     /// An event stream, from here on.
     Stream(Box<Stream>),
+    /// An answer that is not there yet.
+    Later(Later),
+}
+
+/// What takes an answer to its client, from whatever thread, without waiting.
+pub type Answer = Box<dyn FnOnce(Reply) + Send>;
+
+/// An answer that comes when somebody else has done something, so that no thread has to wait for it.
+pub struct Later(Box<dyn FnOnce(Answer) + Send>);
+
+impl Later {
+    fn new(begin: impl FnOnce(Answer) + Send + 'static) -> Later {
+        Later(Box::new(begin))
+    }
+
+    /// Begins the work, which ends with a call of `answer`.
+    pub fn begin(self, answer: Answer) {
+        (self.0)(answer);
+    }
+
+    fn with_all(self, headers: Vec<(&'static str, String)>) -> Later {
+        Later::new(move |answer| {
+            self.begin(Box::new(move |reply| answer(reply.with_all(headers))));
+        })
+    }
+}
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later(…)")
+    }
 }
 
 /// An event stream that is ready to begin.
@@ -74,6 +108,7 @@ pub fn handle(app: &App, request: &Request, read_body: &mut ReadBody) -> Outcome
     let cors = app.origins.headers(request.header("Origin"));
     match route(app, request, read_body).unwrap_or_else(Outcome::from) {
         Outcome::Reply(reply) => Outcome::Reply(reply.with_all(cors)),
+        Outcome::Later(later) => Outcome::Later(later.with_all(cors)),
         Outcome::Stream(mut stream) => {
             stream.head = stream.head.with_all(cors);
             Outcome::Stream(stream)
@@ -109,7 +144,7 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
         "*" if request.method == Method::Options => Ok(preflight::answer()),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
-            Some(("publish", segment)) => publishing(app, request, segment, read_body),
+            Some(("publish", segment)) => return publishing(app, request, segment, read_body),
             _ => Err(Problem::not_found(format!(
                 "{path:?} is not a path of this server; / (the page), /sse, /publish, /stats, /metrics and /health are"
             ))),
@@ -165,10 +200,10 @@ fn publishing(
     request: &Request,
     segment: Option<&str>,
     read_body: &mut ReadBody,
-) -> Result<Reply, Problem> {
+) -> Result<Outcome, Problem> {
     match request.method {
         Method::Post => publish::publish(app, request, segment, read_body),
-        Method::Options => Ok(preflight::answer()),
+        Method::Options => Ok(Outcome::Reply(preflight::answer())),
         _ => Err(wrong_method(request, WRITING)),
     }
 }
@@ -251,6 +286,8 @@ fn refused(refusal: Refusal) -> Problem {
             format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
         }
         Refusal::Closing => "the server shuts down; try again when it is back".into(),
+        Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
+        Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

@@ -1,14 +1,14 @@
 //! `POST /publish`: ask access, read the message, hand it to the hub, answer with its id.
 
 use super::credentials::{denied, identify};
-use super::{channels, refused, single, App};
+use super::{channels, refused, single, App, Later, Outcome};
 use crate::access::{Action, Caller};
 use crate::event::{ChannelName, EventName};
 use crate::hub::Published;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
-use crate::request::{BodyError, ReadBody, Request};
+use crate::request::{BodyError, Peer, ReadBody, Request};
 use serde_json::{json, Value};
 
 pub(super) fn publish(
@@ -16,7 +16,7 @@ pub(super) fn publish(
     request: &Request,
     segment: Option<&str>,
     read_body: &mut ReadBody,
-) -> Result<Reply, Problem> {
+) -> Result<Outcome, Problem> {
     // Before anything else is looked at: nobody without a right learns more than that, or makes us read a body.
     let caller = identify(app, request)?;
     let channel = channel(request, segment);
@@ -38,63 +38,83 @@ pub(super) fn publish(
     };
 
     let bytes: usize = messages.iter().map(|text| text.len()).sum();
-    let published = app
-        .hub
-        .publish(&channel, event_name.as_ref(), messages)
-        .map_err(refused)?;
-    if is_batch {
-        Ok(Reply::json(&report_batch(
-            &channel, &published, bytes, request, &caller,
-        )))
-    } else {
-        Ok(Reply::json(&report(
-            &channel, &published, bytes, request, &caller,
-        )))
+    let report = Report {
+        channel: channel.clone(),
+        bytes,
+        is_batch,
+        peer: request.peer,
+        caller,
+    };
+    let Some(cluster) = app.cluster.clone() else {
+        let published = app.hub.publish(&channel, event_name.as_ref(), messages);
+        let published = published.map_err(refused)?;
+        return Ok(Outcome::Reply(report.of(&published)));
+    };
+    Ok(Outcome::Later(Later::new(move |answer| {
+        cluster.publish(channel, event_name, messages, move |published| {
+            answer(match published {
+                Ok(published) => report.of(&published),
+                Err(refusal) => refused(refusal).into(),
+            });
+        });
+    })))
+}
+
+/// What is told about a publish, to the log and to the publisher.
+struct Report {
+    channel: ChannelName,
+    bytes: usize,
+    is_batch: bool,
+    peer: Peer,
+    caller: Caller,
+}
+
+impl Report {
+    fn of(&self, published: &Published) -> Reply {
+        Reply::json(&if self.is_batch {
+            self.batch(published)
+        } else {
+            self.single(published)
+        })
     }
-}
 
-fn report(
-    channel: &ChannelName,
-    published: &Published,
-    bytes: usize,
-    request: &Request,
-    caller: &Caller,
-) -> Value {
-    log::info!(
-        "event=publish id={} channel={channel} bytes={bytes} clients={} peer={} {caller}",
-        published.last,
-        published.clients,
-        request.peer
-    );
-    json!({
-        "id": published.last.to_string(),
-        "canal": channel.as_str(),
-        "clients": published.clients,
-    })
-}
+    fn single(&self, published: &Published) -> Value {
+        log::info!(
+            "event=publish id={} channel={} bytes={} clients={} peer={} {caller}",
+            published.last,
+            self.channel,
+            self.bytes,
+            published.clients,
+            self.peer,
+            caller = self.caller,
+        );
+        json!({
+            "id": published.last.to_string(),
+            "canal": self.channel.as_str(),
+            "clients": published.clients,
+        })
+    }
 
-fn report_batch(
-    channel: &ChannelName,
-    published: &Published,
-    bytes: usize,
-    request: &Request,
-    caller: &Caller,
-) -> Value {
-    log::info!(
-        "event=publish first={} last={} count={} channel={channel} bytes={bytes} clients={} peer={} {caller}",
-        published.first,
-        published.last,
-        published.count,
-        published.clients,
-        request.peer
-    );
-    json!({
-        "first": published.first.to_string(),
-        "last": published.last.to_string(),
-        "count": published.count,
-        "canal": channel.as_str(),
-        "clients": published.clients,
-    })
+    fn batch(&self, published: &Published) -> Value {
+        log::info!(
+            "event=publish first={} last={} count={} channel={} bytes={} clients={} peer={} {caller}",
+            published.first,
+            published.last,
+            published.count,
+            self.channel,
+            self.bytes,
+            published.clients,
+            self.peer,
+            caller = self.caller,
+        );
+        json!({
+            "first": published.first.to_string(),
+            "last": published.last.to_string(),
+            "count": published.count,
+            "canal": self.channel.as_str(),
+            "clients": published.clients,
+        })
+    }
 }
 
 fn channel(request: &Request, segment: Option<&str>) -> Result<ChannelName, Problem> {

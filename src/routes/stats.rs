@@ -10,7 +10,11 @@ use crate::statistics;
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = identify(app, request)?.may_see_channels();
-    Ok(Reply::json(&statistics::snapshot(&app.hub, with_channels)))
+    Ok(Reply::json(&statistics::snapshot(
+        &app.hub,
+        app.cluster.as_deref(),
+        with_channels,
+    )))
 }
 
 /// One snapshot a second.

@@ -4,6 +4,7 @@ use super::credentials::{denied, identify};
 use super::{channels, refused, single, App, Outcome, Stream};
 use crate::access::{Caller, Denial, Permit};
 use crate::event::{ChannelName, Form};
+use crate::hub::LastId;
 use crate::logged::Logged;
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -24,9 +25,13 @@ pub(super) fn open(
 ) -> Result<Outcome, Problem> {
     let (wish, caller, permit) = permitted_wish(app, request, segment)?;
     let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
+    let last_id = wish.last_event_id.map(|id| match &app.cluster {
+        None => LastId::of_this_server(id),
+        Some(cluster) => cluster.judge(id),
+    });
     let subscription = app
         .hub
-        .subscribe(&wish.channels, wish.form, wish.last_event_id, permit)
+        .subscribe(&wish.channels, wish.form, last_id, permit)
         .map_err(refused)?;
     // A reload in between has not seen this one among the open streams.
     if !app.access.still_grants(&subscription.permit) {

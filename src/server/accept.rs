@@ -188,7 +188,7 @@ impl Acceptor {
             .unwrap_or_else(|_| Err(io::Error::other("tiny_http got no thread")))?;
         healing.copy = Some(copy);
         let crew = Crew::start(server, self.clone())?;
-        self.dispatcher.later.goes_to(&crew);
+        self.dispatcher.jobs.goes_to(&crew);
         Ok(())
     }
 }

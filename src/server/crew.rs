@@ -129,7 +129,7 @@ impl Crew {
             match taken {
                 Ok(Some(raw)) => self.attend(|| self.acceptor.dispatcher().dispatch(raw)),
                 Ok(None) => {
-                    if let Some(job) = self.acceptor.dispatcher().later.pop() {
+                    if let Some(job) = self.acceptor.dispatcher().jobs.pop() {
                         self.attend(job);
                     }
                 }
@@ -207,19 +207,19 @@ fn oversee(watched: &Weak<Crew>) {
 /// A piece of work for some thread of the crew.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// Work that came up beside the requests that tiny_http has, for any thread of the newest crew: requests whose turn on
-/// their connection came later than they did.
+/// Work that comes up beside the requests that tiny_http has, for any thread of the newest crew: requests whose turn on
+/// their connection came later than they did, and answers that somebody else had to give first.
 #[derive(Default)]
-pub struct Later {
+pub struct Jobs {
     /// Held for a line at a time, and never both at once.
-    jobs: Mutex<VecDeque<Job>>,
+    waiting: Mutex<VecDeque<Job>>,
     crew: Mutex<Weak<Crew>>,
 }
 
-impl Later {
+impl Jobs {
     /// Leaves a job, and wakes a thread for it.
     pub fn push(&self, job: Job) {
-        lock(&self.jobs).push_back(job);
+        lock(&self.waiting).push_back(job);
         let crew = lock(&self.crew).upgrade();
         // Without one, the next crew looks here first.
         if let Some(crew) = crew {
@@ -228,13 +228,13 @@ impl Later {
     }
 
     fn pop(&self) -> Option<Job> {
-        lock(&self.jobs).pop_front()
+        lock(&self.waiting).pop_front()
     }
 
     /// Names the crew that sees to them from now on.
     pub fn goes_to(&self, crew: &Arc<Crew>) {
         *lock(&self.crew) = Arc::downgrade(crew);
-        let left_over = lock(&self.jobs).len();
+        let left_over = lock(&self.waiting).len();
         (0..left_over).for_each(|_| crew.server.unblock());
     }
 }

@@ -24,7 +24,7 @@ use crate::routes::{self, App, Outcome};
 use crate::service::Notifier;
 use crate::stats::{Counters, Family};
 use connections::{Afterwards, Connections, LiveStream};
-use crew::Later;
+use crew::Jobs;
 use exchange::{Exchange, Writer};
 use guard::Guard;
 use std::io;
@@ -69,7 +69,7 @@ pub fn start(
     let dispatcher = Arc::new(Dispatcher {
         app,
         settings,
-        later: Later::default(),
+        jobs: Jobs::default(),
         connections,
         guard: guard.clone(),
     });
@@ -111,7 +111,7 @@ const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 pub struct Dispatcher {
     app: App,
     settings: Settings,
-    later: Later,
+    jobs: Jobs,
     connections: Arc<Connections>,
     guard: Guard,
 }
@@ -145,6 +145,14 @@ impl Dispatcher {
         match outcome {
             Outcome::Reply(reply) => self.answer(exchange, reply, turn),
             Outcome::Stream(stream) => self.serve_stream(exchange, *stream, turn),
+            Outcome::Later(later) => {
+                let dispatcher = self.clone();
+                later.begin(Box::new(move |reply| {
+                    let answering = dispatcher.clone();
+                    let answer = move || answering.answer(exchange, reply, turn);
+                    dispatcher.jobs.push(Box::new(answer));
+                }));
+            }
         }
     }
 
@@ -312,8 +320,8 @@ impl Drop for Turn {
             Afterwards::Nothing => {}
             Afterwards::Next(next) => {
                 let dispatcher = self.dispatcher.clone();
-                let later = &self.dispatcher.later;
-                later.push(Box::new(move || dispatcher.serve(next)));
+                let jobs = &self.dispatcher.jobs;
+                jobs.push(Box::new(move || dispatcher.serve(next)));
             }
             Afterwards::Close(parked) => {
                 let held_back = self.held_back.take();

@@ -67,10 +67,8 @@ impl EventStream {
         let mut messages = 0;
         let end = self.write_all(&mut messages);
         let reason = match end {
-            Ok(End::Shutdown) => match self.writer.finish() {
-                Ok(()) => "shutdown",
-                Err(_) => GONE,
-            },
+            Ok(End::Shutdown) => self.finish("shutdown"),
+            Ok(End::SentAway) => self.finish("sent_away"),
             Ok(End::Expired) => self.take_leave("expired"),
             Ok(End::Revoked) => self.take_leave("revoked"),
             Ok(End::Slow) => "slow",
@@ -79,6 +77,13 @@ impl EventStream {
         };
         messages += self.subscription.progress().helped();
         Finished { reason, messages }
+    }
+
+    fn finish(&mut self, reason: &'static str) -> &'static str {
+        match self.writer.finish() {
+            Ok(()) => reason,
+            Err(_) => GONE,
+        }
     }
 
     /// Tells the client why the stream ends, and ends it. Returns the reason.

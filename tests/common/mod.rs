@@ -10,6 +10,7 @@ pub mod http;
 pub mod node;
 pub mod page;
 pub mod python;
+pub mod redis;
 pub mod tokens;
 pub mod witness;
 

@@ -1,0 +1,169 @@
+//! A message as an entry of the Redis stream, both ways: fields `c` (channel), `m` (the message) and `e` (the event's name,
+//! where there is one). No I/O here. Called by the writer and the follower.
+
+use super::connection::text;
+use crate::event::{ChannelName, Event, EventId, EventName, Kind};
+use ::redis::{cmd, Cmd, Value};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The stream with all messages of all channels.
+pub(super) const STREAM: &str = "sse-server:events";
+
+/// Packs the command that appends a message.
+pub(super) fn pack_append(
+    out: &mut Vec<u8>,
+    channel: &ChannelName,
+    name: Option<&EventName>,
+    message: &str,
+) {
+    let mut command = cmd("XADD");
+    command
+        .arg(STREAM)
+        .arg("*")
+        .arg("c")
+        .arg(channel.as_str())
+        .arg("m")
+        .arg(message);
+    if let Some(name) = name {
+        command.arg("e").arg(name.as_str());
+    }
+    command.write_packed_command(out);
+}
+
+/// The command that takes out what is older than an id, as far as that is little work.
+pub(super) fn trim_before(id: EventId) -> Cmd {
+    let mut command = cmd("XTRIM");
+    command
+        .arg(STREAM)
+        .arg("MINID")
+        .arg("~")
+        .arg(id.to_string());
+    command
+}
+
+/// The command that reads what comes after an id; with `block` it waits for something to come.
+pub(super) fn read_after(id: EventId, wanted: usize, block: Option<Duration>) -> Cmd {
+    let mut command = cmd("XREAD");
+    command.arg("COUNT").arg(wanted);
+    if let Some(block) = block {
+        command.arg("BLOCK").arg(block.as_millis() as u64);
+    }
+    command.arg("STREAMS").arg(STREAM).arg(id.to_string());
+    command
+}
+
+/// An id in an answer.
+pub(super) fn id(value: &Value) -> Option<EventId> {
+    EventId::parse(&text(value)?)
+}
+
+/// An entry as it is read: its id, and the event, if it is one of ours.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: EventId,
+    pub(super) event: Option<Arc<Event>>,
+}
+
+impl Entry {
+    /// Memory that it takes, in bytes, about.
+    pub(super) fn cost(&self) -> usize {
+        self.event.as_ref().map_or(0, |event| event.cost())
+    }
+
+    fn read(value: Value) -> Option<Entry> {
+        let Value::Array(mut parts) = value else {
+            return None;
+        };
+        let fields = parts.pop()?;
+        let id = id(parts.first()?)?;
+        let event = event(id, fields).map(Arc::new);
+        Some(Entry { id, event })
+    }
+}
+
+/// Somebody else may write to the stream as well: what is no message of ours is `None`.
+fn event(id: EventId, fields: Value) -> Option<Event> {
+    let Value::Array(fields) = fields else {
+        return None;
+    };
+    let (mut channel, mut message, mut name) = (None, None, None);
+    let mut fields = fields.into_iter();
+    while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+        let (Value::BulkString(key), Value::BulkString(value)) = (key, value) else {
+            return None;
+        };
+        let value = String::from_utf8(value).ok()?;
+        match key.as_slice() {
+            b"c" => channel = ChannelName::parse(&value).ok(),
+            b"m" => message = Some(value),
+            b"e" => name = EventName::parse(&value).ok()?,
+            _ => {}
+        }
+    }
+    Some(Event {
+        id,
+        channel: channel?,
+        name,
+        text: message?.into(),
+        kind: Kind::Message,
+        at: Instant::now(),
+    })
+}
+
+/// The entries in an answer to `XREAD` of one stream; none in a nil.
+pub(super) fn entries(value: Value) -> Option<Vec<Entry>> {
+    match value {
+        Value::Nil => Some(Vec::new()),
+        Value::Array(mut streams) => {
+            let Value::Array(mut stream) = streams.pop()? else {
+                return None;
+            };
+            let Value::Array(entries) = stream.pop()? else {
+                return None;
+            };
+            entries.into_iter().map(Entry::read).collect()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(bytes: &[u8]) -> Value {
+        Value::BulkString(bytes.to_vec())
+    }
+
+    fn answer(fields: Vec<Value>) -> Value {
+        let entry = Value::Array(vec![bulk(b"5-1"), Value::Array(fields)]);
+        let stream = Value::Array(vec![bulk(STREAM.as_bytes()), Value::Array(vec![entry])]);
+        Value::Array(vec![stream])
+    }
+
+    #[test]
+    fn a_message_is_read_with_everything_in_it() {
+        let fields = ["c", "a", "m", "x\0\r\n\u{1F600}", "e", "alert"];
+        let fields = fields.iter().map(|text| bulk(text.as_bytes())).collect();
+        let entries = entries(answer(fields)).expect("it is an answer");
+        let event = entries[0].event.as_ref().expect("it is a message");
+        assert_eq!(event.id, EventId { ms: 5, seq: 1 });
+        assert_eq!(&*event.text, "x\0\r\n\u{1F600}");
+        assert_eq!(event.channel.as_str(), "a");
+        assert_eq!(event.name.as_ref().map(EventName::as_str), Some("alert"));
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_passed_over_with_its_id() {
+        for fields in [
+            vec![bulk(b"temperature"), bulk(b"20")],
+            vec![bulk(b"c"), bulk(b"a b"), bulk(b"m"), bulk(b"x")],
+            vec![bulk(b"c"), bulk(b"a"), bulk(b"m"), bulk(b"\xFF")],
+        ] {
+            let entries = entries(answer(fields)).expect("it is an answer");
+            assert!(entries[0].event.is_none());
+            assert_eq!(entries[0].id, EventId { ms: 5, seq: 1 });
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The cluster of a server that was built without the feature `redis`: there is none, and `REDIS_URL` is refused.
+
+use crate::event::{ChannelName, EventName};
+use crate::hub::{Hub, LastId, Published, Refusal};
+use crate::stats::Histogram;
+use serde_json::Value;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Nowhere.
+#[derive(Clone, Debug)]
+pub struct Address(Infallible);
+
+impl Address {
+    /// Refuses every URL.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn parse(_url: &str) -> Result<Address, String> {
+        Err("needs a sse-server that was built with the feature redis, and this one was not (cargo build --no-default-features); build it with that feature, or unset REDIS_URL".into())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {}
+    }
+}
+
+/// Never there.
+#[derive(Debug)]
+pub struct Cluster(Infallible);
+
+impl Cluster {
+    /// Cannot be called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn start(address: Address, _: Arc<Hub>, _: String) -> std::io::Result<Arc<Cluster>> {
+        match address.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn wait_until_connected(&self, _: Duration) -> bool {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn is_connected(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn publish(
+        &self,
+        _: ChannelName,
+        _: Option<EventName>,
+        _: Vec<Box<str>>,
+        _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
+    ) {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn judge(&self, _: String) -> LastId {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn leave(&self, _: Duration) {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn statistics(&self) -> Value {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn reconnects(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn round_trip(&self) -> &Histogram {
+        match self.0 {}
+    }
+}
+
+/// Nobody asks for it.
+pub fn server_name(_: &str, _: [u8; 2]) -> String {
+    String::new()
+}

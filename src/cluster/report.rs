@@ -1,0 +1,160 @@
+//! What each server tells the others about itself, once a second, under a key of its own that Redis forgets a few seconds
+//! after the last report: so a server that has died drops out by itself. No I/O here. Called by the writer and, for the
+//! statistics, by the routes' side of the cluster.
+
+use super::connection::text;
+use super::Shared;
+use crate::memory;
+use ::redis::{cmd, Value};
+use serde_json::{json, Map, Value as Json};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a server reports.
+pub(super) const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a report lives.
+const LIFE: Duration = Duration::from_secs(5);
+
+/// The names of all servers that reported and were not seen to be gone.
+const SERVERS: &str = "sse-server:servers";
+
+fn key(name: &str) -> String {
+    format!("sse-server:server:{name}")
+}
+
+/// What is known of the other servers, and of this one.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Guards the reports by name, with the time at which each was written.
+    known: Mutex<BTreeMap<String, (Json, Instant)>>,
+}
+
+/// Packs this server's report and the question for the others'. Returns the number of answers.
+pub(super) fn pack(out: &mut Vec<u8>, shared: &Shared) -> usize {
+    cmd("SET")
+        .arg(key(&shared.name))
+        .arg(own(shared).to_string())
+        .arg("PX")
+        .arg(LIFE.as_millis() as u64)
+        .write_packed_command(out);
+    cmd("SADD")
+        .arg(SERVERS)
+        .arg(&shared.name)
+        .write_packed_command(out);
+    // One answer, all of one moment; a name without a report is taken out.
+    cmd("EVAL")
+        .arg(COLLECT)
+        .arg(1)
+        .arg(SERVERS)
+        .arg(key(""))
+        .write_packed_command(out);
+    3
+}
+
+/// Pairs of name, report and time to live in ms.
+const COLLECT: &str = r"
+local found = {}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local report = redis.call('GET', ARGV[1] .. name)
+  if report then
+    found[#found + 1] = {name, report, redis.call('PTTL', ARGV[1] .. name)}
+  else
+    redis.call('SREM', KEYS[1], name)
+  end
+end
+return found
+";
+
+/// Packs the commands that take this server out. Returns the number of answers.
+pub(super) fn pack_leave(out: &mut Vec<u8>, name: &str) -> usize {
+    cmd("DEL").arg(key(name)).write_packed_command(out);
+    cmd("SREM").arg(SERVERS).arg(name).write_packed_command(out);
+    2
+}
+
+/// This server's figures.
+fn own(shared: &Shared) -> Json {
+    let hub = &shared.hub;
+    let stats = hub.stats();
+    let counters = hub.counters();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": counters.uptime_seconds(),
+        "active_channels": stats.active_channels,
+        "connected_clients": stats.connected_clients,
+        "messages_published": counters.published.get(),
+        "messages_delivered": counters.delivered.get(),
+        "memory_bytes": memory::resident(),
+    })
+}
+
+impl Reports {
+    /// Takes the answers to `pack`.
+    pub(super) fn take(&self, mut answers: Vec<Value>) {
+        let Some(Value::Array(found)) = answers.pop() else {
+            return;
+        };
+        let now = Instant::now();
+        let known = found.into_iter().filter_map(|report| {
+            let Value::Array(parts) = report else {
+                return None;
+            };
+            let [name, report, Value::Int(left)] = &parts[..] else {
+                return None;
+            };
+            let report = serde_json::from_str(&text(report)?).ok()?;
+            let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
+            let written = now.checked_sub(LIFE.saturating_sub(left)).unwrap_or(now);
+            Some((text(name)?, (report, written)))
+        });
+        let known: BTreeMap<_, _> = known.collect();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// The servers that are alive, this one as it is at this moment, and their sums.
+    pub(super) fn statistics(&self, shared: &Shared) -> Json {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = known.clone();
+        drop(known);
+        reports.insert(shared.name.clone(), (own(shared), Instant::now()));
+        reports.retain(|_, (_, written)| written.elapsed() < LIFE);
+        let servers = reports
+            .into_iter()
+            .map(|(name, (report, written))| server(name, &report, written));
+        let servers: Vec<Json> = servers.collect();
+        let figures = |name: &'static str| {
+            let of = move |server: &Json| server[name].as_u64().unwrap_or(0);
+            servers.iter().map(of)
+        };
+        json!({
+            // Every server has the channels of all messages; only those that nobody has published to differ.
+            "active_channels": figures("active_channels").max(),
+            "connected_clients": figures("connected_clients").sum::<u64>(),
+            "messages_published": figures("messages_published").sum::<u64>(),
+            "messages_delivered": figures("messages_delivered").sum::<u64>(),
+            "servers": servers,
+        })
+    }
+}
+
+fn server(name: String, report: &Json, written: Instant) -> Json {
+    const FIGURES: [&str; 7] = [
+        "version",
+        "uptime_seconds",
+        "active_channels",
+        "connected_clients",
+        "messages_published",
+        "messages_delivered",
+        "memory_bytes",
+    ];
+    let mut server = Map::new();
+    server.insert("name".into(), name.into());
+    for figure in FIGURES {
+        server.insert(figure.into(), report[figure].clone());
+    }
+    let seen = written.elapsed().as_secs_f64();
+    server.insert("seen_seconds".into(), json!((seen * 10.0).round() / 10.0));
+    Json::Object(server)
+}

@@ -1,0 +1,132 @@
+//! Whether Redis is there, for everybody who wants to know; and the log lines when that changes, one for each loss and
+//! not one for each try. Written by the writer and the follower.
+
+use super::connection::Fault;
+use super::until;
+use crate::stats::Counter;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One of the two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Writer,
+    Follower,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub(super) struct State {
+    address: String,
+    /// Both connections stand. A copy of what `now` says, for those who only look.
+    is_up: AtomicBool,
+    /// Guards what follows it here.
+    now: Mutex<Now>,
+    /// Signalled when both connections stand.
+    came_up: Condvar,
+    reconnects: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    writer: bool,
+    follower: bool,
+    was_up: bool,
+    lost_at: Option<Instant>,
+    /// Kinds of faults that the log has of this loss.
+    told: HashSet<&'static str>,
+}
+
+impl State {
+    pub(super) fn new(address: String) -> State {
+        State {
+            address,
+            is_up: AtomicBool::new(false),
+            now: Mutex::default(),
+            came_up: Condvar::new(),
+            reconnects: Counter::default(),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reconnects(&self) -> u64 {
+        self.reconnects.get()
+    }
+
+    pub(super) fn wait_until_up(&self, bound: Duration) -> bool {
+        let end = Instant::now() + bound;
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        while !now.is_up() && !until(end).is_zero() {
+            now = self
+                .came_up
+                .wait_timeout(now, until(end))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        now.is_up()
+    }
+
+    /// A connection stands, or still stands.
+    pub(super) fn up(&self, side: Side) {
+        if self.is_up() {
+            return;
+        }
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.set(side, true);
+        if !now.is_up() {
+            return;
+        }
+        self.is_up.store(true, Ordering::Release);
+        now.told.clear();
+        let address = &self.address;
+        match now.lost_at.take() {
+            Some(lost_at) => {
+                let seconds = lost_at.elapsed().as_secs_f64();
+                log::info!("event=redis_back address={address} seconds={seconds:.1}");
+            }
+            None => log::info!("event=redis_connected address={address}"),
+        }
+        if now.was_up {
+            self.reconnects.add(1);
+        }
+        now.was_up = true;
+        drop(now);
+        self.came_up.notify_all();
+    }
+
+    /// A connection is lost, or could not be made.
+    pub(super) fn down(&self, side: Side, fault: &Fault) {
+        self.is_up.store(false, Ordering::Release);
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.set(side, false);
+        // The follower notices first. What it has lost the writer may have lost, too: it has to show that it has not.
+        now.writer = false;
+        now.lost_at.get_or_insert_with(Instant::now);
+        if now.told.insert(fault.kind) {
+            log::warn!(
+                "event=redis_lost address={} reason={:?} hint=\"{}\"",
+                self.address,
+                fault.reason,
+                fault.hint
+            );
+        }
+    }
+}
+
+impl Now {
+    fn is_up(&self) -> bool {
+        self.writer && self.follower
+    }
+
+    fn set(&mut self, side: Side, is_up: bool) {
+        match side {
+            Side::Writer => self.writer = is_up,
+            Side::Follower => self.follower = is_up,
+        }
+    }
+}

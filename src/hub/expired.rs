@@ -1,0 +1,119 @@
+//! What is remembered of channels that are not in the table: the newest id that each has had, so that a client that
+//! comes back to one is told of a gap only if it missed something of that channel. Bounded; what is forgotten is known
+//! by one id for all. No locks and no threads here. Called by the table alone.
+
+use crate::event::{ChannelName, EventId};
+use std::collections::{BTreeSet, HashMap};
+
+/// See the module's comment.
+#[derive(Debug)]
+pub(super) struct Expired {
+    newest: HashMap<ChannelName, EventId>,
+    by_age: BTreeSet<(EventId, ChannelName)>,
+    /// Every channel that is not named here may have had messages up to this id.
+    forgotten: EventId,
+    /// Channels to remember.
+    most: usize,
+}
+
+impl Expired {
+    /// Nothing yet; at most so many channels.
+    pub(super) fn new(most: usize) -> Expired {
+        Expired {
+            newest: HashMap::new(),
+            by_age: BTreeSet::new(),
+            forgotten: EventId::ZERO,
+            most,
+        }
+    }
+
+    /// The newest id that the channel has or may have had.
+    pub(super) fn newest_of(&self, name: &ChannelName) -> EventId {
+        self.newest.get(name).copied().unwrap_or(self.forgotten)
+    }
+
+    /// The same, of a channel that exists again.
+    pub(super) fn take(&mut self, name: &ChannelName) -> EventId {
+        match self.newest.remove_entry(name) {
+            Some((name, newest)) => {
+                self.by_age.remove(&(newest, name));
+                newest
+            }
+            None => self.forgotten,
+        }
+    }
+
+    /// Remembers a channel that has had messages up to `newest`.
+    pub(super) fn remember(&mut self, name: ChannelName, newest: EventId) {
+        self.take(&name);
+        if newest <= self.forgotten {
+            return;
+        }
+        self.by_age.insert((newest, name.clone()));
+        self.newest.insert(name, newest);
+        if self.newest.len() > self.most {
+            if let Some((oldest, name)) = self.by_age.pop_first() {
+                self.newest.remove(&name);
+                self.forgotten = oldest;
+            }
+        }
+    }
+
+    /// Any channel may have had messages up to `id`.
+    pub(super) fn forget_up_to(&mut self, id: EventId) {
+        self.forgotten = self.forgotten.max(id);
+        while let Some((oldest, _)) = self.by_age.first() {
+            if *oldest > self.forgotten {
+                return;
+            }
+            if let Some((_, name)) = self.by_age.pop_first() {
+                self.newest.remove(&name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(ms: u64) -> EventId {
+        EventId { ms, seq: 0 }
+    }
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::parse(text).expect("a good name")
+    }
+
+    #[test]
+    fn each_channel_is_known_by_its_own_id_until_there_are_too_many() {
+        let mut expired = Expired::new(2);
+        expired.remember(name("a"), id(1));
+        expired.remember(name("b"), id(5));
+        assert_eq!(expired.newest_of(&name("a")), id(1));
+        assert_eq!(expired.newest_of(&name("other")), EventId::ZERO);
+        expired.remember(name("c"), id(7));
+        assert_eq!(expired.newest_of(&name("a")), id(1), "by the id for all");
+        assert_eq!(expired.newest_of(&name("other")), id(1));
+        assert_eq!(expired.newest_of(&name("b")), id(5));
+    }
+
+    #[test]
+    fn a_channel_that_exists_again_is_taken_out() {
+        let mut expired = Expired::new(2);
+        expired.remember(name("a"), id(3));
+        assert_eq!(expired.take(&name("a")), id(3));
+        assert_eq!(expired.take(&name("a")), EventId::ZERO);
+        assert!(expired.by_age.is_empty());
+    }
+
+    #[test]
+    fn a_loss_is_known_of_every_channel() {
+        let mut expired = Expired::new(9);
+        expired.remember(name("a"), id(3));
+        expired.remember(name("b"), id(8));
+        expired.forget_up_to(id(5));
+        assert_eq!(expired.newest_of(&name("a")), id(5));
+        assert_eq!(expired.newest_of(&name("b")), id(8));
+    }
+}
