@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A file that the README shows, with other ports.
 fn file_of_readme(name: &str, ports: &[(&str, u16)]) -> String {
     let readme = include_str!("../README.md");
-    let mark = format!("<!-- file: {name} -->\n```");
+    let mark = format!("<!-- proxy: {name} -->\n```");
     let (_, after) = readme.split_once(&mark).expect("the README shows the file");
     let (_, text) = after.split_once('\n').expect("the block has lines");
     let (text, _) = text.split_once("```").expect("the block ends");

@@ -20,6 +20,7 @@ pub use connection::Address;
 
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
+use crate::stand_in;
 use crate::stats::Histogram;
 use crossbeam_channel::{Sender, TrySendError};
 use entry::Entry;
@@ -197,6 +198,7 @@ impl Cluster {
 /// Waits for an answer, at most so long.
 fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Ids, Refusal> {
     let (sender, answer) = crossbeam_channel::bounded(1);
+    stand_in::call();
     begin(Then::new(move |answer| {
         // Nobody waits any more if the time was over.
         let _ = sender.send(answer);
