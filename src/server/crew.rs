@@ -33,6 +33,9 @@ const LEAST_LIFE: Duration = Duration::from_secs(2);
 /// still be waiting for one.
 const RETIREMENT: Duration = Duration::from_secs(4 * READ_TIMEOUT.as_secs());
 
+/// How often a thread looks for the next request before it sleeps.
+const LOOKS: usize = 2;
+
 /// All threads are stuck when nobody has taken a request for this long and nobody waits for one.
 const STUCK: Duration = Duration::from_millis(5);
 
@@ -124,7 +127,7 @@ impl Crew {
             }
             let patience = if is_spare { LEAST_LIFE } else { RETIREMENT };
             let begun = Instant::now();
-            let taken = self.server.recv_timeout(patience);
+            let taken = self.take(patience);
             self.step_forward();
             match taken {
                 Ok(Some(raw)) => self.attend(|| self.acceptor.dispatcher().dispatch(raw)),
@@ -144,6 +147,22 @@ impl Crew {
             }
         }
         self.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The next request, or `None` after so long, or if there may be a job.
+    ///
+    /// It looks again after others have had a turn before it sleeps: under load they bring the next request meanwhile, and
+    /// nobody has to be woken for it.
+    fn take(&self, patience: Duration) -> io::Result<Option<tiny_http::Request>> {
+        for _ in 0..LOOKS {
+            let taken = self.server.try_recv()?;
+            // What it takes for nothing may have been meant for a job.
+            if taken.is_some() || self.acceptor.dispatcher().jobs.are_waiting() {
+                return Ok(taken);
+            }
+            std::thread::yield_now();
+        }
+        self.server.recv_timeout(patience)
     }
 
     fn attend(&self, job: impl FnOnce()) {
@@ -225,6 +244,10 @@ impl Jobs {
         if let Some(crew) = crew {
             crew.server.unblock();
         }
+    }
+
+    fn are_waiting(&self) -> bool {
+        !lock(&self.waiting).is_empty()
     }
 
     fn pop(&self) -> Option<Job> {
