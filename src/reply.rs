@@ -72,6 +72,11 @@ impl Reply {
         self.with("Content-Type", content_type)
     }
 
+    /// Size of the body, in bytes.
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// The status code.
     pub fn status(&self) -> u16 {
         self.status

@@ -216,6 +216,47 @@ fn answers_that_nobody_reads() {
     before.are_given_back(&server, "answers that nobody reads");
 }
 
+/// A connection whose receive buffer is as small as the system allows.
+fn narrow(addr: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+        .expect("there are sockets");
+    socket
+        .set_recv_buffer_size(4096)
+        .expect("a socket option can be set");
+    socket.connect(&addr.into()).expect("the server accepts");
+    socket.into()
+}
+
+#[test]
+fn more_clients_than_threads_that_sip_their_answers() {
+    raise_descriptor_limit();
+    let server = Server::start(&[]);
+    let before = Holdings::of(&server);
+    let pages = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(14);
+    let mut connections: Vec<_> = (0..300).map(|_| narrow(server.addr)).collect();
+    for connection in &mut connections {
+        let _ = connection.write_all(&pages);
+        connection
+            .set_nonblocking(true)
+            .expect("a socket option can be set");
+    }
+    let begun = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while begun.elapsed() < Duration::from_secs(5) {
+        for connection in &mut connections {
+            // A sip keeps a server waiting that only looks at pauses.
+            let _ = connection.read(&mut [0; 2048]);
+        }
+        slowest = slowest.max(answers(&server));
+    }
+    assert!(
+        slowest < Duration::from_secs(2),
+        "a request beside them took {slowest:?}"
+    );
+    drop(connections);
+    before.are_given_back(&server, "300 that sip their answers");
+}
+
 #[test]
 fn slow_heads_slow_bodies_and_silence() {
     raise_descriptor_limit();

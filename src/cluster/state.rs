@@ -73,14 +73,13 @@ impl State {
 
     /// A connection stands, or still stands.
     pub(super) fn up(&self, side: Side) {
-        if self.is_up() {
-            return;
-        }
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_up = now.is_up();
         now.set(side, true);
-        if !now.is_up() {
+        if was_up || !now.is_up() {
             return;
         }
+        // Under the lock, so that it always says the same.
         self.is_up.store(true, Ordering::Release);
         now.told.clear();
         let address = &self.address;
@@ -101,8 +100,8 @@ impl State {
 
     /// A connection is lost, or could not be made.
     pub(super) fn down(&self, side: Side, fault: &Fault) {
-        self.is_up.store(false, Ordering::Release);
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_up.store(false, Ordering::Release);
         now.set(side, false);
         // The follower notices first. What it has lost the writer may have lost, too: it has to show that it has not.
         now.writer = false;

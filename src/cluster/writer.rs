@@ -281,7 +281,16 @@ impl Writer<'_> {
         self.connection.ask(command).map(drop)
     }
 
+    /// Takes out what nobody needs also where nobody publishes: what was read is remembered only until then.
+    fn trim_by_number(&mut self) -> Result<(), Fault> {
+        match self.shared.keep_from() {
+            Some(id) => self.connection.ask(entry::trim_before(id)).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn report(&mut self) -> Result<(), Fault> {
+        self.trim_by_number()?;
         self.trim_by_age()?;
         let mut packed = Vec::new();
         let count = report::pack(&mut packed, self.shared);

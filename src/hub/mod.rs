@@ -321,16 +321,22 @@ impl Hub {
     }
 
     /// Takes note that everything retained elsewhere was appended: from now on events are announced. Clients that came
-    /// back with an id before that, and so got nothing yet, are sent to come again.
+    /// back with an id before that, and so got nothing yet, are sent to come again; those without one are told that they
+    /// may have missed something.
     pub fn set_filled(&self) {
         let mut table = self.lock();
         if table.is_filled() {
             return;
         }
-        table.set_filled();
+        // First those, so that only who stays is told of a gap.
         let early = table.ahead_of(EventId::ZERO);
-        drop(table);
-        self.send_away(&early);
+        let gone: Vec<_> = early
+            .iter()
+            .filter_map(|subscriber| table.leave(subscriber.number))
+            .collect();
+        table.set_filled();
+        self.poke_announcer(table);
+        gone.iter().for_each(|subscriber| subscriber.send_away());
     }
 
     /// Clients' ids that are yet to come in, or were never given.

@@ -150,6 +150,15 @@ const HELPED: u8 = 2;
 /// The announcer writes, and has to wake the thread when that is done.
 const WANTED: u8 = 3;
 
+/// How much of a batch the announcer has written in a thread's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Help {
+    Whole,
+    /// The thread has the rest in its queue.
+    Part,
+    Nothing,
+}
+
 const NOT_CUT: u8 = 0;
 const CUT_SLOW: u8 = 1;
 const CUT_GONE: u8 = 2;
@@ -268,22 +277,35 @@ impl Progress {
         }
     }
 
-    /// Writes in the thread's place if it sleeps and `queue_is_empty`. Returns the bytes that the client took, and
-    /// whether these are all.
-    fn help(&self, batch: &Batch, now_ms: u64, queue_is_empty: impl Fn() -> bool) -> (usize, bool) {
+    /// Writes in the thread's place if it sleeps and `queue_is_empty`. What the client does not take goes to `leave_rest`,
+    /// with the bytes that it has: before the thread may write again, or it would write something else in between.
+    fn help(
+        &self,
+        batch: &Batch,
+        now_ms: u64,
+        queue_is_empty: impl Fn() -> bool,
+        leave_rest: impl FnOnce(usize),
+    ) -> Help {
         let Some(direct) = self.direct.get() else {
-            return (0, false);
+            return Help::Nothing;
         };
         if self.change(ASLEEP, HELPED).is_err() {
-            return (0, false);
+            return Help::Nothing;
         }
         // Nobody takes from the queue now, and nobody but the caller adds to it.
-        let outcome = if queue_is_empty() && self.cut().is_none() {
-            direct.try_write(&batch.frame)
+        let help = if queue_is_empty() && self.cut().is_none() {
+            match direct.try_write(&batch.frame) {
+                (_, true) => Help::Whole,
+                (0, false) => Help::Nothing,
+                (written, false) => {
+                    leave_rest(written);
+                    Help::Part
+                }
+            }
         } else {
-            (0, false)
+            Help::Nothing
         };
-        if outcome.1 {
+        if help == Help::Whole {
             self.helped_at.store(now_ms, Ordering::Relaxed);
             self.helped
                 .fetch_add(batch.messages as u64, Ordering::Relaxed);
@@ -292,7 +314,7 @@ impl Progress {
             self.state.store(AWAKE, Ordering::SeqCst);
             self.unpark();
         }
-        outcome
+        help
     }
 
     /// For how long it has been behind by more than `limit` messages, in ms; `None` if it is not.
@@ -404,17 +426,28 @@ impl Subscriber {
         counters: &Counters,
     ) -> Pace {
         let progress = &self.progress;
-        let (written, is_done) = progress.help(&batch, now_ms, || self.sender.is_empty());
-        if is_done {
-            batch.count_delivery(counters);
-            return Pace::Even;
+        let leave_rest = |written| self.queue(&batch, written);
+        match progress.help(&batch, now_ms, || self.sender.is_empty(), leave_rest) {
+            Help::Whole => {
+                batch.count_delivery(counters);
+                return Pace::Even;
+            }
+            Help::Part => {}
+            Help::Nothing => self.queue(&batch, 0),
         }
-        let messages = batch.messages;
-        let lag = progress.lag.fetch_add(messages, Ordering::Relaxed) + messages;
+        progress.wake();
+        let lag = progress.lag.load(Ordering::Relaxed);
+        self.pace(lag, queue_limit, now_ms)
+    }
+
+    /// Leaves a batch, of which the client has so many bytes, for the thread.
+    fn queue(&self, batch: &Arc<Batch>, written: usize) {
+        let batch = batch.clone();
+        self.progress
+            .lag
+            .fetch_add(batch.messages, Ordering::Relaxed);
         // The receiver is gone when the stream thread is: the client left a moment ago.
         let _ = self.sender.send(Queued { batch, written });
-        progress.wake();
-        self.pace(lag, queue_limit, now_ms)
     }
 
     fn pace(&self, lag: usize, queue_limit: usize, now_ms: u64) -> Pace {
@@ -670,5 +703,52 @@ impl Drop for Subscription {
         // The announcer may still have messages for it.
         self.progress.client_has_gone();
         self.hub.leave(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that takes three bytes, while somebody wakes its thread.
+    #[derive(Debug)]
+    struct Narrow(Arc<Progress>);
+
+    impl DirectWriter for Narrow {
+        fn try_write(&self, _: &Frame) -> (usize, bool) {
+            self.0.wake();
+            (3, false)
+        }
+
+        fn confirmed(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_between_the_parts_of_a_frame() {
+        let progress = Arc::new(Progress::new());
+        progress.allow_help(Box::new(Narrow(progress.clone())));
+        progress.state.store(ASLEEP, Ordering::SeqCst);
+        let frame = Frame::build(|out| out.extend_from_slice(b"data: hello\n\n"));
+        let batch = Batch::new(frame, 1, Instant::now(), &Arc::default());
+        let mut rest_was_left = false;
+        let help = progress.help(
+            &batch,
+            1,
+            || true,
+            |written| {
+                rest_was_left = true;
+                assert_eq!(written, 3);
+                let state = progress.state.load(Ordering::SeqCst);
+                assert_eq!(
+                    state, WANTED,
+                    "the thread may not write before the rest is in its queue"
+                );
+            },
+        );
+        assert_eq!(help, Help::Part);
+        assert!(rest_was_left, "the rest is for the thread");
+        assert_eq!(progress.state.load(Ordering::SeqCst), AWAKE);
     }
 }

@@ -53,7 +53,7 @@ pub(super) struct Table {
     clients: HashMap<u64, AudienceId>,
     next_number: u64,
     /// Clients that came with an id that is yet to come in here, if it was ever given.
-    claims: Vec<Claim>,
+    claims: HashMap<u64, EventId>,
     /// The id of the newest event, or the start of the server.
     newest: EventId,
     /// Ids below this were given, if at all, by an earlier run, whose history is lost.
@@ -105,7 +105,7 @@ impl Table {
             audience_of: HashMap::new(),
             clients: HashMap::new(),
             next_number: 1,
-            claims: Vec::new(),
+            claims: HashMap::new(),
             newest: born,
             born,
             by_age: BTreeMap::new(),
@@ -245,18 +245,28 @@ impl Table {
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         let after = self.newest;
         self.know_nothing_up_to(id);
-        let followed = self
-            .channels
-            .iter()
-            .filter(|(_, channel)| channel.clients > 0);
+        let names = self.followed(|_| true);
+        self.tell_of_gaps(names, after);
+    }
+
+    /// The followed channels that fit, and `broadcast` if it does.
+    fn followed(&self, fits: impl Fn(&Channel) -> bool) -> Vec<ChannelName> {
+        let channels = self.channels.iter();
+        let followed = channels.filter(|(_, channel)| channel.clients > 0 && fits(channel));
+        let broadcast = fits(&self.broadcast).then(ChannelName::broadcast);
         let names = followed.map(|(name, _)| name.clone());
-        let names: Vec<_> = names.chain([ChannelName::broadcast()]).collect();
+        names.chain(broadcast).collect()
+    }
+
+    /// Tells everybody who follows one of these channels that messages after `after` are, or may be, lost.
+    fn tell_of_gaps(&mut self, channels: Vec<ChannelName>, after: EventId) {
         // A place in the order of their own, after what was there and before what comes.
+        let newest = self.newest;
         let places = (1..).map(|n| EventId {
-            ms: after.ms,
-            seq: after.seq + n,
+            ms: newest.ms,
+            seq: newest.seq + n,
         });
-        for (channel, id) in names.into_iter().zip(places) {
+        for (channel, id) in channels.into_iter().zip(places) {
             let notice = Event {
                 id,
                 channel,
@@ -274,9 +284,14 @@ impl Table {
         self.is_filled
     }
 
-    /// From now on events are announced.
+    /// From now on events are announced. Clients that are here already may have missed some of what came before: nobody
+    /// can tell what was published after they came.
     pub(super) fn set_filled(&mut self) {
         self.is_filled = true;
+        if !self.clients.is_empty() {
+            let names = self.followed(|channel| channel.newest() > EventId::ZERO);
+            self.tell_of_gaps(names, EventId::ZERO);
+        }
     }
 
     /// The newest id.
@@ -392,18 +407,22 @@ impl Table {
 
     /// Claims that were not settled.
     pub(super) fn claims(&self) -> Vec<Claim> {
-        self.claims.clone()
+        let claims = self.claims.iter();
+        claims.map(|(&client, &id)| Claim { client, id }).collect()
     }
 
     /// Settles claims, all of which are older than the knowledge that `newest` is the newest id. Clients whose claim was
     /// wrong are taken out.
     pub(super) fn settle(&mut self, claims: &[Claim], newest: EventId) -> Vec<Arc<Subscriber>> {
-        self.claims.retain(|claim| !claims.contains(claim));
-        claims
-            .iter()
-            .filter(|claim| claim.id > newest)
-            .filter_map(|claim| self.leave(claim.client))
-            .collect()
+        let mut liars = Vec::new();
+        for claim in claims {
+            // Numbers are given once: this is the same claim, or its client has left.
+            self.claims.remove(&claim.client);
+            if claim.id > newest {
+                liars.extend(self.leave(claim.client));
+            }
+        }
+        liars
     }
 
     /// Clients that have, or say that they have, more than `id`.
@@ -430,10 +449,8 @@ impl Table {
         };
         self.clients.insert(subscriber.number, id);
         if subscriber.joined_after > self.newest {
-            self.claims.push(Claim {
-                client: subscriber.number,
-                id: subscriber.joined_after,
-            });
+            self.claims
+                .insert(subscriber.number, subscriber.joined_after);
         }
         if let Some(audience) = self.audiences.get_mut(&id) {
             audience.members.insert(subscriber.number, subscriber);
@@ -463,6 +480,7 @@ impl Table {
     /// Takes a client out; nothing happens if it is out already.
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Subscriber>> {
         let id = self.clients.remove(&number)?;
+        self.claims.remove(&number);
         let audience = self.audiences.get_mut(&id)?;
         audience.snapshot = None;
         let subscriber = audience.members.remove(&number);

@@ -13,6 +13,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Requests that may wait behind one: more is no client that we know of.
 const MAX_PARKED: usize = 16;
@@ -36,6 +37,8 @@ struct Record {
     /// Requests that came in, for the guard to see that there was one.
     requests: u64,
     is_condemned: bool,
+    /// The answer under way has to be out by then.
+    answer_due: Option<Instant>,
     /// Looks in a row that did not find the connection's socket.
     absent: u8,
 }
@@ -54,9 +57,15 @@ pub struct Activity {
     /// It became an event stream.
     pub stream: Option<LiveStream>,
     parked: usize,
+    answer_due: Option<Instant>,
 }
 
 impl Activity {
+    /// Whether the client takes its answer too slowly: a thread of the pool waits for it.
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        self.answer_due.is_some_and(|due| now > due)
+    }
+
     /// Whether its client has not sent a request yet, or has no answer to it.
     pub fn waits_for_answer(&self) -> bool {
         self.requests == 0 || (self.is_busy && self.stream.is_none())
@@ -110,6 +119,13 @@ impl Connections {
         self.lock().entry(peer).or_default().is_condemned = true;
     }
 
+    /// Notes when the answer under way has to be out.
+    pub fn answer_is_due(&self, peer: SocketAddr, due: Instant) {
+        if let Some(record) = self.lock().get_mut(&peer) {
+            record.answer_due = Some(due);
+        }
+    }
+
     /// Ends a turn. `client_has_gone` says that a stream's client has closed its connection: then what is parked behind
     /// it may come from the next connection with the same address, and has its turn.
     pub fn end_turn(&self, peer: SocketAddr, client_has_gone: bool) -> Afterwards {
@@ -121,6 +137,7 @@ impl Connections {
         // A stream was told to be the connection's last answer.
         record.is_condemned |= record.stream.take().is_some() && !client_has_gone;
         record.is_busy = false;
+        record.answer_due = None;
         if record.is_condemned {
             return Afterwards::Close(std::mem::take(&mut record.parked));
         }
@@ -158,6 +175,7 @@ impl Connections {
                 is_busy: r.is_busy,
                 stream: r.stream.clone(),
                 parked: r.parked.len(),
+                answer_due: r.answer_due,
             })
     }
 

@@ -1,14 +1,16 @@
 //! The thread pool, whose threads run the accept loop themselves: whoever takes a request from tiny_http also handles
-//! it, while the others wait for the next.
+//! it, and the next in line waits for the next.
 //!
 //! With a loop that only hands over, each request wakes two threads more than it has to (the loop, and the worker),
-//! which costs as much as all the work for a small publish. So there are few threads, and more only while some are
-//! held up: a thread that is about to wait calls for a stand-in, and the foreman hires when all are stuck
-//! without having said so (a client that takes no answer, say). A request that panics costs nobody anything. It knows
-//! nothing of what is done with a request. One crew for each tiny_http server, started by the accept room.
+//! which costs as much as all the work for a small publish. So one thread does it all while nothing holds it up: a thread
+//! that is about to wait calls for a stand-in, and the foreman hires when all are stuck without having said so (a client
+//! that takes no answer, say). A request that panics costs nobody anything. It knows nothing of what is done with a
+//! request. One crew for each tiny_http server, started by the accept room.
 
 use super::accept::Acceptor;
+use super::exchange::Exchange;
 use super::listener::READ_TIMEOUT;
+use super::Dispatcher;
 use crate::stand_in;
 use std::collections::VecDeque;
 use std::io;
@@ -18,16 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Threads that always wait for requests: one for two cores, within these bounds. (tiny_http parses on threads of its own.)
-/// With more, each request wakes one that slept; with few, they find the next one in the queue when they are done.
-const BASE: std::ops::RangeInclusive<usize> = 1..=4;
-
 /// Threads at most. Only authorised publishers, with slow bodies or to channels that do not keep up, can hold one up for
-/// long.
+/// long: the guard ends a connection whose client does not take its answer.
 const MOST: usize = 256;
 
-/// A thread beyond the base lives for this long at least, and then goes as soon as enough others wait.
-const LEAST_LIFE: Duration = Duration::from_secs(2);
+/// When nobody had to be hired for this long, whoever finds others waiting behind it goes.
+const CALM: Duration = Duration::from_secs(2);
 
 /// A server that no longer accepts is let go after this long without a request: by then none of its connections can
 /// still be waiting for one.
@@ -36,6 +34,9 @@ const RETIREMENT: Duration = Duration::from_secs(4 * READ_TIMEOUT.as_secs());
 /// How often a thread looks for the next request before it sleeps.
 const LOOKS: usize = 2;
 
+/// Threads that the foreman hires in one go.
+const MOST_AT_ONCE: usize = 32;
+
 /// All threads are stuck when nobody has taken a request for this long and nobody waits for one.
 const STUCK: Duration = Duration::from_millis(5);
 
@@ -43,7 +44,9 @@ const STUCK: Duration = Duration::from_millis(5);
 pub struct Crew {
     server: Arc<tiny_http::Server>,
     acceptor: Arc<Acceptor>,
-    base: usize,
+    /// Held by the one thread that waits for a request, until the request has its place on its connection: requests of
+    /// one connection must not overtake each other. The others wait for this.
+    line: Mutex<()>,
     threads: AtomicUsize,
     /// Threads that wait for a request, or are about to.
     waiting: AtomicUsize,
@@ -53,6 +56,9 @@ pub struct Crew {
     is_deaf: AtomicBool,
     foreman: OnceLock<Thread>,
     foreman_sleeps: AtomicBool,
+    started: Instant,
+    /// When somebody was hired last, in ms after `started`.
+    hired_at: AtomicU64,
 }
 
 impl Crew {
@@ -66,32 +72,33 @@ impl Crew {
             // Its destructor would remove the socket's file, which the next server needs: it must never run.
             std::mem::forget(server.clone());
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let crew = Arc::new(Crew {
             server,
             acceptor,
-            base: (cores / 2).clamp(*BASE.start(), *BASE.end()),
+            line: Mutex::default(),
             threads: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             is_deaf: AtomicBool::new(false),
             foreman: OnceLock::new(),
             foreman_sleeps: AtomicBool::new(false),
+            started: Instant::now(),
+            hired_at: AtomicU64::new(0),
         });
-        for _ in 0..crew.base {
-            crew.hire()?;
-        }
+        // The foreman first: without one, nobody must be left that goes on taking requests.
         let watched = Arc::downgrade(&crew);
         let foreman = std::thread::Builder::new()
             .name("foreman".into())
             .spawn(move || oversee(&watched))?;
         // It is set once, here.
         let _ = crew.foreman.set(foreman.thread().clone());
+        crew.hire()?;
         Ok(crew)
     }
 
     fn hire(self: &Arc<Self>) -> io::Result<()> {
         self.threads.fetch_add(1, Ordering::SeqCst);
+        self.hired_at.store(self.age_ms(), Ordering::Relaxed);
         let crew = self.clone();
         let spawned = std::thread::Builder::new()
             .name("worker".into())
@@ -102,12 +109,10 @@ impl Crew {
         spawned.map(drop)
     }
 
-    fn hire_if_nobody_waits(self: &Arc<Self>) {
+    /// Returns whether somebody was hired. Without a thread to be had, requests wait for those that are there.
+    fn hire_if_nobody_waits(self: &Arc<Self>) -> bool {
         let is_short = self.waiting.load(Ordering::SeqCst) == 0;
-        if is_short && self.threads.load(Ordering::SeqCst) < MOST {
-            // No thread to be had: requests wait for those that are there.
-            let _ = self.hire();
-        }
+        is_short && self.threads.load(Ordering::SeqCst) < MOST && self.hire().is_ok()
     }
 
     /// The accept loop.
@@ -118,51 +123,73 @@ impl Crew {
                 crew.hire_if_nobody_waits();
             }
         });
-        let hired = Instant::now();
         loop {
-            let is_spare = self.waiting.fetch_add(1, Ordering::SeqCst) >= self.base;
-            if is_spare && hired.elapsed() >= LEAST_LIFE {
-                self.waiting.fetch_sub(1, Ordering::SeqCst);
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let line = lock(&self.line);
+            if self.has_spare_threads() {
+                drop(line);
+                self.step_forward();
                 break;
             }
-            let patience = if is_spare { LEAST_LIFE } else { RETIREMENT };
             let begun = Instant::now();
-            let taken = self.take(patience);
+            let taken = self.take();
+            let was_silent = begun.elapsed() >= RETIREMENT;
+            let next = taken.map(|raw| raw.and_then(|raw| self.admit(raw)));
+            drop(line);
             self.step_forward();
-            match taken {
-                Ok(Some(raw)) => self.attend(|| self.acceptor.dispatcher().dispatch(raw)),
-                Ok(None) => {
-                    if let Some(job) = self.acceptor.dispatcher().jobs.pop() {
-                        self.attend(job);
-                    }
-                }
+            match next {
+                Ok(Some(exchange)) => self.attend(|| self.dispatcher().serve(exchange)),
+                Ok(None) => match self.dispatcher().jobs.pop() {
+                    Some(job) => self.attend(job),
+                    None if was_silent && self.is_deaf.load(Ordering::SeqCst) => break,
+                    None => {}
+                },
                 Err(error) => {
                     self.is_deaf.store(true, Ordering::SeqCst);
                     self.acceptor.note_deaf(&error);
                 }
             }
-            let was_silent = begun.elapsed() >= RETIREMENT;
-            if was_silent && self.is_deaf.load(Ordering::SeqCst) {
-                break;
-            }
         }
         self.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn dispatcher(&self) -> &Arc<Dispatcher> {
+        self.acceptor.dispatcher()
+    }
+
+    /// Whether others wait behind the one that asks, and will do.
+    fn has_spare_threads(&self) -> bool {
+        let since = self
+            .age_ms()
+            .saturating_sub(self.hired_at.load(Ordering::Relaxed));
+        self.waiting.load(Ordering::SeqCst) > 1 && since >= CALM.as_millis() as u64
+    }
+
+    fn age_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Gives a request its place on its connection; and back, if it has its turn now.
+    fn admit(&self, raw: tiny_http::Request) -> Option<Exchange> {
+        let admit = AssertUnwindSafe(|| self.dispatcher().admit(raw));
+        // The panic hook has put it into the log.
+        catch_unwind(admit).unwrap_or_default()
     }
 
     /// The next request, or `None` after so long, or if there may be a job.
     ///
     /// It looks again after others have had a turn before it sleeps: under load they bring the next request meanwhile, and
     /// nobody has to be woken for it.
-    fn take(&self, patience: Duration) -> io::Result<Option<tiny_http::Request>> {
+    fn take(&self) -> io::Result<Option<tiny_http::Request>> {
         for _ in 0..LOOKS {
             let taken = self.server.try_recv()?;
             // What it takes for nothing may have been meant for a job.
-            if taken.is_some() || self.acceptor.dispatcher().jobs.are_waiting() {
+            if taken.is_some() || self.dispatcher().jobs.are_waiting() {
                 return Ok(taken);
             }
             std::thread::yield_now();
         }
-        self.server.recv_timeout(patience)
+        self.server.recv_timeout(RETIREMENT)
     }
 
     fn attend(&self, job: impl FnOnce()) {
@@ -215,8 +242,9 @@ fn oversee(watched: &Weak<Crew>) {
         // Also after each sleep: a busy crew must not wake the foreman for each request.
         std::thread::park_timeout(STUCK);
         if crew.is_stuck(taken) {
-            (0..to_hire).for_each(|_| crew.hire_if_nobody_waits());
-            to_hire *= 2;
+            let hired = (0..to_hire).take_while(|_| crew.hire_if_nobody_waits());
+            let _ = hired.count();
+            to_hire = (to_hire * 2).min(MOST_AT_ONCE);
         } else {
             to_hire = 1;
         }

@@ -216,7 +216,7 @@ enum Verdict {
 
 impl Seen {
     fn look(&mut self, activity: &Activity, now: Instant, streams_too: bool) -> Verdict {
-        if activity.is_overfull() {
+        if activity.is_overfull() || activity.is_overdue(now) {
             return Verdict::End;
         }
         if let Some(LiveStream { progress, .. }) = &activity.stream {

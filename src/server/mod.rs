@@ -40,6 +40,11 @@ const STREAM_STACK: usize = 64 << 10;
 /// has closed its reading half.
 const RESERVED_DESCRIPTORS: usize = 64;
 
+/// A client has to take its answer within this time, and so much more for each byte (256 KB/s beyond what the system's
+/// buffer holds anyway): it holds a thread of the pool for so long, which others need.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+const TIME_FOR_A_BYTE: Duration = Duration::from_micros(4);
+
 /// How to serve.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -117,11 +122,9 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Takes a request from the accept loop, and handles it if it is its turn on its connection.
-    fn dispatch(self: &Arc<Self>, raw: tiny_http::Request) {
-        if let Some(exchange) = self.connections.admit(Exchange::new(raw)) {
-            self.serve(exchange);
-        }
+    /// Takes a request from the accept loop, in the order of its connection. Gives it back if it has its turn now.
+    fn admit(&self, raw: tiny_http::Request) -> Option<Exchange> {
+        self.connections.admit(Exchange::new(raw))
     }
 
     /// Handles one request from beginning to end, or until it has become a stream.
@@ -165,6 +168,10 @@ impl Dispatcher {
         let is_last = !exchange.leaves_connection_usable();
         if is_last {
             turn.condemn();
+        }
+        if let Some(peer) = turn.peer {
+            let due = Instant::now() + ANSWER_TIME + reply.size() as u32 * TIME_FOR_A_BYTE;
+            self.connections.answer_is_due(peer, due);
         }
         match exchange.answer(reply) {
             Ok(writer) => turn.held_back = writer.filter(|_| is_last),

@@ -81,6 +81,9 @@ fn watch(acceptor: &Arc<Acceptor>, target: &Listen, notifier: &Notifier) {
     }
 }
 
+/// Threads of which there is one, and without which messages stay behind.
+const VITAL: [&str; 5] = ["announcer", "helper", "janitor", "writer", "follower"];
+
 /// Puts every panic into the log, in one line. A panic in a thread without a name is one of tiny_http's, for which a
 /// full descriptor table or a missing thread is reason enough; if it was the one that accepts, nobody else says so.
 fn watch_panics(acceptor: &Arc<Acceptor>) {
@@ -111,6 +114,11 @@ fn watch_panics(acceptor: &Arc<Acceptor>) {
             "event=panic thread={} place={place:?} message={message:?}",
             thread.name().unwrap_or("tiny_http")
         );
+        if thread.name().is_some_and(|name| VITAL.contains(&name)) {
+            // Without it the server would look well and do nothing. Whoever started it starts it again.
+            log::logger().flush();
+            std::process::abort();
+        }
         if thread.name().is_none() {
             if let Some(acceptor) = acceptor.upgrade() {
                 acceptor.suspect();
