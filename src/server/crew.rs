@@ -127,7 +127,7 @@ impl Crew {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let line = lock(&self.line);
             if self.has_spare_threads() {
-                drop(line);
+                // Before the next in line looks: one has to stay.
                 self.step_forward();
                 break;
             }
