@@ -263,6 +263,33 @@ fn needs_redis_server_a_server_starts_without_redis_and_finds_it_later() {
 }
 
 #[test]
+fn needs_redis_server_a_client_from_before_the_first_connection_is_told_that_it_may_have_missed_something(
+) {
+    let mut redis = Redis::start_durable();
+    let other = server(&redis.url());
+    other.publish("a", "before");
+    redis.kill();
+    let server = Server::start(&[("REDIS_URL", &redis.url())]);
+    server.wait_for_log("event=redis_lost");
+    let mut stream = server.subscribe("a");
+    let mut unconcerned = server.subscribe("b");
+    redis.start_again();
+    // Stored while this server has not found Redis yet, or has just found it.
+    wait_for_ready(&other);
+    other.publish("a", "meanwhile");
+    wait_for_ready(&server);
+    let first = stream.next();
+    assert_eq!(first.kind, "sse-gap", "{}", first.data);
+    assert!(first.data.contains("\"canal\":\"a\""), "{}", first.data);
+    server.publish("a", "after");
+    wait_until("what comes then arrives", BOUND, || {
+        stream.next().data == "after"
+    });
+    server.publish("b", "x");
+    assert_eq!(unconcerned.next().data, "x", "nothing was ever in b");
+}
+
+#[test]
 fn needs_redis_server_a_client_that_comes_back_while_redis_is_away_loses_nothing() {
     let mut redis = Redis::start_durable();
     let servers = [server(&redis.url()), server(&redis.url())];

@@ -54,6 +54,8 @@ pub(super) struct Table {
     next_number: u64,
     /// Clients that came with an id that is yet to come in here, if it was ever given.
     claims: HashMap<u64, EventId>,
+    /// What came up to this id is retained nowhere.
+    unknown_up_to: EventId,
     /// The id of the newest event, or the start of the server.
     newest: EventId,
     /// Ids below this were given, if at all, by an earlier run, whose history is lost.
@@ -106,6 +108,7 @@ impl Table {
             clients: HashMap::new(),
             next_number: 1,
             claims: HashMap::new(),
+            unknown_up_to: EventId::ZERO,
             newest: born,
             born,
             by_age: BTreeMap::new(),
@@ -241,6 +244,12 @@ impl Table {
         }
     }
 
+    /// The same, of a table that is yet to be filled.
+    pub(super) fn begin_after(&mut self, id: EventId) {
+        self.unknown_up_to = id;
+        self.know_nothing_up_to(id);
+    }
+
     /// The same, of a table that clients follow: each is told at once, for each of its channels.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         let after = self.newest;
@@ -289,7 +298,8 @@ impl Table {
     pub(super) fn set_filled(&mut self) {
         self.is_filled = true;
         if !self.clients.is_empty() {
-            let names = self.followed(|channel| channel.newest() > EventId::ZERO);
+            let unknown = self.unknown_up_to;
+            let names = self.followed(|channel| channel.newest() > unknown);
             self.tell_of_gaps(names, EventId::ZERO);
         }
     }
