@@ -305,7 +305,7 @@ impl Hub {
 
     /// Takes note that what was up to `id` is not retained anywhere, before the hub is filled.
     pub fn begin_after(&self, id: EventId) {
-        self.lock().begin_after(id);
+        self.lock().know_nothing_up_to(id);
     }
 
     /// Takes note that messages up to `id` are lost to this hub. Every client is told, for each of its channels.

@@ -54,7 +54,7 @@ pub(super) struct Table {
     next_number: u64,
     /// Clients that came with an id that is yet to come in here, if it was ever given.
     claims: HashMap<u64, EventId>,
-    /// What came up to this id is retained nowhere.
+    /// Messages up to this id may have been in any channel.
     unknown_up_to: EventId,
     /// The id of the newest event, or the start of the server.
     newest: EventId,
@@ -237,17 +237,12 @@ impl Table {
 
     /// Messages up to `id` may have been in any channel, and are not retained anywhere.
     pub(super) fn know_nothing_up_to(&mut self, id: EventId) {
+        self.unknown_up_to = self.unknown_up_to.max(id);
         self.expired.forget_up_to(id);
         self.broadcast.lost(id);
         for channel in self.channels.values_mut() {
             channel.lost(id);
         }
-    }
-
-    /// The same, of a table that is yet to be filled.
-    pub(super) fn begin_after(&mut self, id: EventId) {
-        self.unknown_up_to = id;
-        self.know_nothing_up_to(id);
     }
 
     /// The same, of a table that clients follow: each is told at once, for each of its channels.
@@ -299,7 +294,11 @@ impl Table {
         self.is_filled = true;
         if !self.clients.is_empty() {
             let unknown = self.unknown_up_to;
-            let names = self.followed(|channel| channel.newest() > unknown);
+            let keeps_nothing = self.limits.history_events == 0;
+            let had_messages = |channel: &Channel| {
+                keeps_nothing || channel.retained() > 0 || channel.newest() > unknown
+            };
+            let names = self.followed(had_messages);
             self.tell_of_gaps(names, EventId::ZERO);
         }
     }
