@@ -16,13 +16,14 @@ LINKER_aarch64-unknown-linux-gnu := aarch64-linux-gnu-gcc
 LINKER_armv7-unknown-linux-gnueabihf := arm-linux-gnueabihf-gcc
 
 # For this machine: musl where its standard library is installed (rustup target add x86_64-unknown-linux-musl), or else
-# glibc, which makes the binary about GLIBC_MORE larger. STD=build takes musl even so, and builds the library along (Debian).
+# glibc. STD=build takes musl even so, and builds the library along, which makes the smallest binary; see tests/musl.
 MUSL := x86_64-unknown-linux-musl
 define CHOOSE_TARGET
-cargo="cargo build"; \
 if [ "$(STD)" = build ]; then \
-	target=$(MUSL); cargo="tests/musl cargo build -Z build-std=std,panic_unwind -Z build-std-features="; \
+	target="$(or $(TARGET),$(MUSL))"; \
+	cargo="tests/musl $$target cargo"; std="-Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size"; \
 else \
+	cargo=cargo; std=""; \
 	$(CHOOSE_INSTALLED_TARGET); \
 fi
 endef
@@ -44,11 +45,11 @@ run: build ## build and start the server (environment variables configure it)
 build: cargo ## build target/release/sse-server
 	cargo build --release --locked
 
-static: cargo ## build a static binary; TARGET=aarch64-unknown-linux-musl builds for another machine, STD=build with musl in any case
+static: cargo ## build a static binary; TARGET=aarch64-unknown-linux-musl builds for another machine, STD=build makes the smallest
 	@set -e; $(CHOOSE_TARGET); \
 	linker="$(LINKER_$(TARGET))"; \
 	[ -z "$$linker" ] || export CARGO_TARGET_$$(echo $$target | tr a-z- A-Z_)_LINKER="$$linker"; \
-	RUSTFLAGS="-C target-feature=+crt-static $$RUSTFLAGS" $$cargo --profile dist --locked --target $$target --bin sse-server; \
+	RUSTFLAGS="-C target-feature=+crt-static $$RUSTFLAGS" $$cargo build $$std --profile dist --locked --target $$target --bin sse-server; \
 	mkdir -p "$(dir $(STATIC))"; cp "$(BUILD)/$$target/dist/sse-server" "$(STATIC)"; \
 	ldd "$(STATIC)" 2>&1 | grep -qE 'statically linked|not a dynamic' || [ -n "$(TARGET)" ] || { echo "$(STATIC) is not static" >&2; exit 1; }; \
 	echo "$(STATIC): $$target, static, stripped, $$(wc -c <"$(STATIC)") bytes"
@@ -88,18 +89,14 @@ test-ship: static ## check what is promised of the static binary, the units, the
 	SSE_SERVER_STATIC="$(abspath $(STATIC))" tests/run --features ship-tests --test static_binary --test units --test proxies --test workflow
 	@$(MAKE) --no-print-directory test-musl
 
-# What the musl binary is also tried with: the ordinary tests, of all that depends on the C library.
+# What the musl binary is tried with beside: everything where the C library matters.
 MUSL_TESTS := publish_subscribe replay messages slow_clients shutdown storm redis
 MUSL_STATIC := target/static/$(MUSL)/sse-server
 
-test-musl: cargo ## check the static binary with musl, building its standard library along where rustup has none (Debian)
+test-musl: cargo ## build the static binary with musl and its standard library, measure it, and run tests with it
 	@set -e; \
-	std="TARGET=$(MUSL)"; \
-	if [ ! -d "$$(rustc --print target-libdir --target $(MUSL))" ]; then \
-		std="STD=build"; \
-		tests/musl true || { [ $$? = 77 ]; exit; }; \
-	fi; \
-	$(MAKE) --no-print-directory static $$std STATIC=$(MUSL_STATIC); \
+	tests/musl $(MUSL) true || { [ $$? = 77 ]; exit; }; \
+	$(MAKE) --no-print-directory static STD=build STATIC=$(MUSL_STATIC); \
 	SSE_SERVER_STATIC="$(abspath $(MUSL_STATIC))" tests/run --features ship-tests --test static_binary; \
 	SSE_SERVER="$(abspath $(MUSL_STATIC))" tests/run $(MUSL_TESTS:%=--test %); \
 	tests/measure "$(MUSL_STATIC)"

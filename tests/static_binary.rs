@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// With musl. A static glibc brings 800 KB of its own (name resolution, character sets, loading of modules).
+/// With musl, and the standard library built along: `make static STD=build`.
 const LARGEST: u64 = 1_500_000;
-const LARGEST_WITH_GLIBC: u64 = LARGEST + 800_000;
+/// With glibc, and the standard library as rustup brings it: 2,633,616 bytes when this was written. glibc's name resolution,
+/// character sets and loading of modules come along, and the code that prints backtraces.
+const LARGEST_WITH_GLIBC: u64 = 2_750_000;
 
 const MOST_IDLE_MEMORY: u64 = 3 << 20;
 const LONGEST_START: Duration = Duration::from_millis(20);

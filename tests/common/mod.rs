@@ -41,7 +41,8 @@ pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// The binary that is tested: the one that cargo has built, or, for `make test-musl`, the one that `SSE_SERVER` names.
+/// The binary that is tested: the one that cargo has built, or the one that `SSE_SERVER`
+/// names, as `make test-musl` does.
 pub fn binary() -> PathBuf {
     let named = std::env::var_os("SSE_SERVER");
     named.map_or_else(|| env!("CARGO_BIN_EXE_sse-server").into(), PathBuf::from)
