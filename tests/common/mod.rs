@@ -21,6 +21,7 @@ pub use tokens::RulesFile;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,9 +41,16 @@ pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
+/// The binary that is tested: the one that cargo has built, or the one that `SSE_SERVER`
+/// names, as `make test-musl` does.
+pub fn binary() -> PathBuf {
+    let named = std::env::var_os("SSE_SERVER");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_sse-server").into(), PathBuf::from)
+}
+
 /// A command with nothing of this process's environment but the path.
 pub fn bare_command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sse-server"));
+    let mut command = Command::new(binary());
     command.env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);

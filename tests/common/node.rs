@@ -41,7 +41,7 @@ pub fn test(project: &str, file: &str, variables: &[(&str, &str)]) {
     let run = Command::new("node")
         .args(["--test", "--test-force-exit", "--test-reporter=spec", file])
         .current_dir(&folder)
-        .env("SSE_SERVER", env!("CARGO_BIN_EXE_sse-server"))
+        .env("SSE_SERVER", super::binary())
         .envs(variables.iter().copied())
         .output()
         .expect("node runs");
