@@ -69,11 +69,11 @@ fn the_page_is_for_reading() {
 }
 
 #[test]
-fn needs_npm_needs_chromium_the_page_works_in_chromium() {
+fn needs_npm_needs_redis_server_needs_chromium_the_page_works_in_chromium() {
     node::test("page", "page.test.js", &[("BROWSER", "chromium")]);
 }
 
 #[test]
-fn needs_npm_needs_firefox_esr_the_page_works_in_firefox() {
+fn needs_npm_needs_redis_server_needs_firefox_esr_the_page_works_in_firefox() {
     node::test("page", "page.test.js", &[("BROWSER", "firefox")]);
 }

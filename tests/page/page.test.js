@@ -4,6 +4,8 @@ import { after, afterEach, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { Browser } from './browser.js';
+import { inFrontOf } from './front.js';
+import { Redis } from './redis.js';
 import { Server, TOKEN, until } from './server.js';
 
 const NAME = process.env.BROWSER;
@@ -423,23 +425,31 @@ test('its policy lets no other script run and no other server be asked', async (
 });
 
 test('several servers are shown together, and that Redis is away', async () => {
-  server = await Server.start();
-  const { withCluster } = await import('./cluster.js');
-  const front = await withCluster(server);
+  const redis = await Redis.start();
+  const other = await Server.start({ REDIS_URL: redis.url });
+  server = await Server.start({ REDIS_URL: redis.url });
+  const leaving = new AbortController();
+  const listen = ({ url }) => fetch(`${url}sse/news`, { signal: leaving.signal });
   try {
-    page = await browser.page(front.url);
+    await Promise.all([listen(server), listen(other), listen(other)]);
+    page = await browser.page(server.url);
     await live();
+    const cells = () => page.$$eval('#servers tr', (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
+    await until('both servers and their clients are shown', async () => (await cells()).at(-1)?.[1] === '3');
     assert.ok(await isShown('#cluster') && await isShown('#now'));
-    const found = await page.$$eval('#servers tr', (rows) => rows.map((row) => row.textContent));
+    const found = await cells();
     assert.equal(found.length, 4, 'heads, two servers, and the sum');
-    assert.match(found[1], /^beta30/);
-    assert.match(found[3], /^Together42/);
+    const port = ({ address }) => `:${address.split(':')[1]}-`;
+    assert.ok(found[1][0].includes(port(other)) && found[1][1] === '2', `the one with most clients first: ${found[1]}`);
+    assert.ok(found[2][0].includes(port(server)) && found[2][1] === '1', `then the other: ${found[2]}`);
+    assert.equal(found[3][0], 'Together');
     assert.ok(!(await isShown('#redis-away')));
-    front.redis = 'away';
+    await redis.kill();
     await until('Redis is away', () => isShown('#redis-away'));
-    mayComplain = OF_THE_NETWORK;
   } finally {
-    front.close();
+    leaving.abort();
+    await other.close();
+    await redis.kill();
   }
 });
 
@@ -448,8 +458,7 @@ test('another server that answers in its place is no burst of messages', async (
   for (let i = 0; i < 300; i++) await older.publish('news', 'x');
   await until('it is older by some seconds', async () => (await older.stats()).uptime_seconds >= 4);
   server = await Server.start();
-  const { withCluster } = await import('./cluster.js');
-  const front = await withCluster(server);
+  const front = await inFrontOf(server);
   try {
     page = await browser.page(front.url);
     await until('rates are known', async () => (await figure('published')) === '0 /s');

@@ -1,0 +1,22 @@
+// Stands in front of a real server, as a load balancer would, and may send what comes next to another one.
+
+import { createServer, request } from 'node:http';
+import { once } from 'node:events';
+
+export async function inFrontOf(behind) {
+  const front = { behind };
+  const listener = createServer((incoming, outgoing) => {
+    const { host, ...headers } = incoming.headers;
+    const passed = request(new URL(incoming.url, front.behind.url), { method: incoming.method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode, answer.headers);
+      answer.on('error', () => outgoing.destroy());
+      answer.pipe(outgoing);
+    });
+    passed.on('error', () => outgoing.destroy());
+    incoming.pipe(passed);
+  }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  front.url = `http://127.0.0.1:${listener.address().port}/`;
+  front.close = () => { listener.closeAllConnections(); listener.close(); };
+  return front;
+}
