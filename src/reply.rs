@@ -35,8 +35,10 @@ impl Reply {
     }
 
     /// `200` with a JSON document.
-    pub fn json(body: &serde_json::Value) -> Reply {
-        Reply::new(200).with_body("application/json", body.to_string())
+    pub fn json(body: &impl serde::Serialize) -> Reply {
+        // Only keys that are no text, or an error of its own, could make it fail.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        Reply::new(200).with_body("application/json", body)
     }
 
     /// The head of an event stream.

@@ -9,7 +9,8 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::request::{BodyError, Peer, ReadBody, Request};
-use serde_json::{json, Value};
+use serde::Serialize;
+use serde_json::Value;
 
 pub(super) fn publish(
     app: &App,
@@ -71,14 +72,14 @@ struct Report {
 
 impl Report {
     fn of(&self, published: &Published) -> Reply {
-        Reply::json(&if self.is_batch {
+        if self.is_batch {
             self.batch(published)
         } else {
             self.single(published)
-        })
+        }
     }
 
-    fn single(&self, published: &Published) -> Value {
+    fn single(&self, published: &Published) -> Reply {
         log::info!(
             "event=publish id={} channel={} bytes={} clients={} peer={} {caller}",
             published.last,
@@ -88,14 +89,14 @@ impl Report {
             self.peer,
             caller = self.caller,
         );
-        json!({
-            "id": published.last.to_string(),
-            "canal": self.channel.as_str(),
-            "clients": published.clients,
+        Reply::json(&Stored {
+            id: published.last.to_string(),
+            canal: self.channel.as_str(),
+            clients: published.clients,
         })
     }
 
-    fn batch(&self, published: &Published) -> Value {
+    fn batch(&self, published: &Published) -> Reply {
         log::info!(
             "event=publish first={} last={} count={} channel={} bytes={} clients={} peer={} {caller}",
             published.first,
@@ -107,14 +108,32 @@ impl Report {
             self.peer,
             caller = self.caller,
         );
-        json!({
-            "first": published.first.to_string(),
-            "last": published.last.to_string(),
-            "count": published.count,
-            "canal": self.channel.as_str(),
-            "clients": published.clients,
+        Reply::json(&StoredBatch {
+            first: published.first.to_string(),
+            last: published.last.to_string(),
+            count: published.count,
+            canal: self.channel.as_str(),
+            clients: published.clients,
         })
     }
+}
+
+/// The answer to a message.
+#[derive(Serialize)]
+struct Stored<'a> {
+    id: String,
+    canal: &'a str,
+    clients: usize,
+}
+
+/// The answer to a batch.
+#[derive(Serialize)]
+struct StoredBatch<'a> {
+    first: String,
+    last: String,
+    count: usize,
+    canal: &'a str,
+    clients: usize,
 }
 
 fn channel(request: &Request, segment: Option<&str>) -> Result<ChannelName, Problem> {

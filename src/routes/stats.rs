@@ -6,10 +6,15 @@ use crate::access::Denial;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::request::{Method, Request};
+use crate::stand_in;
 use crate::statistics;
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = identify(app, request)?.may_see_channels();
+    if with_channels {
+        // Thousands of them take some milliseconds, in which others want to be served.
+        stand_in::call();
+    }
     Ok(Reply::json(&statistics::snapshot(
         &app.hub,
         app.cluster.as_deref(),
