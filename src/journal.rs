@@ -19,7 +19,7 @@ pub const THREAD: &str = "log";
 const QUEUE: usize = 4096;
 
 /// After a line the thread waits for more for this long: many lines a second wake it no oftener.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the last lines may take when the program ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
