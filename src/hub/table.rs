@@ -92,7 +92,8 @@ impl Table {
             EventId::ZERO
         } else {
             EventId {
-                ms: unix_ms(),
+                // One that an earlier run cannot have given, also if that was in this very millisecond.
+                ms: unix_ms() + 1,
                 seq: 0,
             }
         };

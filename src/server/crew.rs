@@ -135,8 +135,8 @@ impl Crew {
             let taken = self.take();
             let was_silent = begun.elapsed() >= RETIREMENT;
             let next = taken.map(|raw| raw.and_then(|raw| self.admit(raw)));
-            drop(line);
             self.step_forward();
+            drop(line);
             match next {
                 Ok(Some(exchange)) => self.attend(|| self.dispatcher().serve(exchange)),
                 Ok(None) => match self.dispatcher().jobs.pop() {
