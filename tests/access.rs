@@ -5,7 +5,7 @@ mod common;
 
 use common::http::{self, EventStream};
 use common::page::{open_browser, serve, wait_for};
-use common::tokens::{jwt_for, sha256_hex, RulesFile, SECRET};
+use common::tokens::{jwt_for, sha256_hex, start, RulesFile, SECRET};
 use common::{bare_command, wait_until, Reply, Server, BOUND, TOKEN};
 use serde_json::json;
 use std::io::Write;
@@ -27,15 +27,6 @@ const RULES: &str = r#"{
 
 fn rules() -> RulesFile {
     RulesFile::new(RULES.replace("HASH", &sha256_hex("hashed-token")))
-}
-
-fn start(rules: &RulesFile, more: &[(&str, &str)]) -> Server {
-    let variables = [
-        &[("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)],
-        more,
-    ]
-    .concat();
-    Server::start(&variables)
 }
 
 /// The places where a token may stand.

@@ -3,19 +3,10 @@
 mod common;
 
 use common::http::{Ending, EventStream};
-use common::tokens::{in_seconds, jwt, sha256_hex, RulesFile, SECRET};
+use common::tokens::{in_seconds, jwt, sha256_hex, start, RulesFile};
 use common::{wait_until, Crowd, Publisher, Server, BOUND, TOKEN};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-fn start(rules: &RulesFile, more: &[(&str, &str)]) -> Server {
-    let variables = [
-        &[("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)],
-        more,
-    ]
-    .concat();
-    Server::start(&variables)
-}
 
 /// Rules in which each of these tokens may follow each of these channels.
 fn rules_for(tokens: &[&str], channels: &[&str]) -> String {

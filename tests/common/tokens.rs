@@ -1,5 +1,6 @@
 //! Rules in a file, and signed tokens as a backend makes them.
 
+use super::Server;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use serde_json::{json, Value};
@@ -78,4 +79,14 @@ pub fn jwt(claims: &Value) -> String {
 /// A token of ten minutes with these rights, signed with `SECRET`.
 pub fn jwt_for(sse: &Value) -> String {
     jwt(&json!({"sub": "ana", "exp": in_seconds(600), "sse": sse}))
+}
+
+/// A server with these rules, and with signed tokens.
+pub fn start(rules: &RulesFile, more: &[(&str, &str)]) -> Server {
+    let variables = [
+        &[("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)],
+        more,
+    ]
+    .concat();
+    Server::start(&variables)
 }
