@@ -9,8 +9,8 @@
 //! - [`cluster`]: several servers as one: a Redis stream between them. Between routes and hub, where it is used.
 //! - [`event`]: ids, names, events and their encoding.
 //!
-//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
-//! [`statistics`], [`journal`], [`logged`], [`memory`], [`service`], [`stand_in`] and [`system`], which has all unsafe
+//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`proxies`],
+//! [`stats`], [`statistics`], [`journal`], [`logged`], [`memory`], [`service`], [`stand_in`] and [`system`], which has all unsafe
 //! code.
 
 pub mod access;
@@ -24,6 +24,7 @@ pub mod journal;
 pub mod logged;
 pub mod memory;
 pub mod problem;
+pub mod proxies;
 pub mod query;
 pub mod reply;
 pub mod request;

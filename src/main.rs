@@ -2,7 +2,7 @@
 
 use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::config::{Config, Listen, VARIABLES};
+use sse_server::config::{self, Config, Listen, VARIABLES};
 use sse_server::hub::{Hub, Limits};
 use sse_server::journal;
 use sse_server::logged::Logged;
@@ -100,6 +100,7 @@ fn serve() -> Result<(), Failure> {
     // Before the first thread: each inherits it.
     system::block_signals().map_err(|error| system_failure("block signals", &error))?;
     journal::start(config.log_level).map_err(|error| system_failure("start a thread", &error))?;
+    warn_of_doubts(&config);
     let descriptor_limit = raise_descriptor_limit(&config);
     let notifier = Notifier::connect(env).unwrap_or_else(|error| {
         log::warn!("event=no_notify error={:?}", error.to_string());
@@ -193,6 +194,25 @@ fn example_url(local: &Listen) -> String {
     match local {
         Listen::Tcp(address) => format!("http://{address}/sse/news"),
         Listen::Unix(path) => format!("--unix-socket {} http://localhost/sse/news", path.display()),
+    }
+}
+
+/// Says what can be used and is probably not meant so. No value is shown.
+fn warn_of_doubts(config: &Config) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if let Some(meant) = config::meant_by(&name) {
+            log::warn!(
+                "event=unknown_variable name={} hint=\"nothing reads it; if {meant} is meant, correct the name\"",
+                Logged(&name)
+            );
+        }
+    }
+    if config.auth_token.as_ref().is_some_and(Token::is_short) {
+        log::warn!(
+            "event=short_token hint=\"AUTH_TOKEN has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
+            Token::SAFE_BYTES
+        );
     }
 }
 
@@ -333,6 +353,6 @@ Environment variables (default in brackets):",
         env!("CARGO_PKG_VERSION")
     );
     for (name, default, meaning) in VARIABLES {
-        println!("  {name:<18} {meaning} [{default}]");
+        println!("  {name:<23} {meaning} [{default}]");
     }
 }
