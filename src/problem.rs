@@ -30,14 +30,22 @@ impl Problem {
         Problem::new(400, detail)
     }
 
+    /// `400` for a request whose tokens contradict each other: `invalid_request` of RFC 6750, section 3.1. `description`
+    /// has neither quotes nor backslashes.
+    pub fn invalid_request(description: &str, detail: impl Into<String>) -> Problem {
+        let challenge = challenge("invalid_request", description);
+        Problem::new(400, detail).with("WWW-Authenticate", challenge)
+    }
+
     /// `401` where no token was given: the challenge of RFC 6750, section 3, without an error.
     pub fn token_missing(detail: impl Into<String>) -> Problem {
         Problem::new(401, detail).with("WWW-Authenticate", "Bearer")
     }
 
-    /// `401`. `error` is a code of RFC 6750, section 3.1; `description` has neither quotes nor backslashes.
-    pub fn unauthorized(error: &str, description: &str, detail: impl Into<String>) -> Problem {
-        Problem::new(401, detail).with("WWW-Authenticate", challenge(error, description))
+    /// `401`: the token is not good. `description` has neither quotes nor backslashes.
+    pub fn invalid_token(description: &str, detail: impl Into<String>) -> Problem {
+        let challenge = challenge("invalid_token", description);
+        Problem::new(401, detail).with("WWW-Authenticate", challenge)
     }
 
     /// `403`: the token is good, and not for this.

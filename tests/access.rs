@@ -299,21 +299,151 @@ fn a_right_is_judged_before_the_body_is_read() {
 }
 
 #[test]
-fn the_header_wins_over_the_query_and_the_query_over_the_cookie() {
+fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
+    let rules = rules();
+    let server = start(&rules, &[]);
+    let basic = ("Authorization", "Basic dXNlcjpwYXNz");
+    let cookie = format!("sse_token={TOKEN}");
+    let foreign = [
+        "Basic dXNlcjpwYXNz",
+        "basic",
+        "Digest username=\"x\", realm=\"y\"",
+        "Negotiate Bearer test-token",
+        "BearerX test-token",
+        "test-token",
+        "Basic dXNlcjpwYXNz, Bearer test-token",
+        "",
+    ];
+    for value in foreign {
+        let foreign = ("Authorization", value);
+        // Where no token is needed, where another place has one, and where there is none.
+        server.subscribe_with("/sse/open1", &[foreign]);
+        assert_eq!(
+            server.request("GET", "/stats", &[foreign], b"").status,
+            200,
+            "{value:?}"
+        );
+        let post = |target: &str, more: &[(&str, &str)]| {
+            let headers = [&[foreign], more].concat();
+            server.request("POST", target, &headers, b"x")
+        };
+        assert_eq!(
+            post("/publish/exact?access_token=test-token", &[]).status,
+            200,
+            "{value:?}"
+        );
+        assert_eq!(
+            post("/publish/exact", &[("Cookie", &cookie)]).status,
+            200,
+            "{value:?}"
+        );
+        assert_eq!(
+            post("/publish/exact", &[("Authorization", "Bearer test-token")]).status,
+            200,
+            "{value:?}"
+        );
+        assert_eq!(
+            post("/publish/exact", &[("Authorization", "Bearer wrong")]).status,
+            401,
+            "{value:?}"
+        );
+        assert_eq!(post("/publish/exact", &[basic]).status, 401, "{value:?}");
+        let none = post("/publish/exact", &[]);
+        assert_eq!(
+            (none.status, none.header("WWW-Authenticate")),
+            (401, Some("Bearer")),
+            "{value:?}"
+        );
+    }
+    // One that is meant for this server counts, right or wrong.
+    for wrong in [
+        "Bearer",
+        "Bearer ",
+        "bearer\t",
+        "Bearer wrong",
+        "Bearer test-token, Bearer test-token",
+        "Bearer test-token x",
+    ] {
+        for (method, target) in [
+            ("HEAD", "/sse/open1"),
+            ("GET", "/stats"),
+            ("POST", "/publish/dropbox"),
+        ] {
+            let reply = server.request(method, target, &[("Authorization", wrong)], b"");
+            let challenge = reply.header("WWW-Authenticate").unwrap_or_default();
+            assert_eq!(reply.status, 401, "{wrong:?}: {method} {target}");
+            assert!(
+                challenge.starts_with("Bearer error=\"invalid_token\""),
+                "{wrong:?}: {challenge}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_tokens_are_refused_also_if_they_are_the_same() {
+    let rules = rules();
+    let server = start(&rules, &[]);
+    let right = ("Authorization", "Bearer test-token");
+    let wrong = ("authorization", "bearer wrong");
+    let empty = ("AUTHORIZATION", "Bearer");
+    for (query, headers) in [
+        ("", vec![right, right]),
+        ("", vec![right, wrong]),
+        ("", vec![wrong, right]),
+        ("", vec![right, empty]),
+        ("", vec![right, ("Authorization", "Basic eA=="), right]),
+        ("access_token=test-token&access_token=test-token", vec![]),
+        ("access_token=wrong&x=y&access_token=test-token", vec![]),
+        ("access_token=test-token&access_token", vec![]),
+        ("access_token=test-token&access%5Ftoken=%FF", vec![]),
+        ("access_token=test-token", vec![right]),
+        ("access_token=test-token", vec![wrong]),
+        ("access_token=wrong", vec![right]),
+        ("access_token=", vec![right]),
+        ("access_token=test-token", vec![empty]),
+    ] {
+        for (method, path) in [
+            ("POST", "/publish/exact"),
+            ("POST", "/publish/dropbox"),
+            ("GET", "/sse/open1"),
+            ("HEAD", "/sse/open1"),
+            ("GET", "/stats"),
+            ("GET", "/stats/stream"),
+        ] {
+            let body: &[u8] = if method == "POST" { b"x" } else { b"" };
+            let reply = server.request(method, &format!("{path}?{query}"), &headers, body);
+            let what = format!("{method} {path}?{query} with {headers:?}");
+            assert_eq!(reply.status, 400, "{what}");
+            assert_eq!(
+                reply.header("WWW-Authenticate"),
+                Some("Bearer error=\"invalid_request\", error_description=\"more than one token is given\""),
+                "{what}"
+            );
+            if method != "HEAD" {
+                assert!(
+                    reply.text().contains("give one token, in one place"),
+                    "{what}: {}",
+                    reply.text()
+                );
+            }
+        }
+    }
+    assert_eq!(server.stat("messages_published"), 0);
+}
+
+#[test]
+fn a_token_of_the_request_wins_over_the_cookie() {
     let server = Server::start(&[]);
     let right = format!("Bearer {TOKEN}");
     let good = format!("sse_token={TOKEN}");
     for (query, headers, expected) in [
         (
-            "?access_token=wrong",
-            vec![("Authorization", right.as_str())],
-            200,
-        ),
-        (
-            "?access_token=test-token",
-            vec![("Authorization", "Bearer wrong")],
+            "",
+            vec![("Authorization", "Bearer wrong"), ("Cookie", good.as_str())],
             401,
         ),
+        ("?access_token=", vec![("Cookie", &good)], 401),
         (
             "?access_token=test-token",
             vec![("Cookie", "sse_token=wrong")],
