@@ -519,6 +519,100 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
 }
 
 #[test]
+fn a_cookie_does_not_count_where_the_browser_says_that_another_page_asks() {
+    let open = Server::start(&[]);
+    let listed = Server::start(&[("CORS_ORIGINS", LISTED)]);
+    let cookie = format!("sse_token={TOKEN}");
+    const OWN: &str = "http://test";
+    for (server, site, origin, counts) in [
+        // A link, an image or a script of a page: there is no Origin.
+        (&open, "same-origin", None, true),
+        (&open, "none", None, true),
+        (&open, "same-site", None, false),
+        (&open, "cross-site", None, false),
+        (&listed, "same-site", None, false),
+        (&listed, "cross-site", None, false),
+        // What is not known yet, or is none of it.
+        (&open, "other-site", None, false),
+        (&open, "", None, false),
+        // Both are there.
+        (&open, "same-origin", Some(OWN), true),
+        // The same host with another scheme: whoever forges http pages has no hold on those of https.
+        (&open, "cross-site", Some(OWN), false),
+        (&open, "same-site", Some(OWN), false),
+        (&open, "same-origin", Some(LISTED), false),
+        (&listed, "same-site", Some(LISTED), true),
+        (&listed, "cross-site", Some(LISTED), true),
+        (
+            &listed,
+            "same-site",
+            Some("https://other.example.org"),
+            false,
+        ),
+        (&listed, "cross-site", Some("null"), false),
+    ] {
+        let mut headers = vec![("Cookie", cookie.as_str()), ("Sec-Fetch-Site", site)];
+        headers.extend(origin.map(|origin| ("Origin", origin)));
+        let what = format!("Sec-Fetch-Site {site:?}, Origin {origin:?}");
+        let publish = server.request("POST", "/publish/a", &headers, b"x");
+        assert_eq!(
+            publish.status,
+            if counts { 200 } else { 401 },
+            "{what}: a publish"
+        );
+        let stats = server.request("GET", "/stats", &headers, b"").json();
+        assert_eq!(
+            stats["channels"].is_array(),
+            counts,
+            "{what}: the channels' figures"
+        );
+        let reply = server.request("POST", "/publish/a?access_token=test-token", &headers, b"x");
+        assert_eq!(reply.status, 200, "{what}: a token of the page's own");
+    }
+    let twice = [
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Cookie", &cookie),
+    ];
+    assert_eq!(open.request("POST", "/publish/a", &twice, b"x").status, 401);
+}
+
+#[test]
+fn of_two_origins_none_is_believed() {
+    let listed = Server::start(&[("CORS_ORIGINS", LISTED)]);
+    let cookie = format!("sse_token={TOKEN}");
+    let evil = "https://evil.example.org";
+    for pair in [
+        [LISTED, evil],
+        [evil, LISTED],
+        ["http://test", evil],
+        [evil, "http://test"],
+        [LISTED, LISTED],
+        [LISTED, ""],
+    ] {
+        let headers = [
+            ("Cookie", cookie.as_str()),
+            ("Origin", pair[0]),
+            ("origin", pair[1]),
+        ];
+        let reply = listed.request("POST", "/publish/a", &headers, b"x");
+        assert_eq!(reply.status, 401, "{pair:?}: the cookie does not count");
+        assert_eq!(
+            reply.header("Access-Control-Allow-Origin"),
+            None,
+            "{pair:?}"
+        );
+        assert_eq!(reply.header("Vary"), Some("Origin"), "{pair:?}");
+        let stats = listed.request("GET", "/stats", &headers, b"");
+        assert_eq!(
+            stats.status, 200,
+            "{pair:?}: what needs no token stays open"
+        );
+        assert!(!stats.json()["channels"].is_array(), "{pair:?}");
+    }
+}
+
+#[test]
 fn needs_chromium_the_cookie_of_a_visitor_serves_listed_pages_only() {
     // Cookies do not know ports: what this page sets goes to every server of 127.0.0.1.
     let script = format!(

@@ -1,7 +1,7 @@
 //! The token of a request, wherever it stands, and what is answered when it does not do. Called by the routes that need
 //! to know who asks.
 
-use super::App;
+use super::{origin, App, Origin};
 use crate::access::{Caller, Denial};
 use crate::cors::Origins;
 use crate::problem::Problem;
@@ -82,16 +82,25 @@ fn cookie(request: &Request) -> Option<&str> {
 }
 
 /// A browser sends cookies along whichever page asks. So they count only for pages of this server's own host and of
-/// listed origins: a page of anybody else must not publish in its visitor's name. Browsers leave `Origin` out where a
-/// page reads from its own host, and nowhere where something is changed (WHATWG Fetch, section 3.1).
+/// listed origins: a page of anybody else must not publish in its visitor's name, or have him follow something. Browsers
+/// leave `Origin` out where a page only reads and does not ask for the answer, as links and images do (WHATWG Fetch,
+/// section 3.1). `Sec-Fetch-Site` says where such a page is from (W3C Fetch Metadata, section 2.3); it is missing in
+/// browsers from before 2023, and without TLS.
 fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
-    let Some(origin) = request.header("Origin") else {
-        return true;
-    };
+    let mut sites = request.headers("Sec-Fetch-Site");
+    // `none`: the address was typed in; no page has asked.
+    let is_at_home = sites.all(|site| matches!(site.trim(), "same-origin" | "none"));
+    match origin(request) {
+        Origin::Absent => is_at_home,
+        Origin::Disputed => false,
+        Origin::Of(origin) => origins.list(origin) || is_at_home && is_own(origin, request),
+    }
+}
+
+fn is_own(origin: &str, request: &Request) -> bool {
     let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
     let host = request.header("Host").unwrap_or_default();
-    let is_own = !host.is_empty() && authority.eq_ignore_ascii_case(host);
-    is_own || origins.list(origin)
+    !host.is_empty() && authority.eq_ignore_ascii_case(host)
 }
 
 /// The answer to somebody who may not do what was asked.

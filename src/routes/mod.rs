@@ -13,7 +13,7 @@ mod subscribe;
 
 use crate::access::Access;
 use crate::cluster::Cluster;
-use crate::cors::Origins;
+use crate::cors::{self, Origins};
 use crate::event::ChannelName;
 use crate::hub::{Hub, Refusal, Subscription};
 use crate::problem::Problem;
@@ -105,7 +105,7 @@ const RETRY_AFTER: u32 = 5;
 
 /// Handles one request. Every answer carries the CORS headers.
 pub fn handle(app: &App, request: &Request, read_body: &mut ReadBody) -> Outcome {
-    let cors = app.origins.headers(request.header("Origin"));
+    let cors = cors_headers(app, request);
     match route(app, request, read_body).unwrap_or_else(Outcome::from) {
         Outcome::Reply(reply) => Outcome::Reply(reply.with_all(cors)),
         Outcome::Later(later) => Outcome::Later(later.with_all(cors)),
@@ -118,8 +118,31 @@ pub fn handle(app: &App, request: &Request, read_body: &mut ReadBody) -> Outcome
 
 /// The answer to a request that was refused before it came to a route.
 pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
-    let cors = app.origins.headers(request.header("Origin"));
-    Reply::from(problem).with_all(cors)
+    Reply::from(problem).with_all(cors_headers(app, request))
+}
+
+fn cors_headers(app: &App, request: &Request) -> Vec<cors::Header> {
+    app.origins.headers(match origin(request) {
+        Origin::Of(origin) => Some(origin),
+        Origin::Absent | Origin::Disputed => None,
+    })
+}
+
+/// Whose page a request is from, as its `Origin` says.
+enum Origin<'a> {
+    Absent,
+    Of(&'a str),
+    /// Two fields: no browser sends them, and whoever stands in between may have read the other one.
+    Disputed,
+}
+
+fn origin(request: &Request) -> Origin<'_> {
+    let mut fields = request.headers("Origin");
+    match (fields.next(), fields.next()) {
+        (None, _) => Origin::Absent,
+        (Some(origin), None) => Origin::Of(origin),
+        (Some(_), Some(_)) => Origin::Disputed,
+    }
 }
 
 /// Which counter a request's answer goes to.
