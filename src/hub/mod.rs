@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use table::Table;
 
 /// How much the hub takes on.
@@ -458,6 +458,14 @@ impl Hub {
         self.cut_if(|subscriber, now_ms| {
             subscriber.look(self.limits.client_queue, now_ms) == subscriber::Pace::TooSlow
         });
+    }
+
+    /// Has the streams whose permit has run out end, also when the wall clock was set while they slept.
+    fn wake_expired(&self) {
+        let wall = SystemTime::now();
+        for subscriber in self.lock().subscribers() {
+            subscriber.wake_if_expired(wall);
+        }
     }
 
     fn cut_if(&self, is_to_go: impl Fn(&subscriber::Subscriber, u64) -> bool) {

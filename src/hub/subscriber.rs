@@ -15,7 +15,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Why a stream came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -501,6 +501,13 @@ impl Subscriber {
         self.progress.revoke();
     }
 
+    /// Wakes its thread if the permit has run out, which the thread does not know of if the wall clock was set.
+    pub(super) fn wake_if_expired(&self, wall: SystemTime) {
+        if self.permit.expires().is_some_and(|expires| wall >= expires) {
+            self.progress.wake();
+        }
+    }
+
     /// Ends its stream so that the client comes again.
     pub(super) fn send_away(&self) {
         self.progress.cut_off(CUT_SENT_AWAY);
@@ -631,8 +638,9 @@ impl Subscription {
         if let Some(since) = self.progress.revoked.get() {
             return Some((End::Revoked, *since));
         }
-        let until = self.permit.valid_until()?;
-        (Instant::now() >= until).then_some((End::Expired, until))
+        let now = Instant::now();
+        let until = self.permit.valid_until(now, SystemTime::now())?;
+        (now >= until).then_some((End::Expired, until))
     }
 
     /// Sleeps until there may be something new, or until `deadline`, or until the permit has run out.
@@ -648,10 +656,9 @@ impl Subscription {
         let is_wanted = progress.cut().is_some()
             || progress.revoked.get().is_some()
             || progress.is_probed.load(Ordering::SeqCst);
-        let deadline = self
-            .permit
-            .valid_until()
-            .map_or(deadline, |u| u.min(deadline));
+        // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
+        let until = self.permit.valid_until(Instant::now(), SystemTime::now());
+        let deadline = until.map_or(deadline, |until| until.min(deadline));
         if self.receiver.is_empty() && !is_wanted && !self.is_closed() {
             let now = Instant::now();
             if deadline > now {

@@ -4,6 +4,7 @@
 // Each file of tests/ is a program of its own that uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod clock;
 pub mod crowd;
 pub mod event_stream;
 pub mod folder;
