@@ -4,6 +4,7 @@
 //! No HTTP and no threads here, and no I/O but reading the rules. Called by the routes, and by `main` to reload; the hub
 //! keeps permits and does not look into them.
 
+mod file;
 mod jwt;
 mod object;
 mod patterns;
@@ -147,13 +148,15 @@ impl Access {
         }
     }
 
-    /// Whether the rules as they are now still give what the permit is for.
+    /// Whether the rules as they are now still give what the permit is for. A token that is not in them any more is wrong,
+    /// and what is wrong is refused even where none is needed.
     pub fn still_grants(&self, permit: &Permit) -> bool {
         let rules = self.rules();
         let identity = match &permit.identity {
-            Identity::Listed(entry) => rules
-                .find_again(entry)
-                .map_or(Identity::Anyone, |entry| Identity::Listed(entry.clone())),
+            Identity::Listed(entry) => match rules.find_again(entry) {
+                Some(entry) => Identity::Listed(entry.clone()),
+                None => return false,
+            },
             other => other.clone(),
         };
         let caller = Caller { identity, rules };
