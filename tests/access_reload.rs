@@ -173,8 +173,10 @@ fn a_stream_ends_with_its_token_also_where_none_is_needed() {
     assert_eq!(watching_nobody.next().kind, "message");
 }
 
-/// What may stand where the rules were, and what is said of it.
-fn impostors() -> [(&'static str, fn(&str), &'static str); 6] {
+/// What may stand where the rules were, how it is put there, and what is said of it.
+type Impostor = (&'static str, fn(&str), &'static str);
+
+fn impostors() -> [Impostor; 6] {
     [
         (
             "a pipe that nobody writes to",

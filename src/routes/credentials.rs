@@ -3,7 +3,7 @@
 
 use super::{origin, App, Origin};
 use crate::access::{Caller, Denial};
-use crate::cors::Origins;
+use crate::cors::{self, Origins};
 use crate::problem::Problem;
 use crate::request::Request;
 
@@ -93,14 +93,11 @@ fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
     match origin(request) {
         Origin::Absent => is_at_home,
         Origin::Disputed => false,
-        Origin::Of(origin) => origins.list(origin) || is_at_home && is_own(origin, request),
+        Origin::Of(origin) => {
+            let host = request.header("Host").unwrap_or_default();
+            origins.list(origin) || is_at_home && cors::is_of_host(origin, host)
+        }
     }
-}
-
-fn is_own(origin: &str, request: &Request) -> bool {
-    let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
-    let host = request.header("Host").unwrap_or_default();
-    !host.is_empty() && authority.eq_ignore_ascii_case(host)
 }
 
 /// The answer to somebody who may not do what was asked.

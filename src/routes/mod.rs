@@ -164,7 +164,7 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
         "/stats/stream" => return watching(app, request),
         "/metrics" => reading(request, |_| Ok(metrics::metrics(app))),
-        "*" if request.method == Method::Options => Ok(preflight::answer()),
+        "*" if request.method == Method::Options => Ok(preflight::answer(request)),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
             Some(("publish", segment)) => return publishing(app, request, segment, read_body),
@@ -196,7 +196,7 @@ fn reading(
 ) -> Result<Reply, Problem> {
     match request.method {
         Method::Get | Method::Head => answer(request),
-        Method::Options => Ok(preflight::answer()),
+        Method::Options => Ok(preflight::answer(request)),
         _ => Err(wrong_method(request, READING)),
     }
 }
@@ -205,7 +205,7 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
     match request.method {
         Method::Get => subscribe::open(app, request, segment),
         Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
-        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, READING)),
     }
 }
@@ -213,7 +213,7 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
 fn watching(app: &App, request: &Request) -> Result<Outcome, Problem> {
     match request.method {
         Method::Get | Method::Head => stats::stream(app, request),
-        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, READING)),
     }
 }
@@ -226,7 +226,7 @@ fn publishing(
 ) -> Result<Outcome, Problem> {
     match request.method {
         Method::Post => publish::publish(app, request, segment, read_body),
-        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, WRITING)),
     }
 }
