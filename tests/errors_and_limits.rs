@@ -451,6 +451,64 @@ fn at_max_channels_a_new_one_is_refused_and_broadcast_is_not_counted() {
 }
 
 #[test]
+#[ignore = "until channels without a message stop counting against publishes"]
+fn channels_without_a_message_keep_no_publish_out() {
+    const LIMIT: usize = 200;
+    let server = Server::start(&[("MAX_CHANNELS", &LIMIT.to_string())]);
+    // Somebody without any right follows names that nobody publishes to, as many as he gets.
+    let mut squatters = Vec::new();
+    for names in (0..2 * LIMIT)
+        .map(|i| format!("squat-{i}"))
+        .collect::<Vec<_>>()
+        .chunks(50)
+    {
+        let target = format!("/sse/{}", names.join(","));
+        let stream = http::EventStream::open(server.addr, &target, &[]);
+        if stream.status == 200 {
+            squatters.push(stream);
+        }
+    }
+    let first = squatters.first_mut().expect("there is room for one");
+    let publish = |channel: &str| {
+        let target = format!("/publish/{channel}?msg=x");
+        server.request("POST", &target, &[AUTH], b"").status
+    };
+    assert_eq!(publish("alarms"), 200, "a new channel");
+    assert_eq!(publish("squat-0"), 200, "one of those that are followed");
+    assert_eq!(first.next().data, "x");
+    drop(server.subscribe("alarms"));
+    // The limit holds for channels that have messages.
+    for i in 2..LIMIT {
+        assert_eq!(publish(&format!("own-{i}")), 200, "channel number {i}");
+    }
+    let reply = server.request("POST", "/publish/one-more?msg=x", &[AUTH], b"");
+    assert!(problem("one channel more", &reply, 503).contains("MAX_CHANNELS"));
+    assert_eq!(
+        publish("squat-1"),
+        503,
+        "one of those that are followed, at the limit"
+    );
+    // And those who follow without a right meet it as well.
+    let endless = (0..10 * LIMIT)
+        .map(|i| format!("more-{i}"))
+        .collect::<Vec<_>>();
+    let statuses: Vec<u16> = endless
+        .chunks(64)
+        .map(|names| {
+            let target = format!("/sse/{}", names.join(","));
+            let stream = http::EventStream::open(server.addr, &target, &[]);
+            let status = stream.status;
+            squatters.push(stream);
+            status
+        })
+        .collect();
+    assert!(
+        statuses.contains(&503),
+        "names without end are refused: {statuses:?}"
+    );
+}
+
+#[test]
 fn health_and_stats_tell_what_there_is() {
     let server = Server::start(&[]);
     assert_eq!(server.get("/health").json()["status"], "ok");
