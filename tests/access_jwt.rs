@@ -541,7 +541,7 @@ fn a_stream_lasts_for_the_fraction_of_a_second_that_exp_has() {
 }
 
 #[test]
-fn a_clock_that_is_set_ahead_ends_the_streams_whose_tokens_it_passes() {
+fn needs_cc_a_clock_that_is_set_ahead_ends_the_streams_whose_tokens_it_passes() {
     let clock = Clock::new("set-ahead");
     let rules = RulesFile::new("{}");
     let variables = [("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)];
@@ -578,7 +578,7 @@ fn a_clock_that_is_set_ahead_ends_the_streams_whose_tokens_it_passes() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_gives_streams_as_long_as_new_requests() {
+fn needs_cc_a_clock_that_is_set_back_gives_streams_as_long_as_new_requests() {
     let clock = Clock::new("set-back");
     let rules = RulesFile::new("{}");
     let variables = [("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)];
