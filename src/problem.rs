@@ -89,11 +89,24 @@ impl Problem {
         )
     }
 
-    /// `413` for a declared length that no machine could hold.
-    pub fn body_too_large() -> Problem {
+    /// `417`.
+    pub fn expectation_failed() -> Problem {
         Problem::new(
-            413,
-            "Content-Length is larger than anything that could be taken; send a smaller body",
+            417,
+            "the field Expect asks for something else than 100-continue; leave it out",
+        )
+    }
+
+    /// `429`, with the seconds after which another try makes sense.
+    pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
+        Problem::new(429, detail).with("Retry-After", retry_after_seconds.to_string())
+    }
+
+    /// `505`.
+    pub fn version_not_supported(version: &str) -> Problem {
+        Problem::new(
+            505,
+            format!("{version} is not served here; send HTTP/1.1 or HTTP/1.0"),
         )
     }
 
@@ -150,9 +163,12 @@ pub fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
         _ => "",
     }
 }

@@ -308,10 +308,10 @@ fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
         "Basic dXNlcjpwYXNz",
         "basic",
         "Digest username=\"x\", realm=\"y\"",
-        "Negotiate Bearer test-token",
-        "BearerX test-token",
-        "test-token",
-        "Basic dXNlcjpwYXNz, Bearer test-token",
+        "Negotiate Bearer test-token-of-16-bytes",
+        "BearerX test-token-of-16-bytes",
+        "test-token-of-16-bytes",
+        "Basic dXNlcjpwYXNz, Bearer test-token-of-16-bytes",
         "",
     ];
     for value in foreign {
@@ -328,7 +328,7 @@ fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
             server.request("POST", target, &headers, b"x")
         };
         assert_eq!(
-            post("/publish/exact?access_token=test-token", &[]).status,
+            post("/publish/exact?access_token=test-token-of-16-bytes", &[]).status,
             200,
             "{value:?}"
         );
@@ -338,7 +338,11 @@ fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
             "{value:?}"
         );
         assert_eq!(
-            post("/publish/exact", &[("Authorization", "Bearer test-token")]).status,
+            post(
+                "/publish/exact",
+                &[("Authorization", "Bearer test-token-of-16-bytes")]
+            )
+            .status,
             200,
             "{value:?}"
         );
@@ -361,8 +365,8 @@ fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
         "Bearer ",
         "bearer\t",
         "Bearer wrong",
-        "Bearer test-token, Bearer test-token",
-        "Bearer test-token x",
+        "Bearer test-token-of-16-bytes, Bearer test-token-of-16-bytes",
+        "Bearer test-token-of-16-bytes x",
     ] {
         for (method, target) in [
             ("HEAD", "/sse/open1"),
@@ -384,7 +388,7 @@ fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
 fn two_tokens_are_refused_also_if_they_are_the_same() {
     let rules = rules();
     let server = start(&rules, &[]);
-    let right = ("Authorization", "Bearer test-token");
+    let right = ("Authorization", "Bearer test-token-of-16-bytes");
     let wrong = ("authorization", "bearer wrong");
     let empty = ("AUTHORIZATION", "Bearer");
     for (query, headers) in [
@@ -393,15 +397,24 @@ fn two_tokens_are_refused_also_if_they_are_the_same() {
         ("", vec![wrong, right]),
         ("", vec![right, empty]),
         ("", vec![right, ("Authorization", "Basic eA=="), right]),
-        ("access_token=test-token&access_token=test-token", vec![]),
-        ("access_token=wrong&x=y&access_token=test-token", vec![]),
-        ("access_token=test-token&access_token", vec![]),
-        ("access_token=test-token&access%5Ftoken=%FF", vec![]),
-        ("access_token=test-token", vec![right]),
-        ("access_token=test-token", vec![wrong]),
+        (
+            "access_token=test-token-of-16-bytes&access_token=test-token-of-16-bytes",
+            vec![],
+        ),
+        (
+            "access_token=wrong&x=y&access_token=test-token-of-16-bytes",
+            vec![],
+        ),
+        ("access_token=test-token-of-16-bytes&access_token", vec![]),
+        (
+            "access_token=test-token-of-16-bytes&access%5Ftoken=%FF",
+            vec![],
+        ),
+        ("access_token=test-token-of-16-bytes", vec![right]),
+        ("access_token=test-token-of-16-bytes", vec![wrong]),
         ("access_token=wrong", vec![right]),
         ("access_token=", vec![right]),
-        ("access_token=test-token", vec![empty]),
+        ("access_token=test-token-of-16-bytes", vec![empty]),
     ] {
         for (method, path) in [
             ("POST", "/publish/exact"),
@@ -445,7 +458,7 @@ fn a_token_of_the_request_wins_over_the_cookie() {
         ),
         ("?access_token=", vec![("Cookie", &good)], 401),
         (
-            "?access_token=test-token",
+            "?access_token=test-token-of-16-bytes",
             vec![("Cookie", "sse_token=wrong")],
             200,
         ),
@@ -459,21 +472,35 @@ fn a_token_of_the_request_wins_over_the_cookie() {
         ("", vec![("Cookie", "a=b"), ("Cookie", &good)], 200),
         (
             "",
-            vec![("Cookie", "a=b;sse_token=\"test-token\"; c=d")],
+            vec![("Cookie", "a=b;sse_token=\"test-token-of-16-bytes\"; c=d")],
             200,
         ),
         (
             "",
-            vec![("Cookie", "sse_token=test-token; sse_token=wrong")],
+            vec![(
+                "Cookie",
+                "sse_token=test-token-of-16-bytes; sse_token=wrong",
+            )],
             200,
         ),
         (
             "",
-            vec![("Cookie", "sse_token=wrong; sse_token=test-token")],
+            vec![(
+                "Cookie",
+                "sse_token=wrong; sse_token=test-token-of-16-bytes",
+            )],
             401,
         ),
-        ("", vec![("Cookie", "SSE_TOKEN=test-token")], 401),
-        ("", vec![("Cookie", "xsse_token=test-token")], 401),
+        (
+            "",
+            vec![("Cookie", "SSE_TOKEN=test-token-of-16-bytes")],
+            401,
+        ),
+        (
+            "",
+            vec![("Cookie", "xsse_token=test-token-of-16-bytes")],
+            401,
+        ),
         ("", vec![("Cookie", "sse_token")], 401),
         ("", vec![("Cookie", "sse_token=")], 401),
     ] {
@@ -513,7 +540,12 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
         let reply = server.request("POST", "/publish/a", &headers, b"x");
         assert_eq!(reply.status, expected, "a publish from {origin:?}");
         // A token that the page brings itself counts from everywhere.
-        let reply = server.request("POST", "/publish/a?access_token=test-token", &headers, b"x");
+        let reply = server.request(
+            "POST",
+            "/publish/a?access_token=test-token-of-16-bytes",
+            &headers,
+            b"x",
+        );
         assert_eq!(reply.status, 200, "with a token of its own from {origin:?}");
     }
 }
@@ -566,7 +598,12 @@ fn a_cookie_does_not_count_where_the_browser_says_that_another_page_asks() {
             counts,
             "{what}: the channels' figures"
         );
-        let reply = server.request("POST", "/publish/a?access_token=test-token", &headers, b"x");
+        let reply = server.request(
+            "POST",
+            "/publish/a?access_token=test-token-of-16-bytes",
+            &headers,
+            b"x",
+        );
         assert_eq!(reply.status, 200, "{what}: a token of the page's own");
     }
     let twice = [

@@ -609,7 +609,7 @@ fn streams_over_a_unix_socket_come_and_go_without_end() {
         assert!(head.ends_with(b" 200"), "stream number {number} is refused");
         drop(stream);
         // Lets the server find out that the client has gone.
-        let answer = ask(&path, "POST /publish/a?msg=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token\r\n\r\n");
+        let answer = ask(&path, "POST /publish/a?msg=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token-of-16-bytes\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 }
@@ -624,7 +624,7 @@ fn a_unix_socket_serves_like_a_port() {
         .write_all(b"GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n")
         .expect("sent");
     server.wait_for_log("event=connect peer=unix");
-    let answer = ask(&path, "POST /publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token\r\nContent-Length: 5\r\n\r\nhello");
+    let answer = ask(&path, "POST /publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: 5\r\n\r\nhello");
     assert!(
         answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"clients\":1"),
         "{answer}"

@@ -12,7 +12,7 @@ use crate::event::{Event, EventId, Form, Frame};
 use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::fmt::Debug;
-use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{fence, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -109,6 +109,9 @@ pub trait DirectWriter: Debug + Send + Sync {
 
     /// Bytes that the client's system has confirmed so far.
     fn confirmed(&self) -> u64;
+
+    /// Ends the connection, also for a thread that is inside a write.
+    fn cut(&self);
 }
 
 /// What both ends see.
@@ -131,8 +134,6 @@ pub struct Progress {
     helped_at: AtomicU64,
     /// Messages that were written so.
     helped: AtomicU64,
-    /// Somebody wants to know whether the client is still there.
-    is_probed: AtomicBool,
     /// Set once by the stream thread when it starts.
     thread: OnceLock<Thread>,
     /// An `End` that does not wait for the queue to run empty, or `NOT_CUT`.
@@ -176,7 +177,6 @@ impl Progress {
             direct: OnceLock::new(),
             helped_at: AtomicU64::new(0),
             helped: AtomicU64::new(0),
-            is_probed: AtomicBool::new(false),
             thread: OnceLock::new(),
             cut: AtomicU8::new(NOT_CUT),
             revoked: OnceLock::new(),
@@ -196,17 +196,6 @@ impl Progress {
     /// Tells the stream thread that its client has gone.
     pub fn client_has_gone(&self) {
         self.cut_off(CUT_GONE);
-    }
-
-    /// Makes the stream thread send a heartbeat now: if the client is gone, that tells.
-    pub fn probe(&self) {
-        self.is_probed.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// Whether a heartbeat was asked for since the last call.
-    pub fn take_probe(&self) -> bool {
-        self.is_probed.load(Ordering::Relaxed) && self.is_probed.swap(false, Ordering::SeqCst)
     }
 
     fn cut_off(&self, why: u8) {
@@ -494,6 +483,10 @@ impl Subscriber {
     /// Ends its stream because the client reads too slowly.
     pub(super) fn cut_as_slow(&self) {
         self.progress.cut_off(CUT_SLOW);
+        // Its thread may be inside a write.
+        if let Some(direct) = self.progress.direct.get() {
+            direct.cut();
+        }
     }
 
     /// Ends its stream because its permit is gone; what is queued is still delivered.
@@ -653,9 +646,7 @@ impl Subscription {
         progress.state.store(ASLEEP, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // What was sent before that could be seen has woken nobody: look once more.
-        let is_wanted = progress.cut().is_some()
-            || progress.revoked.get().is_some()
-            || progress.is_probed.load(Ordering::SeqCst);
+        let is_wanted = progress.cut().is_some() || progress.revoked.get().is_some();
         // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
         let until = self.permit.valid_until(Instant::now(), SystemTime::now());
         let deadline = until.map_or(deadline, |until| until.min(deadline));
@@ -730,6 +721,8 @@ mod tests {
         fn confirmed(&self) -> u64 {
             0
         }
+
+        fn cut(&self) {}
     }
 
     #[test]

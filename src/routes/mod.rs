@@ -1,6 +1,7 @@
 //! The endpoints. Each route parses, asks access, calls the hub, and answers with a value; it knows no threads and no
 //! connections. Called by the server for each request.
 
+mod addresses;
 mod assets;
 mod credentials;
 mod health;
@@ -11,6 +12,8 @@ mod publish;
 mod stats;
 mod subscribe;
 
+pub use addresses::{Addresses, Place};
+
 use crate::access::Access;
 use crate::cluster::Cluster;
 use crate::cors::{self, Origins};
@@ -19,7 +22,7 @@ use crate::hub::{Hub, Refusal, Subscription};
 use crate::problem::Problem;
 use crate::query::{decode_segment, NotUtf8, Query};
 use crate::reply::Reply;
-use crate::request::{Method, ReadBody, Request};
+use crate::request::{Method, Request};
 use crate::statistics::LiveStatistics;
 use crate::stats::Family;
 use std::sync::Arc;
@@ -39,6 +42,8 @@ pub struct App {
     pub origins: Origins,
     /// Size of the largest message, in bytes.
     pub max_message_bytes: usize,
+    /// Streams of each client address.
+    pub addresses: Addresses,
 }
 
 /// What a request comes to.
@@ -50,6 +55,30 @@ pub enum Outcome {
     Stream(Box<Stream>),
     /// An answer that is not there yet.
     Later(Later),
+    /// Something that waits for somebody, and must not do so on a thread that others need.
+    Waiting(Waiting),
+    /// The body is needed, if it is no larger than this. Then the request has to come again, with it.
+    ReadBody(usize),
+}
+
+/// The rest of the work on a request that has to wait for room or for another server.
+pub struct Waiting(Box<dyn FnOnce() -> Outcome + Send>);
+
+impl Waiting {
+    fn new(work: impl FnOnce() -> Outcome + Send + 'static) -> Waiting {
+        Waiting(Box::new(work))
+    }
+
+    /// Waits, and finishes the work. What comes of it waits no more.
+    pub fn finish(self) -> Outcome {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting(…)")
+    }
 }
 
 /// What takes an answer to its client, from whatever thread, without waiting.
@@ -92,6 +121,8 @@ pub struct Stream {
     pub kind: &'static str,
     /// Heartbeats are events, not comments.
     pub heartbeat_is_event: bool,
+    /// Its place among the streams of its client's address, if those are limited.
+    pub place: Option<Place>,
 }
 
 impl From<Problem> for Outcome {
@@ -104,15 +135,23 @@ impl From<Problem> for Outcome {
 const RETRY_AFTER: u32 = 5;
 
 /// Handles one request. Every answer carries the CORS headers.
-pub fn handle(app: &App, request: &Request, read_body: &mut ReadBody) -> Outcome {
+pub fn handle(app: &App, request: &Request) -> Outcome {
     let cors = cors_headers(app, request);
-    match route(app, request, read_body).unwrap_or_else(Outcome::from) {
+    with_cors(route(app, request).unwrap_or_else(Outcome::from), cors)
+}
+
+fn with_cors(outcome: Outcome, cors: Vec<cors::Header>) -> Outcome {
+    match outcome {
         Outcome::Reply(reply) => Outcome::Reply(reply.with_all(cors)),
         Outcome::Later(later) => Outcome::Later(later.with_all(cors)),
         Outcome::Stream(mut stream) => {
             stream.head = stream.head.with_all(cors);
             Outcome::Stream(stream)
         }
+        Outcome::Waiting(waiting) => {
+            Outcome::Waiting(Waiting::new(move || with_cors(waiting.finish(), cors)))
+        }
+        Outcome::ReadBody(limit) => Outcome::ReadBody(limit),
     }
 }
 
@@ -154,7 +193,7 @@ pub fn family(request: &Request) -> Family {
     }
 }
 
-fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outcome, Problem> {
+fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
@@ -167,7 +206,7 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
         "*" if request.method == Method::Options => Ok(preflight::answer(request)),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
-            Some(("publish", segment)) => return publishing(app, request, segment, read_body),
+            Some(("publish", segment)) => return publishing(app, request, segment),
             _ => Err(Problem::not_found(format!(
                 "{path:?} is not a path of this server; / (the page), /sse, /publish, /stats, /metrics and /health are"
             ))),
@@ -188,7 +227,7 @@ fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
 }
 
 const READING: &str = "GET, HEAD, OPTIONS";
-const WRITING: &str = "POST, OPTIONS";
+const WRITING: &str = "POST, PUT, OPTIONS";
 
 fn reading(
     request: &Request,
@@ -218,14 +257,9 @@ fn watching(app: &App, request: &Request) -> Result<Outcome, Problem> {
     }
 }
 
-fn publishing(
-    app: &App,
-    request: &Request,
-    segment: Option<&str>,
-    read_body: &mut ReadBody,
-) -> Result<Outcome, Problem> {
+fn publishing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
     match request.method {
-        Method::Post => publish::publish(app, request, segment, read_body),
+        Method::Post | Method::Put => publish::publish(app, request, segment),
         Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, WRITING)),
     }
