@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "door/bodies.rs"]
+mod bodies;
 #[path = "door/bytes.rs"]
 mod bytes;
 #[path = "door/cuts.rs"]
