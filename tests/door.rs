@@ -7,9 +7,13 @@ mod common;
 mod bodies;
 #[path = "door/bytes.rs"]
 mod bytes;
+#[path = "door/crowds.rs"]
+mod crowds;
 #[path = "door/cuts.rs"]
 mod cuts;
 #[path = "door/smuggling.rs"]
 mod smuggling;
+#[path = "door/streams.rs"]
+mod streams;
 #[path = "door/table.rs"]
 mod table;
