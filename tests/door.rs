@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "door/addresses.rs"]
+mod addresses;
 #[path = "door/bodies.rs"]
 mod bodies;
 #[path = "door/bytes.rs"]

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-const AUTH: &str = "Host: test\r\nAuthorization: Bearer test-token\r\n";
+const AUTH: &str = "Host: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\n";
 
 /// How a body is framed.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +205,7 @@ fn bodies_that_take_half_a_second_on_kept_connections_are_all_answered() {
 
 /// A publish to a channel of the case's own, hidden in a body.
 const HIDDEN: &str =
-    "POST /publish/{channel}?msg=x&access_token=test-token HTTP/1.1\r\nHost: test\r\n\r\n";
+    "POST /publish/{channel}?msg=x&access_token=test-token-of-16-bytes HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /// A request with a body that looks like one.
 fn with_hidden(line: &str, fields: &str, framing: Framing, hidden: &[u8]) -> Vec<u8> {
@@ -221,7 +221,7 @@ fn a_body_that_nobody_asked_for_is_never_taken_for_a_request() {
     let rules = RulesFile::new(
         r#"{"tokens": [{"name": "other", "token": "other-token", "publish": ["other"]}]}"#,
     );
-    let right = "Authorization: Bearer test-token\r\n";
+    let right = "Authorization: Bearer test-token-of-16-bytes\r\n";
     let lines = [
         ("GET /health", ""),
         ("GET /stats", ""),
@@ -428,7 +428,7 @@ fn only_a_request_that_will_be_read_gets_100_continue() {
     let rules = RulesFile::new(
         r#"{"tokens": [{"name": "other", "token": "other-token", "publish": ["other"]}]}"#,
     );
-    let right = "Authorization: Bearer test-token\r\n";
+    let right = "Authorization: Bearer test-token-of-16-bytes\r\n";
     let length = "Content-Length: 5\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
     let refusals = [

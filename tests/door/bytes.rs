@@ -396,7 +396,7 @@ const MANY_CHANNELS: &[(&str, &str)] = &[("MAX_CHANNELS", "100000")];
 const NONE: fn(u8) -> bool = |_| false;
 
 const PUBLISH: &str =
-    "POST /publish/{channel} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\n";
+    "POST /publish/{channel} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\n";
 
 #[test]
 fn every_byte_at_every_place_of_a_head() {

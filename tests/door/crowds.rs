@@ -39,7 +39,7 @@ pub fn crowd(server: &Server, kinds: &[Kind], count: usize) -> Vec<Socket> {
             Kind::Idle => b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n",
             Kind::Silent => b"",
             Kind::HalfHead => b"GET /health HTTP/1.1\r\nHost: te",
-            Kind::HalfBody => b"POST /publish/crowd HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\nContent-Length: 60000\r\n\r\nabc",
+            Kind::HalfBody => b"POST /publish/crowd HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: 60000\r\n\r\nabc",
         });
         if matches!(kind, Kind::Stream | Kind::Idle) {
             let mut begin = [0; 12];

@@ -5,7 +5,7 @@ use crate::common::http::{read_until_closed, replies, Left};
 use crate::common::{over_each_transport, Server, Transport};
 use std::net::Shutdown;
 
-const AUTH: &str = "Host: test\r\nAuthorization: Bearer test-token\r\n";
+const AUTH: &str = "Host: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\n";
 
 /// Requests that are right, with every framing, and with a letter of two bytes that a cut may part.
 fn whole_requests() -> Vec<Case> {

@@ -17,7 +17,7 @@ const LARGE: &[u16] = &[400, 413, 431];
 /// A publish with these fields and what follows them.
 fn publish(fields: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
     const HEAD: &[u8] =
-        b"POST /publish/{channel} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\n";
+        b"POST /publish/{channel} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\n";
     [HEAD, fields.as_ref(), b"\r\n", body.as_ref()].concat()
 }
 

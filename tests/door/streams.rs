@@ -70,7 +70,7 @@ fn a_head_without_end_is_refused_however_many_connections_stand_around() {
 #[test]
 fn sixteen_requests_at_once_are_answered_in_their_order() {
     let publish = |number: usize, fields: &str, body: &str| {
-        format!("POST /publish/c{number} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\n{fields}\r\n{body}")
+        format!("POST /publish/c{number} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\n{fields}\r\n{body}")
     };
     // Each is told from the others by its answer.
     let request = |number: usize| match number % 6 {
@@ -121,7 +121,7 @@ fn sixteen_requests_at_once_are_answered_in_their_order() {
 #[test]
 fn nothing_behind_the_last_request_is_executed() {
     let hidden =
-        "POST /publish/hidden?msg=x&access_token=test-token HTTP/1.1\r\nHost: test\r\n\r\n";
+        "POST /publish/hidden?msg=x&access_token=test-token-of-16-bytes HTTP/1.1\r\nHost: test\r\n\r\n";
     over_each_transport(&[], |transport, server| {
         for last in [
             LAST,
@@ -150,7 +150,7 @@ fn requests_behind_a_stream_are_not_served_and_stop_nobody() {
     const STREAMS: usize = 300;
     over_each_transport(&[], |transport, server| {
         let behind =
-            "POST /publish/hidden?msg=x&access_token=test-token HTTP/1.1\r\nHost: test\r\n\r\n";
+            "POST /publish/hidden?msg=x&access_token=test-token-of-16-bytes HTTP/1.1\r\nHost: test\r\n\r\n";
         let begin = "GET /sse/a HTTP/1.1\r\nHost: test\r\n\r\n";
         let request = format!("{begin}{}{behind}", GET.repeat(4));
         let open = |number: usize| {
