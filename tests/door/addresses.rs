@@ -42,11 +42,14 @@ fn is_open(address: &Address) -> bool {
     std::net::TcpStream::connect_timeout(address, BOUND).is_ok()
 }
 
+/// Where a server on this port is reached.
+type Reach = fn(u16) -> Vec<Address>;
+
 #[test]
 fn every_form_of_listen_serves_and_is_checked() {
     let folder = Folder::new("listen");
     let path = folder.0.join("socket").display().to_string();
-    let forms: [(&str, fn(u16) -> Vec<Address>); 6] = [
+    let forms: [(&str, Reach); 6] = [
         ("127.0.0.1:", |port| vec![v4(port)]),
         ("0.0.0.0:", |port| vec![v4(port)]),
         ("[::1]:", |port| vec![v6(port)]),

@@ -89,7 +89,7 @@ fn a_length_is_one_number_or_the_request_is_refused() {
         b" \x0b5",
         b" 5\x0c",
         b" 5\0",
-        b" \05",
+        b" \x005",
         b" \xb2",
         "\u{665}".as_bytes(),
         b" 5\r\n 0",
