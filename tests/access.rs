@@ -6,12 +6,10 @@ mod common;
 use common::http::{self, EventStream};
 use common::page::{open_browser, serve, wait_for};
 use common::tokens::{jwt_for, sha256_hex, start, RulesFile, SECRET};
-use common::{bare_command, wait_until, Reply, Server, BOUND, TOKEN};
+use common::{run, wait_until, Reply, Server, BOUND, TOKEN};
 use serde_json::json;
 use std::io::Write;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 const RULES: &str = r#"{
   "tokens": [
@@ -789,21 +787,8 @@ fn the_log_names_who_did_it_and_shows_no_token() {
 
 #[track_caller]
 fn refuses_to_start(variables: &[(&str, &str)]) -> String {
-    let mut child = bare_command()
-        .env("LISTEN", "127.0.0.1:0")
-        .envs(variables.iter().copied())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let begun = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) {
-        if begun.elapsed() > BOUND {
-            let _ = child.kill();
-            panic!("the server starts with {variables:?}");
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-    let output = child.wait_with_output().expect("it has ended");
+    let listen = [("LISTEN", "127.0.0.1:0")];
+    let output = run(&[], &[&listen, variables].concat());
     let line = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{variables:?}: {line}");
     assert_eq!(line.lines().count(), 1, "one line: {line}");

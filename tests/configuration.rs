@@ -2,37 +2,13 @@
 
 mod common;
 
-use common::{bare_command, value, wait_until, Server, BOUND};
+use common::{bare_command, run, value, wait_until, Server};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// Runs the binary to its end, which comes at once.
-#[track_caller]
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut child = bare_command()
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let begun = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) {
-        if begun.elapsed() > BOUND {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("the server does not stop at once with {arguments:?} and {variables:?}");
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-    child.wait_with_output().expect("it has ended")
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

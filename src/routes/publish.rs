@@ -60,19 +60,21 @@ pub(super) fn publish(
         peer: request.peer,
         caller,
     };
-    let hub = app.hub.clone();
-    let wait_for = channel.clone();
     let Some(cluster) = app.cluster.clone() else {
-        let attempt = hub.try_publish(&channel, event_name.as_ref(), messages);
+        let attempt = app.hub.try_publish(&channel, event_name.as_ref(), messages);
         return Ok(match attempt.map_err(refused)? {
             Attempt::Published(published) => Outcome::Reply(report.of(&published)),
-            Attempt::NoRoom(messages) => Outcome::Waiting(Waiting::new(move || {
-                let published = hub.publish(&channel, event_name.as_ref(), messages);
-                Outcome::Reply(report.of_all(published))
-            })),
+            Attempt::NoRoom(messages) => {
+                let hub = app.hub.clone();
+                Outcome::Waiting(Waiting::new(move || {
+                    let published = hub.publish(&channel, event_name.as_ref(), messages);
+                    Outcome::Reply(report.of_all(published))
+                }))
+            }
         });
     };
-    let has_room = hub.has_room_for(&channel);
+    let has_room = app.hub.has_room_for(&channel);
+    let to = channel.clone();
     let publish = move || {
         Outcome::Later(Later::new(move |answer| {
             cluster.publish(channel, event_name, messages, move |published| {
@@ -83,7 +85,7 @@ pub(super) fn publish(
     Ok(if has_room {
         publish()
     } else {
-        let to = wait_for;
+        let hub = app.hub.clone();
         Outcome::Waiting(Waiting::new(move || {
             hub.wait_until_room_for(&to);
             publish()

@@ -50,7 +50,7 @@ thread_local! {
 
 /// What a connection waits for.
 #[derive(Debug)]
-pub enum Phase {
+enum Phase {
     /// The next request's head, of which so many bytes were looked at.
     Reads { scanned: usize },
     /// The answer. The rest of a body that has not come with its head waits for somebody to ask for it.
@@ -71,7 +71,7 @@ pub enum Phase {
 
 /// A request whose body has not come with its head.
 #[derive(Debug)]
-pub struct Pending {
+struct Pending {
     method: String,
     target: String,
     reader: BodyReader,
@@ -102,13 +102,14 @@ pub struct Client {
     /// The connection.
     pub connection: Arc<Connection>,
     /// What it waits for.
-    pub phase: Phase,
+    phase: Phase,
     /// Bytes that have arrived and belong to no request yet.
     inbox: Vec<u8>,
     /// There may be more to read.
     is_readable: bool,
-    /// The client sends nothing more: that was told, and then read.
+    /// It was told that the client sends nothing more. Something may be left to read.
     end_was_told: bool,
+    /// Nothing is.
     has_ended: bool,
     /// It has sent a request.
     has_asked: bool,
@@ -240,7 +241,7 @@ impl Client {
     }
 
     /// Ends what is overdue. A step has to follow.
-    pub fn end_in_time(&mut self, pool: &Pool, now: Instant) {
+    pub fn end_in_time(&mut self, pool: &Pool) {
         match &mut self.phase {
             Phase::Reads { .. } if !self.inbox.is_empty() => {
                 let detail = "the request's head did not arrive in time; send it without pauses";
@@ -249,11 +250,10 @@ impl Client {
             // The route says so.
             Phase::ReadsBody { pending, .. } => pending.failed = Some(BodyError::TooSlow),
             Phase::Answers { .. } | Phase::Streams { .. } => {}
-            _ if now >= self.deadline => {
+            _ => {
                 self.connection.cut();
                 self.phase = Phase::Lingers { budget: 0 };
             }
-            _ => {}
         }
     }
 
@@ -366,24 +366,8 @@ impl Client {
     fn begin(&mut self, head: Head, settings: &Settings, is_stopping: bool) -> Step {
         self.has_asked = true;
         let mut reader = BodyReader::new(head.framing);
-        let mut failed = None;
-        let body = match reader.take(&self.inbox, usize::MAX) {
-            Ok(taken) => {
-                self.inbox.drain(..taken);
-                if reader.is_whole() {
-                    None
-                } else {
-                    Some(match head.framing {
-                        head::Framing::Length(length) => Body::Announced(Some(length)),
-                        head::Framing::Chunked => Body::Announced(None),
-                    })
-                }
-            }
-            Err(error) => {
-                failed = Some(error);
-                Some(Body::Announced(None))
-            }
-        };
+        let taken = reader.take(&self.inbox, usize::MAX);
+        self.inbox.drain(..taken.unwrap_or(0));
         if self.inbox.is_empty() {
             self.inbox = Vec::new();
         }
@@ -393,18 +377,21 @@ impl Client {
             is_old: head.is_old,
             keeps_alive: head.keeps_alive && !is_stopping,
         });
-        let (body, pending) = match body {
-            None => (Body::Whole(reader.into_bytes()), None),
-            Some(body) => {
-                let pending = Pending {
-                    method: head.method.clone(),
-                    target: head.target.clone(),
-                    reader,
-                    failed,
-                    expects_continue: head.expects_continue,
-                };
-                (body, Some(Box::new(pending)))
-            }
+        let (body, pending) = if reader.is_whole() {
+            (Body::Whole(reader.into_bytes()), None)
+        } else {
+            let length = match head.framing {
+                head::Framing::Length(length) => Some(length),
+                head::Framing::Chunked => None,
+            };
+            let pending = Pending {
+                method: head.method.clone(),
+                target: head.target.clone(),
+                reader,
+                failed: taken.err(),
+                expects_continue: head.expects_continue,
+            };
+            (Body::Announced(length), Some(Box::new(pending)))
         };
         self.phase = Phase::Answers { pending };
         Step::Dispatch {

@@ -438,22 +438,18 @@ impl Door {
             }
         }
         let overdue: Vec<Key> = self
-            .places_to_sweep(now)
+            .clients
+            .all()
+            .filter(|client| client.is_overdue(now))
             .map(|client| client.connection.key())
             .collect();
         for key in overdue {
             if let Some(client) = self.clients.get(key) {
-                client.end_in_time(&self.pool, now);
+                client.end_in_time(&self.pool);
                 self.advance(key);
             }
         }
         self.trimmer.note(self.clients.here);
-    }
-
-    fn places_to_sweep(&self, now: Instant) -> impl Iterator<Item = &Client> {
-        self.clients
-            .all()
-            .filter(move |client| client.is_overdue(now))
     }
 
     /// From now on each connection is closed behind its answer. A listener that our parent has as well is left to our

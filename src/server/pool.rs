@@ -179,7 +179,9 @@ impl Pool {
             pool.waiting.fetch_sub(1, Ordering::Relaxed);
             pool.finish(exchange, outcome, family, peer);
         };
-        if let Err((exchange, _)) = spawn("waiting", exchange, job) {
+        let mut work = Some(exchange);
+        let spawned = spawn("waiting", 4 * STREAM_STACK, job, || work.take());
+        if let (Err(_), Some(exchange)) = (spawned, work) {
             let detail = "the server has no threads left; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             self.answer(exchange, reply, family);
@@ -197,34 +199,22 @@ impl Pool {
         if self.streams.load(Ordering::Relaxed) >= self.settings.max_streams {
             return self.refuse_stream(exchange, stream, family, peer, "descriptors");
         }
-        let pool = self.clone();
-        let run = move |opened: Box<OpenStream>| pool.run_stream(*opened, family, peer);
+        let run = move |opened: Box<OpenStream>| opened.run(family, peer);
         // Begun here, on a thread that has some stack anyway: whatever a stream's own thread touches stays in memory for
-        // the stream's whole life. The thread first, so that without one there is still somebody to answer.
-        let slot: Arc<Mutex<Option<Box<OpenStream>>>> = Arc::default();
-        let own = slot.clone();
-        let mut work = lock(&slot);
-        let spawned = std::thread::Builder::new()
-            .name("stream".into())
-            .stack_size(STREAM_STACK)
-            .spawn(move || {
-                let opened = lock(&own).take();
-                drop(own);
-                if let Some(opened) = opened {
-                    run(opened);
-                }
-            });
-        match spawned {
-            Ok(_) => *work = Some(self.open_stream(exchange, stream, family)),
-            Err(error) => {
-                log::warn!("event=no_thread error={:?}", error.to_string());
-                self.refuse_stream(exchange, stream, family, peer, "threads");
-            }
+        // the stream's whole life.
+        let mut work = Some((exchange, stream));
+        let spawned = spawn("stream", STREAM_STACK, run, || {
+            let (exchange, stream) = work.take()?;
+            Some(self.open_stream(exchange, stream, family))
+        });
+        if let (Err(error), Some((exchange, stream))) = (spawned, work) {
+            log::warn!("event=no_thread error={:?}", error.to_string());
+            self.refuse_stream(exchange, stream, family, peer, "threads");
         }
     }
 
     fn open_stream(
-        &self,
+        self: &Arc<Self>,
         exchange: Exchange,
         stream: routes::Stream,
         family: Family,
@@ -251,32 +241,11 @@ impl Pool {
         };
         opened.subscription.progress().allow_help(Box::new(direct));
         Box::new(OpenStream {
+            pool: self.clone(),
             stream: opened,
             connection,
             _place: stream.place,
         })
-    }
-
-    fn run_stream(&self, mut opened: OpenStream, family: Family, peer: Peer) {
-        let stream = &mut opened.stream;
-        let finished = stream.run();
-        if family == Family::Subscribe {
-            self.counters().disconnected.count(finished.reason);
-        }
-        if matches!(finished.reason, GONE | "slow") {
-            opened.connection.cut();
-        }
-        self.streams.fetch_sub(1, Ordering::Relaxed);
-        opened.connection.tell(Note::Ended(opened.connection.key()));
-        // Before the subscription is dropped: with the last one the process ends.
-        log::info!(
-            "event=disconnect {}={} peer={peer} reason={} messages={} seconds={}",
-            stream.kind,
-            stream.subscription.number,
-            finished.reason,
-            finished.messages,
-            stream.started.elapsed().as_secs()
-        );
     }
 
     fn refuse_stream(
@@ -303,38 +272,69 @@ impl Pool {
     }
 }
 
-/// A stream that has begun.
+/// A stream that has begun. However it ends, its place is free again, and the door closes its connection.
 struct OpenStream {
+    pool: Arc<Pool>,
     stream: EventStream,
     connection: Arc<Connection>,
     /// Its place among the streams of its client's address.
     _place: Option<routes::Place>,
 }
 
-/// Runs a job with this on a thread of its own; gives it back if there is none.
+impl OpenStream {
+    fn run(mut self, family: Family, peer: Peer) {
+        let stream = &mut self.stream;
+        let finished = stream.run();
+        if family == Family::Subscribe {
+            let counters = self.pool.counters();
+            counters.disconnected.count(finished.reason);
+        }
+        if matches!(finished.reason, GONE | "slow") {
+            self.connection.cut();
+        }
+        // Before the subscription is dropped: with the last one the process ends.
+        log::info!(
+            "event=disconnect {}={} peer={peer} reason={} messages={} seconds={}",
+            stream.kind,
+            stream.subscription.number,
+            finished.reason,
+            finished.messages,
+            stream.started.elapsed().as_secs()
+        );
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.pool.streams.fetch_sub(1, Ordering::Relaxed);
+        self.connection.tell(Note::Ended(self.connection.key()));
+    }
+}
+
+/// Runs a job on a thread of its own, with what `begin` gives. The thread comes first: without one nothing is begun, and
+/// there is still somebody to answer.
 fn spawn<T: Send + 'static>(
     name: &str,
-    with: T,
+    stack: usize,
     job: impl FnOnce(T) + Send + 'static,
-) -> Result<(), (T, io::Error)> {
-    let slot = Arc::new(Mutex::new(Some(with)));
+    begin: impl FnOnce() -> Option<T>,
+) -> io::Result<()> {
+    let slot: Arc<Mutex<Option<T>>> = Arc::default();
     let own = slot.clone();
-    let spawned = std::thread::Builder::new()
+    // The thread finds its work as soon as this is free.
+    let mut work = lock(&slot);
+    std::thread::Builder::new()
         .name(name.into())
-        .stack_size(4 * STREAM_STACK)
+        .stack_size(stack)
         .spawn(move || {
-            let with = lock(&own).take();
-            if let Some(with) = with {
-                job(with);
+            let begun = lock(&own).take();
+            drop(own);
+            if let Some(begun) = begun {
+                job(begun);
             }
-        });
-    match spawned {
-        Ok(_) => Ok(()),
-        Err(error) => match lock(&slot).take() {
-            Some(with) => Err((with, error)),
-            None => Ok(()),
-        },
-    }
+        })?;
+    *work = begin();
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

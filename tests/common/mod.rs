@@ -28,7 +28,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,28 @@ pub fn bare_command() -> Command {
         command.env("PATH", path);
     }
     command
+}
+
+/// Runs the binary to its end, which comes at once.
+#[track_caller]
+pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut child = bare_command()
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let begun = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begun.elapsed() > BOUND {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the server does not stop at once with {arguments:?} and {variables:?}");
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    child.wait_with_output().expect("it has ended")
 }
 
 #[derive(Default)]
