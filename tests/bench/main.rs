@@ -4,7 +4,7 @@
 //! The client is one thread that counts events as they come in; the figures are of both on one machine, so compare only
 //! runs of one machine.
 
-#[path = "../common/mod.rs"]
+#[path = "../it/common/mod.rs"]
 mod common;
 mod plot;
 mod report;

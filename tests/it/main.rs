@@ -1,0 +1,57 @@
+//! The tests, one program: a module for each subject, and what they share in `common`.
+//!
+//! `cargo test --release MODULE::` runs one module. The modules behind a feature take minutes, or test what is shipped;
+//! `make test-hostile` and `make test-ship` run them.
+
+mod common;
+
+mod access;
+mod access_jwt;
+mod access_readme;
+mod access_reload;
+mod backlog;
+mod batch;
+mod browser;
+mod configuration;
+mod cors;
+mod curl;
+mod errors_and_limits;
+mod expiry;
+mod guide;
+#[cfg(feature = "hostile-tests")]
+mod hostile_bytes;
+#[cfg(feature = "hostile-tests")]
+mod hostile_clients;
+#[cfg(feature = "hostile-tests")]
+mod hostile_machine;
+mod log;
+mod log_sink;
+mod messages;
+mod metrics;
+mod openapi;
+mod page;
+mod pipelines;
+#[cfg(feature = "ship-tests")]
+mod proxies;
+mod proxy;
+mod publish_subscribe;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_faults;
+#[cfg(feature = "redis")]
+mod redis_proxies;
+mod replay;
+mod shutdown;
+mod slow_clients;
+#[cfg(feature = "hostile-tests")]
+mod soak;
+mod socket_activation;
+#[cfg(feature = "ship-tests")]
+mod static_binary;
+mod statistics;
+mod storm;
+#[cfg(feature = "ship-tests")]
+mod units;
+#[cfg(feature = "ship-tests")]
+mod workflow;
