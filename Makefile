@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build static measure install uninstall test test-ship test-musl test-docker test-hostile soak bench screenshots lint fmt readme ci cargo
+.PHONY: help run build static measure install uninstall test test-ship test-musl test-docker check-systems test-hostile soak bench screenshots lint fmt readme ci cargo
 
 BUILD := $${CARGO_TARGET_DIR:-target}
 # Where `make static` leaves its binary.
@@ -102,6 +102,16 @@ test-musl: cargo ## build the static binary with musl and its standard library, 
 	SSE_SERVER="$(abspath $(MUSL_STATIC))" tests/run $(MUSL_TESTS:%=%::); \
 	tests/measure "$(MUSL_STATIC)"
 
+# Where the library is built along, any target can be checked without a linker for it.
+OTHER_SYSTEMS := x86_64-apple-darwin x86_64-unknown-freebsd
+
+check-systems: cargo ## check the code for macOS and FreeBSD, without warnings
+	@set -e; tests/musl $(MUSL) true || { [ $$? = 77 ]; exit; }; \
+	for target in $(OTHER_SYSTEMS); do \
+		echo "checking for $$target"; \
+		RUSTFLAGS="-D warnings" tests/musl $(MUSL) cargo check -Z build-std=std,panic_unwind --locked --target $$target --lib --bins; \
+	done
+
 test-docker: cargo ## build, run and stop the image, where an engine is or can be started
 	tests/docker
 
@@ -116,7 +126,7 @@ fmt: cargo ## format the code
 readme: build ## run the commands of README.md
 	tests/readme
 
-ci: lint build test test-ship test-docker test-hostile readme ## everything that has to pass
+ci: lint build test test-ship check-systems test-docker test-hostile readme ## everything that has to pass
 
 cargo:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs, or on Debian with apt-get install cargo" >&2; exit 1; }

@@ -1,13 +1,26 @@
 //! Cross-origin resource sharing (WHATWG Fetch, section 3.2): which origins may use the server, and the headers that
 //! say so. Called by the routes for every answer, errors too.
 
+use std::net::Ipv6Addr;
+
 /// Which origins may use the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Every page may.
     Any,
     /// Pages of these origins may.
-    Listed(Vec<String>),
+    Listed(Vec<Origin>),
+}
+
+/// A scheme, a host and a port (RFC 6454, section 4), in the one form in which two are equal if they are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// In lower case.
+    scheme: String,
+    /// In lower case; an IPv6 address in its shortest form.
+    host: String,
+    /// `None` is the scheme's own.
+    port: Option<u16>,
 }
 
 /// A header of an answer.
@@ -15,6 +28,16 @@ pub type Header = (&'static str, String);
 
 /// A preflight's answer may be kept for a day, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "86400";
+
+/// Field names that a preflight may ask for; more are left out.
+const MAX_ASKED_FIELDS: usize = 32;
+
+/// The fields that mean something here, for a preflight that asks for none.
+const KNOWN_FIELDS: &str =
+    "Authorization, Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key";
+
+/// What pages may read of an answer, beside what every page may.
+const READABLE_FIELDS: &str = "Last-Event-ID, Idempotency-Replayed, Retry-After";
 
 impl Origins {
     /// Reads `*`, or origins separated by commas.
@@ -26,13 +49,8 @@ impl Origins {
             return Ok(Origins::Any);
         }
         text.split(',')
-            .map(|origin| {
-                let origin = origin.trim();
-                // Browsers send scheme and host in lower case.
-                is_origin(origin)
-                    .then(|| origin.to_ascii_lowercase())
-                    .ok_or_else(|| origin.to_string())
-            })
+            .map(str::trim)
+            .map(|origin| Origin::parse(origin).ok_or_else(|| origin.to_string()))
             .collect::<Result<_, _>>()
             .map(Origins::Listed)
     }
@@ -41,62 +59,113 @@ impl Origins {
     pub fn list(&self, origin: &str) -> bool {
         match self {
             Origins::Any => false,
-            Origins::Listed(listed) => listed.iter().any(|listed| listed == origin),
+            Origins::Listed(listed) => {
+                Origin::parse(origin).is_some_and(|origin| listed.contains(&origin))
+            }
         }
     }
 
     /// The headers of an answer to a request with this `Origin`. Listed origins may send their cookies along.
     pub fn headers(&self, origin: Option<&str>) -> Vec<Header> {
+        let mut headers = Vec::new();
         match self {
-            Origins::Any => vec![("Access-Control-Allow-Origin", "*".into())],
+            Origins::Any => headers.push(("Access-Control-Allow-Origin", "*".into())),
             Origins::Listed(_) => {
                 // Caches must not give one origin's answer to another, so this is also sent when there is no match.
-                let mut headers = vec![("Vary", "Origin".into())];
-                if let Some(origin) = origin.filter(|origin| self.list(origin)) {
-                    headers.push(("Access-Control-Allow-Origin", origin.into()));
-                    headers.push(("Access-Control-Allow-Credentials", "true".into()));
-                }
-                headers
+                headers.push(("Vary", "Origin".into()));
+                let Some(origin) = origin.filter(|origin| self.list(origin)) else {
+                    return headers;
+                };
+                headers.push(("Access-Control-Allow-Origin", origin.into()));
+                headers.push(("Access-Control-Allow-Credentials", "true".into()));
             }
         }
-    }
-
-    /// The headers of the answer to a preflight, beside those that every answer has.
-    pub fn preflight_headers() -> Vec<Header> {
-        vec![
-            (
-                "Access-Control-Allow-Methods",
-                "GET, HEAD, POST, OPTIONS".into(),
-            ),
-            (
-                "Access-Control-Allow-Headers",
-                "Authorization, Content-Type, Last-Event-ID, Cache-Control".into(),
-            ),
-            ("Access-Control-Max-Age", PREFLIGHT_MAX_AGE.into()),
-        ]
+        headers.push(("Access-Control-Expose-Headers", READABLE_FIELDS.into()));
+        headers
     }
 }
 
-/// `scheme://host` or `scheme://host:port`, nothing behind it.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
+/// The headers of the answer to a preflight that asks for these fields (the values of `Access-Control-Request-Headers`),
+/// beside those that every answer has. Whatever it asks for is allowed: rights come from tokens, and pages that trace or
+/// report send fields of their own.
+pub fn preflight_headers<'a>(asked: impl Iterator<Item = &'a str>) -> Vec<Header> {
+    let names = asked.flat_map(|list| list.split(',')).map(str::trim);
+    let names: Vec<&str> = names
+        .filter(|name| is_field_name(name))
+        .take(MAX_ASKED_FIELDS)
+        .collect();
+    let allowed = match names[..] {
+        [] => KNOWN_FIELDS.into(),
+        _ => names.join(", "),
+    };
+    vec![
+        (
+            "Access-Control-Allow-Methods",
+            "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
+        ),
+        ("Access-Control-Allow-Headers", allowed),
+        ("Access-Control-Max-Age", PREFLIGHT_MAX_AGE.into()),
+        ("Vary", "Access-Control-Request-Headers".into()),
+    ]
+}
+
+/// RFC 9110, section 5.1.
+fn is_field_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// Whether an `Origin` is what a page of the host in this `Host` field sends. The scheme may be either: this server does
+/// not see whether a proxy in front of it has taken TLS off.
+pub fn is_of_host(origin: &str, host: &str) -> bool {
+    let Some(origin) = Origin::parse(origin) else {
         return false;
     };
-    let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    parse_authority(&origin.scheme, host)
+        .is_some_and(|(host, port)| host == origin.host && port == origin.port)
+}
+
+impl Origin {
+    /// Takes `scheme://host` or `scheme://host:port`, with nothing behind it.
+    fn parse(text: &str) -> Option<Origin> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let scheme = scheme.to_ascii_lowercase();
+        let (host, port) = parse_authority(&scheme, authority).filter(|_| is_scheme)?;
+        Some(Origin { scheme, host, port })
+    }
+}
+
+/// The host and the port of `host` or `host:port`, as in `Origin`.
+fn parse_authority(scheme: &str, authority: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match authority.rsplit_once(':') {
+        // A colon inside the brackets of an IPv6 address is its own.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
-    let host_is_good = !host.is_empty()
-        && host.bytes().all(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':')
-        });
-    let port_is_good = port
-        .is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
-    scheme_is_good && host_is_good && port_is_good
+    let port = match port {
+        None => None,
+        Some(digits) if !digits.bytes().all(|b| b.is_ascii_digit()) => return None,
+        Some(digits) => Some(digits.parse().ok()?),
+    };
+    let own_port = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    let address = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = match address {
+        Some(address) => format!("[{}]", address.parse::<Ipv6Addr>().ok()?),
+        None => host.to_ascii_lowercase(),
+    };
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    let is_host = address.is_some() || (!host.is_empty() && host.bytes().all(is_name));
+    is_host.then_some((host, port.filter(|port| Some(*port) != own_port)))
 }
 
 #[cfg(test)]
@@ -112,7 +181,7 @@ mod tests {
             "app://x",
             "http://[::1]",
         ] {
-            assert!(is_origin(good), "{good} is an origin");
+            assert!(Origin::parse(good).is_some(), "{good} is an origin");
         }
         for bad in [
             "",
@@ -122,11 +191,63 @@ mod tests {
             "http://a:b",
             "http://a b",
             "*",
+            "null",
             "http://a:",
+            "http://a:+1",
+            "http://:80",
             "://a",
+            "1http://a",
             "http://a:99999",
+            "http://user@a",
+            "http://[::1",
+            "http://[]",
+            "http://[1.2.3.4]",
+            "http://::1",
+            "http://a:80:80",
         ] {
-            assert!(!is_origin(bad), "{bad:?} is no origin");
+            assert!(Origin::parse(bad).is_none(), "{bad:?} is no origin");
+        }
+    }
+
+    #[test]
+    fn origins_are_the_same_however_they_are_written() {
+        for (one, other, are_same) in [
+            ("https://x:443", "https://x", true),
+            ("http://x:80", "http://x", true),
+            ("http://x:080", "http://x", true),
+            ("HTTPS://X.Example", "https://x.example:443", true),
+            ("http://[::1]:80", "http://[0:0:0:0:0:0:0:1]", true),
+            ("http://[2001:DB8::1]", "http://[2001:db8:0::1]", true),
+            ("http://x:443", "https://x:443", false),
+            ("http://x:443", "http://x", false),
+            ("https://x:80", "https://x", false),
+            ("app://x:80", "app://x", false),
+            ("https://x", "http://x", false),
+            ("https://x", "https://x.", false),
+            ("https://x", "https://y.x", false),
+            ("http://[::1]", "http://[::2]", false),
+        ] {
+            let [a, b] = [one, other].map(|text| Origin::parse(text).expect("an origin"));
+            assert_eq!(a == b, are_same, "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_host_names_it_with_or_without_the_port_of_its_scheme() {
+        for (origin, host, is_own) in [
+            ("http://test", "test", true),
+            ("https://test", "TEST", true),
+            ("http://test", "test:80", true),
+            ("https://test", "test:443", true),
+            ("http://test:8080", "test:8080", true),
+            ("http://[::1]:8080", "[::1]:8080", true),
+            ("https://test", "test:80", false),
+            ("http://test:8080", "test", false),
+            ("http://test.evil", "test", false),
+            ("null", "null", false),
+            ("http://test", "", false),
+        ] {
+            assert_eq!(is_of_host(origin, host), is_own, "{origin} at {host:?}");
         }
     }
 }

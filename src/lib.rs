@@ -3,15 +3,14 @@
 //! The rooms, and who calls whom (always downwards):
 //!
 //! - `main` configures, starts and stops.
-//! - [`server`]: listener, accept loop, pool, streams, guard. The only place that knows tiny_http and sockets.
+//! - [`server`]: door, accept loop, pool, streams. The only place that knows tiny_http and sockets.
 //! - [`routes`]: one file per endpoint: parse, ask [`access`], call the hub, answer.
 //! - [`hub`]: channels, history, announcer, subscribers, janitor. Knows no HTTP.
 //! - [`cluster`]: several servers as one: a Redis stream between them. Between routes and hub, where it is used.
 //! - [`event`]: ids, names, events and their encoding.
 //!
-//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`stats`],
-//! [`statistics`], [`journal`], [`logged`], [`memory`], [`service`], [`stand_in`] and [`system`], which has all unsafe
-//! code.
+//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`proxies`],
+//! [`stats`], [`statistics`], [`journal`], [`logged`], [`memory`], [`service`], and [`host`], which has all unsafe code.
 
 pub mod access;
 #[cfg_attr(not(feature = "redis"), path = "cluster/off.rs")]
@@ -19,18 +18,18 @@ pub mod cluster;
 pub mod config;
 pub mod cors;
 pub mod event;
+pub mod host;
 pub mod hub;
 pub mod journal;
 pub mod logged;
 pub mod memory;
 pub mod problem;
+pub mod proxies;
 pub mod query;
 pub mod reply;
 pub mod request;
 pub mod routes;
 pub mod server;
 pub mod service;
-pub mod stand_in;
 pub mod statistics;
 pub mod stats;
-pub mod system;

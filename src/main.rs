@@ -2,16 +2,16 @@
 
 use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::config::{Config, Listen, VARIABLES};
+use sse_server::config::{self, Config, Listen, VARIABLES};
+use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
 use sse_server::journal;
 use sse_server::logged::Logged;
-use sse_server::routes::App;
-use sse_server::server::{self, watchdog, Listener, Settings};
+use sse_server::routes::{Addresses, App};
+use sse_server::server::{self, health, Listener, Settings};
 use sse_server::service::{self, Notifier};
 use sse_server::statistics::LiveStatistics;
 use sse_server::stats::Counters;
-use sse_server::system::{self, Signal};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ const REDIS_START_TIME: Duration = Duration::from_secs(3);
 
 /// How long a stop may take to tell the other servers.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// A client that was accepted has sent its request, and has its answer, this long after the stop began.
+const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
 /// Exit codes beside 0.
 const FAILED: u8 = 1;
@@ -98,15 +101,15 @@ fn serve() -> Result<(), Failure> {
     let config = read_config()?;
     let rules = read_rules(&config)?;
     // Before the first thread: each inherits it.
-    system::block_signals().map_err(|error| system_failure("block signals", &error))?;
+    host::block_signals().map_err(|error| system_failure("block signals", &error))?;
     journal::start(config.log_level).map_err(|error| system_failure("start a thread", &error))?;
+    warn_of_doubts(&config);
     let descriptor_limit = raise_descriptor_limit(&config);
     let notifier = Notifier::connect(env).unwrap_or_else(|error| {
         log::warn!("event=no_notify error={:?}", error.to_string());
         Notifier::default()
     });
     let passed = service::passed_socket(env).map_err(Failure::misuse)?;
-    let is_passed = passed.is_some();
     let listener = match passed {
         Some(socket) => Listener::inherit(socket).map_err(|error| {
             Failure::misuse(format!(
@@ -116,7 +119,8 @@ fn serve() -> Result<(), Failure> {
         None => Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?,
     };
     let address = listener.to_string();
-    let local = watchdog::local_target(&listener.address());
+    let is_inherited = listener.is_inherited();
+    let local = health::local_target(listener.address());
     let access = Arc::new(Access::new(
         operator_token(&config)?,
         config.jwt_secrets.clone(),
@@ -136,12 +140,17 @@ fn serve() -> Result<(), Failure> {
         access: access.clone(),
         origins: config.origins.clone(),
         max_message_bytes: config.max_message_bytes,
+        addresses: Addresses::new(config.max_clients_per_address),
     };
-    let settings = Settings {
-        heartbeat: config.heartbeat,
+    let settings = Settings::new(
+        config.heartbeat,
         descriptor_limit,
-    };
-    let serving = server::start(listener, app, settings, notifier.clone())
+        config.trusted_proxies.clone(),
+    );
+    watch_panics();
+    let serving = server::start(listener, app, settings)
+        .map_err(|error| system_failure("start a thread", &error))?;
+    health::keep_alive(local.clone(), notifier.clone())
         .map_err(|error| system_failure("start a thread", &error))?;
     log::info!(
         "event=listening address={} version={} hint={:?}",
@@ -153,9 +162,7 @@ fn serve() -> Result<(), Failure> {
     notifier.ready();
 
     let signal = loop {
-        match system::wait_for_signal()
-            .map_err(|error| system_failure("wait for signals", &error))?
-        {
+        match host::wait_for_signal().map_err(|error| system_failure("wait for signals", &error))? {
             Signal::Stop(name) => break name,
             Signal::Reload => reload(&config, &access, &hub, &live),
         }
@@ -163,20 +170,22 @@ fn serve() -> Result<(), Failure> {
     let clients = hub.stats().connected_clients;
     log::info!("event=stopping signal={signal} clients={clients}");
     notifier.stopping();
-    if is_passed {
-        serving.hand_over();
-    }
+    // One deadline for all of it. First a successor gets the listener, if there may be one; then what was published goes
+    // out, and all streams end, while whoever comes is told that the server stops; then the door answers what is left.
+    let now = Instant::now();
+    let last_moment = now + STOP_TIME;
+    serving.stop(now + HAND_OVER_TIME);
     hub.close();
     live.close();
     // Nothing is ever sent: this waits for the last streams to end.
-    let last_moment = Instant::now() + STOP_TIME;
     let _ = all_streams_ended.recv_deadline(last_moment);
     let _ = all_watchers_ended.recv_deadline(last_moment);
     if let Some(cluster) = &cluster {
         // Behind every publish that is still under way.
         cluster.leave(LEAVE_TIME);
     }
-    if let (Listen::Unix(path), false) = (&config.listen, is_passed) {
+    serving.finish(last_moment);
+    if let (Listen::Unix(path), false) = (&config.listen, is_inherited) {
         // The next start would remove it as well.
         let _ = std::fs::remove_file(path);
     }
@@ -188,6 +197,36 @@ fn serve() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Threads that do not end the process when they panic: a request or a stream is all that is lost. Without any other the
+/// server would look well and do nothing, and whoever started it starts it again.
+const EXPENDABLE: [&str; 3] = ["worker", "stream", "waiting"];
+
+/// Puts every panic into the log, in one line. A thread without a name is one of tiny_http's.
+fn watch_panics() {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("tiny_http");
+        if name == journal::THREAD {
+            return;
+        }
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or(payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        log::error!("event=panic thread={name} place={place:?} message={message:?}");
+        if !EXPENDABLE.contains(&name) {
+            log::logger().flush();
+            std::process::abort();
+        }
+    }));
+}
+
 /// What somebody on this machine can give to curl.
 fn example_url(local: &Listen) -> String {
     match local {
@@ -196,10 +235,29 @@ fn example_url(local: &Listen) -> String {
     }
 }
 
+/// Says what can be used and is probably not meant so. No value is shown.
+fn warn_of_doubts(config: &Config) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if let Some(meant) = config::meant_by(&name) {
+            log::warn!(
+                "event=unknown_variable name={} hint=\"nothing reads it; if {meant} is meant, correct the name\"",
+                Logged(&name)
+            );
+        }
+    }
+    if config.auth_token.as_ref().is_some_and(Token::is_short) {
+        log::warn!(
+            "event=short_token hint=\"AUTH_TOKEN has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
+            Token::SAFE_BYTES
+        );
+    }
+}
+
 fn raise_descriptor_limit(config: &Config) -> usize {
-    // Two for each client in its first seconds and one later, and some for requests, probes and the log.
-    let wanted = config.max_clients.saturating_mul(3) / 2 + 512;
-    let limit = system::raise_descriptor_limit(wanted);
+    // One for each client, and some for requests and the log.
+    let wanted = config.max_clients.saturating_add(1024);
+    let limit = host::raise_descriptor_limit(wanted);
     if limit < wanted {
         log::warn!(
             "event=low_descriptor_limit limit={limit} wanted={wanted} hint=\"raise it with ulimit -n {wanted}, or lower MAX_CLIENTS\""
@@ -266,7 +324,7 @@ fn operator_token(config: &Config) -> Result<Option<Token>, Failure> {
         return Ok(config.auth_token.clone());
     }
     let random =
-        system::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
+        host::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
     let token = Token::from_random(random);
     log::warn!(
         "event=token token={} hint=\"made up for this run; set AUTH_TOKEN to choose one\"",
@@ -301,7 +359,7 @@ fn join_cluster(
         Listen::Unix(path) => path.display().to_string(),
     };
     let random: [u8; 2] =
-        system::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
+        host::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
     let name = cluster::server_name(&place, random);
     let cluster = Cluster::start(address.clone(), hub.clone(), name)
         .map_err(|error| system_failure("start a thread", &error))?;
@@ -311,8 +369,8 @@ fn join_cluster(
 
 fn check_health() -> Result<(), Failure> {
     let config = read_config()?;
-    let target = watchdog::local_target(&config.listen);
-    watchdog::ask_health(&target, HEALTHCHECK_TIME)
+    let target = health::local_target(&config.listen);
+    health::ask_health(&target, HEALTHCHECK_TIME)
         .map_err(|error| Failure::new(format!("the server is not healthy: {error}")))
 }
 
@@ -333,6 +391,6 @@ Environment variables (default in brackets):",
         env!("CARGO_PKG_VERSION")
     );
     for (name, default, meaning) in VARIABLES {
-        println!("  {name:<18} {meaning} [{default}]");
+        println!("  {name:<23} {meaning} [{default}]");
     }
 }

@@ -2,7 +2,7 @@
 //! threads, and grows with each crowd that comes and goes. Used by the
 //! guard (connections), the janitor (history) and the statistics.
 
-use crate::system;
+use crate::host;
 use std::time::{Duration, Instant};
 
 /// At most this often: it holds everybody up for some milliseconds.
@@ -12,7 +12,7 @@ const ROUND: Duration = Duration::from_secs(10);
 pub fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * system::page_size())
+    Some(pages * host::page_size())
 }
 
 /// Watches an amount, and gives memory back when half of what there was most has gone.
@@ -38,7 +38,7 @@ impl Trimmer {
         self.most = self.most.max(amount);
         let has_gone = self.most >= self.worthwhile && amount < self.most / 2;
         if has_gone && self.last.elapsed() >= ROUND {
-            system::give_memory_back();
+            host::give_memory_back();
             self.most = amount;
             self.last = Instant::now();
         }

@@ -30,14 +30,22 @@ impl Problem {
         Problem::new(400, detail)
     }
 
+    /// `400` for a request whose tokens contradict each other: `invalid_request` of RFC 6750, section 3.1. `description`
+    /// has neither quotes nor backslashes.
+    pub fn invalid_request(description: &str, detail: impl Into<String>) -> Problem {
+        let challenge = challenge("invalid_request", description);
+        Problem::new(400, detail).with("WWW-Authenticate", challenge)
+    }
+
     /// `401` where no token was given: the challenge of RFC 6750, section 3, without an error.
     pub fn token_missing(detail: impl Into<String>) -> Problem {
         Problem::new(401, detail).with("WWW-Authenticate", "Bearer")
     }
 
-    /// `401`. `error` is a code of RFC 6750, section 3.1; `description` has neither quotes nor backslashes.
-    pub fn unauthorized(error: &str, description: &str, detail: impl Into<String>) -> Problem {
-        Problem::new(401, detail).with("WWW-Authenticate", challenge(error, description))
+    /// `401`: the token is not good. `description` has neither quotes nor backslashes.
+    pub fn invalid_token(description: &str, detail: impl Into<String>) -> Problem {
+        let challenge = challenge("invalid_token", description);
+        Problem::new(401, detail).with("WWW-Authenticate", challenge)
     }
 
     /// `403`: the token is good, and not for this.
@@ -81,11 +89,24 @@ impl Problem {
         )
     }
 
-    /// `413` for a declared length that no machine could hold.
-    pub fn body_too_large() -> Problem {
+    /// `417`.
+    pub fn expectation_failed() -> Problem {
         Problem::new(
-            413,
-            "Content-Length is larger than anything that could be taken; send a smaller body",
+            417,
+            "the field Expect asks for something else than 100-continue; leave it out",
+        )
+    }
+
+    /// `429`, with the seconds after which another try makes sense.
+    pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
+        Problem::new(429, detail).with("Retry-After", retry_after_seconds.to_string())
+    }
+
+    /// `505`.
+    pub fn version_not_supported(version: &str) -> Problem {
+        Problem::new(
+            505,
+            format!("{version} is not served here; send HTTP/1.1 or HTTP/1.0"),
         )
     }
 
@@ -142,9 +163,12 @@ pub fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
         _ => "",
     }
 }

@@ -1,20 +1,18 @@
-//! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519), signed with HS256 and nothing else. No rights
-//! are read from a token before its signature was found to be good. Called by `Access`.
+//! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515), signed with HS256
+//! and nothing else. No rights are read from a token before its signature was found to be good. Called by `Access`.
 
-use super::object::Object;
+use super::object::{Object, Shape};
 use super::rules::{self, Grant};
-use jwt_compact::alg::{Hs256, Hs256Key};
-use jwt_compact::{Algorithm, AlgorithmSignature, UntrustedToken, ValidationError};
-use serde::de::IgnoredAny;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, Mac};
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Visitor};
 use serde::Deserialize;
+use sha2::Sha256;
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Shortest secret, in bytes: as long as the signature (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
-
-/// Length of an HMAC with SHA-256.
-const SIGNATURE_BYTES: usize = 32;
 
 /// A token may be used this much before its `nbf`: the clocks of two machines differ by that. Its `exp` is taken as it
 /// is, because its stream ends at that moment.
@@ -22,7 +20,7 @@ const EARLY: Duration = Duration::from_secs(5);
 
 /// The secrets of `JWT_SECRET`: a token that is signed with one of them is good.
 #[derive(Clone)]
-pub struct Secrets(Vec<Hs256Key>);
+pub struct Secrets(Vec<Hmac<Sha256>>);
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,8 +35,8 @@ pub struct Claims {
     pub subject: Option<String>,
     /// What its holder may do.
     pub grant: Grant,
-    /// When it expires; `None` if that is beyond what the clock can tell.
-    pub expires: Option<Instant>,
+    /// When it expires.
+    pub expires: SystemTime,
 }
 
 /// Why a token is not good.
@@ -48,8 +46,12 @@ pub enum Flaw {
     Malformed,
     /// `alg` is not `HS256`.
     WrongAlgorithm,
-    /// The header has `crit`: something that has to be understood, and is not.
+    /// The header has `crit`: something that has to be understood, and is not. Whatever its value is: those that are
+    /// none are no less a sign of it (RFC 7515, section 4.1.11).
     UnknownExtension,
+    /// The header has `b64` as `false`: the claims would be something else than what is signed here (RFC 7797, which
+    /// in section 7 forbids it for claims).
+    UnencodedClaims,
     /// None of the secrets has made the signature.
     WrongSignature,
     /// The claims cannot be read; holds why.
@@ -62,18 +64,87 @@ pub enum Flaw {
     NotYetValid,
 }
 
-/// The header's fields that matter beside `alg`.
-#[derive(Clone, Deserialize)]
+/// The header's fields that matter. All others, `typ`, `cty` and `kid` among them, are for whoever has a use for them
+/// (RFC 7515, sections 4 and 4.1.10): the claims of a token within the token are no object, so `cty` is not needed to
+/// tell.
+#[derive(Deserialize)]
 struct Header {
-    crit: Option<IgnoredAny>,
+    alg: String,
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+    #[serde(default, deserialize_with = "not_null")]
+    b64: Option<bool>,
 }
 
-/// The claims that matter beside `exp` and `nbf`.
+impl Shape for Header {
+    const SHAPE: &'static str = "an object such as {\"alg\": \"HS256\"}";
+}
+
+/// The claims that matter. A time that is null is no time, and must not pass for one that is not there.
 #[derive(Deserialize)]
 struct Written {
+    #[serde(default, deserialize_with = "not_null")]
+    exp: Option<NumericDate>,
+    #[serde(default, deserialize_with = "not_null")]
+    nbf: Option<NumericDate>,
     sub: Option<String>,
     #[serde(default)]
     sse: Object<Grant>,
+}
+
+impl Shape for Written {
+    const SHAPE: &'static str = "an object such as {\"exp\": …, \"sse\": {…}}";
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Seconds since the Unix epoch, with or without a fraction (RFC 7519, section 2). What is before the epoch is taken for
+/// the epoch.
+struct NumericDate(SystemTime);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NumericDate, D::Error> {
+        struct Seconds;
+
+        impl Visitor<'_> for Seconds {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of seconds since 1970")
+            }
+
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
+                after_epoch(Duration::from_secs(seconds)).ok_or_else(beyond_the_clock)
+            }
+
+            fn visit_i64<E: Error>(self, seconds: i64) -> Result<NumericDate, E> {
+                self.visit_u64(u64::try_from(seconds).unwrap_or(0))
+            }
+
+            fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
+                let since = Duration::try_from_secs_f64(seconds.max(0.0)).ok();
+                since.and_then(after_epoch).ok_or_else(beyond_the_clock)
+            }
+        }
+
+        deserializer.deserialize_any(Seconds)
+    }
+}
+
+fn after_epoch(since: Duration) -> Option<NumericDate> {
+    SystemTime::UNIX_EPOCH.checked_add(since).map(NumericDate)
+}
+
+fn beyond_the_clock<E: Error>() -> E {
+    E::custom("a time is beyond all that the clock can tell; give seconds since 1970")
 }
 
 impl Secrets {
@@ -94,7 +165,8 @@ impl Secrets {
                     secret.len()
                 ))
             } else {
-                Ok(Hs256Key::new(secret))
+                Hmac::new_from_slice(secret.as_bytes())
+                    .map_err(|error| format!("secret {number} cannot be used: {error}"))
             }
         });
         secrets.collect::<Result<_, _>>().map(Secrets)
@@ -105,58 +177,111 @@ impl Secrets {
     /// # Errors
     /// The first flaw.
     pub fn read(&self, token: &str, now: SystemTime) -> Result<Claims, Flaw> {
-        let (signed, _) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
-        let token: UntrustedToken<Header> = token.try_into().map_err(|_| Flaw::Malformed)?;
-        if token.algorithm() != "HS256" {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Flaw::Malformed)?;
+        let header: Header = object(&decode(header)?).map_err(|_| Flaw::Malformed)?;
+        let claims = decode(claims)?;
+        let signature = decode(signature)?;
+        if header.alg != "HS256" {
             return Err(Flaw::WrongAlgorithm);
         }
-        if token.header().other_fields.crit.is_some() {
+        if header.crit {
             return Err(Flaw::UnknownExtension);
         }
-        if !self.have_signed(signed, token.signature_bytes()) {
+        if header.b64 == Some(false) {
+            return Err(Flaw::UnencodedClaims);
+        }
+        if !self.have_signed(signed, &signature) {
             return Err(Flaw::WrongSignature);
         }
         // Trusted from here on.
-        let claims = token
-            .deserialize_claims_unchecked::<Written>()
-            .map_err(|error| Flaw::BadClaims(describe(&error)))?;
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let since_epoch = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        let exp = claims.expiration.ok_or(Flaw::NoExpiry)?;
-        let left = since_epoch(exp.timestamp()).saturating_sub(now);
-        if left.is_zero() {
+        let claims: Written =
+            object(&claims).map_err(|error| Flaw::BadClaims(rules::describe(&error)))?;
+        let NumericDate(expires) = claims.exp.ok_or(Flaw::NoExpiry)?;
+        if now >= expires {
             return Err(Flaw::Expired);
         }
-        if let Some(nbf) = claims.not_before {
-            if since_epoch(nbf.timestamp()) > now + EARLY {
-                return Err(Flaw::NotYetValid);
-            }
+        let left_until = |NumericDate(moment)| moment.duration_since(now).unwrap_or_default();
+        if claims.nbf.map(left_until) > Some(EARLY) {
+            return Err(Flaw::NotYetValid);
         }
         Ok(Claims {
-            subject: claims.custom.sub,
-            grant: claims.custom.sse.0,
-            expires: Instant::now().checked_add(left),
+            subject: claims.sub,
+            grant: claims.sse.0,
+            expires,
         })
     }
 
     /// Whether one of the secrets has made the signature; compared in constant time.
     fn have_signed(&self, signed: &str, signature: &[u8]) -> bool {
-        // The library panics on any other length.
-        if signature.len() != SIGNATURE_BYTES {
-            return false;
-        }
-        <Hs256 as Algorithm>::Signature::try_from_slice(signature).is_ok_and(|signature| {
-            let mut keys = self.0.iter();
-            keys.any(|key| Hs256.verify_signature(&signature, key, signed.as_bytes()))
+        self.0.iter().any(|key| {
+            let mac = key.clone().chain_update(signed);
+            mac.verify_slice(signature).is_ok()
         })
     }
 }
 
-fn describe(error: &ValidationError) -> String {
-    match error {
-        ValidationError::MalformedClaims(error) => rules::describe(error),
-        other => other.to_string(),
+/// Base64url without padding, and without a bit too many (RFC 7515, section 2).
+fn decode(part: &str) -> Result<Vec<u8>, Flaw> {
+    Base64UrlUnpadded::decode_vec(part).map_err(|_| Flaw::Malformed)
+}
+
+/// A JSON object in which no key that matters is there twice (RFC 7515, section 4; RFC 7519, section 4).
+fn object<T: DeserializeOwned + Shape>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes).map(|Object(it)| it)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn read(claims: &str, now: SystemTime) -> Result<Claims, Flaw> {
+        let secrets = Secrets::parse(SECRET).expect("it is long enough");
+        let header = Base64UrlUnpadded::encode_string(br#"{"alg":"HS256"}"#);
+        let claims = Base64UrlUnpadded::encode_string(claims.as_bytes());
+        let signed = format!("{header}.{claims}");
+        let signature = secrets.0[0].clone().chain_update(&signed).finalize();
+        let signature = Base64UrlUnpadded::encode_string(&signature.into_bytes());
+        secrets.read(&format!("{signed}.{signature}"), now)
+    }
+
+    fn at(seconds: u64, millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis)
+    }
+
+    #[test]
+    fn a_token_expires_at_the_fraction_that_its_exp_has() {
+        for (exp, good_until) in [
+            ("1764000000", at(1_764_000_000, 0)),
+            ("1764000000.0", at(1_764_000_000, 0)),
+            ("1764000000.5", at(1_764_000_000, 500)),
+            ("1764000000.75", at(1_764_000_000, 750)),
+            ("1.764e9", at(1_764_000_000, 0)),
+        ] {
+            let claims = format!("{{\"exp\":{exp}}}");
+            let read = |now| read(&claims, now).map(|claims| claims.expires);
+            let before = good_until - Duration::from_millis(1);
+            assert_eq!(read(before), Ok(good_until), "{exp}");
+            assert_eq!(read(good_until), Err(Flaw::Expired), "{exp}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_from_its_nbf_less_what_clocks_differ_by() {
+        for (nbf, nbf_moment) in [
+            ("1764000000", at(1_764_000_000, 0)),
+            ("1764000000.5", at(1_764_000_000, 500)),
+        ] {
+            let claims = format!("{{\"exp\":1800000000,\"nbf\":{nbf}}}");
+            let first = nbf_moment - EARLY;
+            let before = first - Duration::from_millis(1);
+            assert!(read(&claims, first).is_ok(), "{nbf}");
+            let refused = read(&claims, before).map(|_| ());
+            assert_eq!(refused, Err(Flaw::NotYetValid), "{nbf}");
+        }
+        let negative = r#"{"exp":1800000000,"nbf":-5.5}"#;
+        assert!(read(negative, at(0, 0)).is_ok());
     }
 }

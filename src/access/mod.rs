@@ -4,6 +4,7 @@
 //! No HTTP and no threads here, and no I/O but reading the rules. Called by the routes, and by `main` to reload; the hub
 //! keeps permits and does not look into them.
 
+mod file;
 mod jwt;
 mod object;
 mod patterns;
@@ -67,7 +68,8 @@ pub struct Permit {
     /// What the rules have to give for as long as the stream lasts.
     needs: Needs,
     is_for_channel_figures: bool,
-    valid_until: Option<Instant>,
+    /// A moment of the wall clock, which is what the token names: its length from now changes when the clock is set.
+    expires: Option<SystemTime>,
 }
 
 #[derive(Debug)]
@@ -146,13 +148,15 @@ impl Access {
         }
     }
 
-    /// Whether the rules as they are now still give what the permit is for.
+    /// Whether the rules as they are now still give what the permit is for. A token that is not in them any more is wrong,
+    /// and what is wrong is refused even where none is needed.
     pub fn still_grants(&self, permit: &Permit) -> bool {
         let rules = self.rules();
         let identity = match &permit.identity {
-            Identity::Listed(entry) => rules
-                .find_again(entry)
-                .map_or(Identity::Anyone, |entry| Identity::Listed(entry.clone())),
+            Identity::Listed(entry) => match rules.find_again(entry) {
+                Some(entry) => Identity::Listed(entry.clone()),
+                None => return false,
+            },
             other => other.clone(),
         };
         let caller = Caller { identity, rules };
@@ -234,23 +238,33 @@ impl Caller {
     /// What a signed token itself gives, no rules take back before it expires. So its claims, which may be large, are not
     /// kept for as long as the stream lasts.
     fn permit(&self, needs: Needs, is_for_channel_figures: bool) -> Permit {
-        let (identity, valid_until) = match &self.identity {
-            Identity::Bearer(claims) => (Identity::Anyone, claims.expires),
+        let (identity, expires) = match &self.identity {
+            Identity::Bearer(claims) => (Identity::Anyone, Some(claims.expires)),
             other => (other.clone(), None),
         };
         Permit {
             identity,
             needs,
             is_for_channel_figures,
-            valid_until,
+            expires,
         }
     }
 }
 
 impl Permit {
-    /// When it runs out, if it does.
-    pub fn valid_until(&self) -> Option<Instant> {
-        self.valid_until
+    /// The moment at which it runs out, if it does.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+
+    /// The same in running time, as the two clocks stand: `now` is the moment that is `wall` on the wall clock. Good
+    /// until somebody sets the wall clock, so it is asked for anew each time and not kept. `None` also if it is so far
+    /// ahead that running time cannot tell.
+    pub fn valid_until(&self, now: Instant, wall: SystemTime) -> Option<Instant> {
+        match self.expires?.duration_since(wall) {
+            Ok(left) => now.checked_add(left),
+            Err(over) => Some(now.checked_sub(over.duration()).unwrap_or(now)),
+        }
     }
 
     /// Whether it is for watching each channel's figures.
@@ -292,6 +306,9 @@ impl From<Flaw> for Denial {
             Flaw::Malformed => "the token is not a well-formed JWT",
             Flaw::WrongAlgorithm => "the token is not signed with HS256",
             Flaw::UnknownExtension => "the token has the header crit, which is not supported",
+            Flaw::UnencodedClaims => {
+                "the token has the header b64 as false, which is not supported"
+            }
             Flaw::WrongSignature => "the signature of the token is wrong",
             Flaw::BadClaims(_) => "the claims of the token cannot be used",
             Flaw::NoExpiry => "the token has no exp",
@@ -303,5 +320,37 @@ impl From<Flaw> for Denial {
             _ => String::new(),
         };
         Denial::TokenWrong { why, more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_permit_runs_out_by_the_wall_clock_however_that_is_set() {
+        let second = Duration::from_secs(1);
+        let wall = SystemTime::UNIX_EPOCH + 1_764_000_000 * second;
+        let now = Instant::now() + 10_000 * second;
+        let permit = |expires| Permit {
+            identity: Identity::Anyone,
+            needs: Needs::ChannelFigures,
+            is_for_channel_figures: true,
+            expires,
+        };
+        let minute = permit(Some(wall + 60 * second));
+        for (wall, until) in [
+            (wall, now + 60 * second),
+            // A second later.
+            (wall + second, now + 59 * second),
+            // Set an hour back, and an hour ahead.
+            (wall - 3600 * second, now + 3660 * second),
+            (wall + 3600 * second, now - 3540 * second),
+            (wall + 60 * second, now),
+        ] {
+            assert_eq!(minute.valid_until(now, wall), Some(until), "at {wall:?}");
+        }
+        assert_eq!(permit(None).valid_until(now, wall), None);
     }
 }

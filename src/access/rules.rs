@@ -1,6 +1,7 @@
 //! The rules of `ACCESS_FILE`: which token may do what, and what needs none. Read from JSON, with line and column of
-//! whatever is wrong. The only place of this room that reads a file.
+//! whatever is wrong.
 
+use super::file;
 use super::object::{Object, Shape};
 use super::patterns::Patterns;
 use super::token::{Digest, Token};
@@ -114,12 +115,7 @@ impl Rules {
             position,
             what,
         };
-        let bytes = std::fs::read(path).map_err(|error| {
-            fault(
-                None,
-                format!("cannot be read: {error}; give the path of a file of JSON rules"),
-            )
-        })?;
+        let bytes = file::read(path).map_err(|what| fault(None, what))?;
         Rules::parse(&bytes)
             .map_err(|error| fault(Some((error.line(), error.column())), describe(&error)))
     }

@@ -11,6 +11,10 @@ use subtle::ConstantTimeEq;
 pub struct Token(Box<str>);
 
 impl Token {
+    /// A token of fewer bytes can be guessed: 16 hexadecimal digits are 64 bits, which is the least that is safe against
+    /// somebody who tries thousands a second.
+    pub const SAFE_BYTES: usize = 16;
+
     /// Takes a token as it was configured.
     pub fn parse(text: &str) -> Option<Token> {
         let visible = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
@@ -20,6 +24,11 @@ impl Token {
     /// A token of 32 random bytes, in hexadecimal.
     pub fn from_random(bytes: [u8; 32]) -> Token {
         Token(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Whether it has so few bytes that it can be guessed.
+    pub fn is_short(&self) -> bool {
+        self.0.len() < Token::SAFE_BYTES
     }
 
     /// The token itself, for the one place that may show it: the log line of a token that was made up at start.

@@ -64,6 +64,11 @@ impl Cluster {
     }
 
     /// Cannot be called.
+    pub fn has_to_wait_for(&self, _: &str) -> bool {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
     pub fn judge(&self, _: String) -> LastId {
         match self.0 {}
     }

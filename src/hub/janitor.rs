@@ -24,6 +24,7 @@ fn run(hub: &Hub) {
     while !hub.is_closing() {
         std::thread::park_timeout(ROUND);
         hub.cut_laggards();
+        hub.wake_expired();
         // Taken out under the lock, logged and given back outside of it.
         let expired = hub.lock().expire(hub.limits.channel_ttl);
         for (name, channel) in expired {

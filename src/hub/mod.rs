@@ -15,14 +15,13 @@ pub use subscriber::{Batch, DirectWriter, End, Next, Progress, Queued, Replay, S
 
 use crate::access::Permit;
 use crate::event::{ChannelName, Event, EventId, EventName, Form};
-use crate::stand_in;
 use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use table::Table;
 
 /// How much the hub takes on.
@@ -97,6 +96,15 @@ pub struct Published {
     pub count: usize,
     /// Clients that they are on their way to.
     pub clients: usize,
+}
+
+/// What came of a publish that must not wait.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is done.
+    Published(Published),
+    /// It would have to wait; holds the messages.
+    NoRoom(Vec<Box<str>>),
 }
 
 /// One channel's figures.
@@ -185,11 +193,8 @@ impl Hub {
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
-        let mut table = self.wait_for_room(channel);
-        let published = table.publish(channel, event_name, messages)?;
-        self.poke_announcer(table);
-        self.counters.published.add(published.count as u64);
-        Ok(published)
+        let table = self.wait_for_room(channel);
+        self.publish_now(table, channel, event_name, messages)
     }
 
     /// Connects a client to `channels` (`broadcast` comes with all of them). With `last_event_id` it first gets what
@@ -252,22 +257,59 @@ impl Hub {
         count
     }
 
-    /// Waits until there is room for messages to this channel, which will come in by `append`.
+    /// As `publish`, if that does not have to wait.
     ///
     /// # Errors
-    /// Why they would not be taken.
-    pub fn prepare(&self, channel: &ChannelName) -> Result<(), Refusal> {
-        self.wait_for_room(channel).would_take(channel)
+    /// The refusal, and nothing was published.
+    pub fn try_publish(
+        &self,
+        channel: &ChannelName,
+        event_name: Option<&EventName>,
+        messages: Vec<Box<str>>,
+    ) -> Result<Attempt, Refusal> {
+        let table = self.lock();
+        if table.has_no_room_for(channel) && !table.closing {
+            return Ok(Attempt::NoRoom(messages));
+        }
+        self.publish_now(table, channel, event_name, messages)
+            .map(Attempt::Published)
+    }
+
+    fn publish_now(
+        &self,
+        mut table: MutexGuard<'_, Table>,
+        channel: &ChannelName,
+        event_name: Option<&EventName>,
+        messages: Vec<Box<str>>,
+    ) -> Result<Published, Refusal> {
+        let published = table.publish(channel, event_name, messages)?;
+        self.poke_announcer(table);
+        self.counters.published.add(published.count as u64);
+        Ok(published)
+    }
+
+    /// Whether a message to this channel, which will come in by `append`, would be taken.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_take(&self, channel: &ChannelName) -> Result<(), Refusal> {
+        self.lock().would_take(channel)
+    }
+
+    /// Whether a publisher to this channel does not have to wait.
+    pub fn has_room_for(&self, channel: &ChannelName) -> bool {
+        let table = self.lock();
+        !table.has_no_room_for(channel) || table.closing
+    }
+
+    /// Waits until a publisher to this channel does not have to wait.
+    pub fn wait_until_room_for(&self, channel: &ChannelName) {
+        drop(self.wait_for_room(channel));
     }
 
     /// Locks the table once there is room for messages to this channel.
     fn wait_for_room(&self, channel: &ChannelName) -> MutexGuard<'_, Table> {
         let mut table = self.lock();
-        if table.has_no_room_for(channel) {
-            drop(table);
-            stand_in::call();
-            table = self.lock();
-        }
         while table.has_no_room_for(channel) && !table.closing {
             table = self
                 .room
@@ -458,6 +500,14 @@ impl Hub {
         self.cut_if(|subscriber, now_ms| {
             subscriber.look(self.limits.client_queue, now_ms) == subscriber::Pace::TooSlow
         });
+    }
+
+    /// Has the streams whose permit has run out end, also when the wall clock was set while they slept.
+    fn wake_expired(&self) {
+        let wall = SystemTime::now();
+        for subscriber in self.lock().subscribers() {
+            subscriber.wake_if_expired(wall);
+        }
     }
 
     fn cut_if(&self, is_to_go: impl Fn(&subscriber::Subscriber, u64) -> bool) {

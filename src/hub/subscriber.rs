@@ -12,10 +12,10 @@ use crate::event::{Event, EventId, Form, Frame};
 use crate::stats::Counters;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::fmt::Debug;
-use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{fence, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Why a stream came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,9 @@ pub trait DirectWriter: Debug + Send + Sync {
 
     /// Bytes that the client's system has confirmed so far.
     fn confirmed(&self) -> u64;
+
+    /// Ends the connection, also for a thread that is inside a write.
+    fn cut(&self);
 }
 
 /// What both ends see.
@@ -131,8 +134,6 @@ pub struct Progress {
     helped_at: AtomicU64,
     /// Messages that were written so.
     helped: AtomicU64,
-    /// Somebody wants to know whether the client is still there.
-    is_probed: AtomicBool,
     /// Set once by the stream thread when it starts.
     thread: OnceLock<Thread>,
     /// An `End` that does not wait for the queue to run empty, or `NOT_CUT`.
@@ -176,7 +177,6 @@ impl Progress {
             direct: OnceLock::new(),
             helped_at: AtomicU64::new(0),
             helped: AtomicU64::new(0),
-            is_probed: AtomicBool::new(false),
             thread: OnceLock::new(),
             cut: AtomicU8::new(NOT_CUT),
             revoked: OnceLock::new(),
@@ -196,17 +196,6 @@ impl Progress {
     /// Tells the stream thread that its client has gone.
     pub fn client_has_gone(&self) {
         self.cut_off(CUT_GONE);
-    }
-
-    /// Makes the stream thread send a heartbeat now: if the client is gone, that tells.
-    pub fn probe(&self) {
-        self.is_probed.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// Whether a heartbeat was asked for since the last call.
-    pub fn take_probe(&self) -> bool {
-        self.is_probed.load(Ordering::Relaxed) && self.is_probed.swap(false, Ordering::SeqCst)
     }
 
     fn cut_off(&self, why: u8) {
@@ -494,11 +483,22 @@ impl Subscriber {
     /// Ends its stream because the client reads too slowly.
     pub(super) fn cut_as_slow(&self) {
         self.progress.cut_off(CUT_SLOW);
+        // Its thread may be inside a write.
+        if let Some(direct) = self.progress.direct.get() {
+            direct.cut();
+        }
     }
 
     /// Ends its stream because its permit is gone; what is queued is still delivered.
     pub(super) fn revoke(&self) {
         self.progress.revoke();
+    }
+
+    /// Wakes its thread if the permit has run out, which the thread does not know of if the wall clock was set.
+    pub(super) fn wake_if_expired(&self, wall: SystemTime) {
+        if self.permit.expires().is_some_and(|expires| wall >= expires) {
+            self.progress.wake();
+        }
     }
 
     /// Ends its stream so that the client comes again.
@@ -631,8 +631,9 @@ impl Subscription {
         if let Some(since) = self.progress.revoked.get() {
             return Some((End::Revoked, *since));
         }
-        let until = self.permit.valid_until()?;
-        (Instant::now() >= until).then_some((End::Expired, until))
+        let now = Instant::now();
+        let until = self.permit.valid_until(now, SystemTime::now())?;
+        (now >= until).then_some((End::Expired, until))
     }
 
     /// Sleeps until there may be something new, or until `deadline`, or until the permit has run out.
@@ -645,13 +646,10 @@ impl Subscription {
         progress.state.store(ASLEEP, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // What was sent before that could be seen has woken nobody: look once more.
-        let is_wanted = progress.cut().is_some()
-            || progress.revoked.get().is_some()
-            || progress.is_probed.load(Ordering::SeqCst);
-        let deadline = self
-            .permit
-            .valid_until()
-            .map_or(deadline, |u| u.min(deadline));
+        let is_wanted = progress.cut().is_some() || progress.revoked.get().is_some();
+        // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
+        let until = self.permit.valid_until(Instant::now(), SystemTime::now());
+        let deadline = until.map_or(deadline, |until| until.min(deadline));
         if self.receiver.is_empty() && !is_wanted && !self.is_closed() {
             let now = Instant::now();
             if deadline > now {
@@ -723,6 +721,8 @@ mod tests {
         fn confirmed(&self) -> u64 {
             0
         }
+
+        fn cut(&self) {}
     }
 
     #[test]

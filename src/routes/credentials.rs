@@ -1,42 +1,67 @@
 //! The token of a request, wherever it stands, and what is answered when it does not do. Called by the routes that need
 //! to know who asks.
 
-use super::App;
+use super::{origin, App, Origin};
 use crate::access::{Caller, Denial};
-use crate::cors::Origins;
+use crate::cors::{self, Origins};
 use crate::problem::Problem;
 use crate::request::Request;
 
 /// The cookie that may carry a token.
 const COOKIE: &str = "sse_token";
 
-/// Who the request comes from: the token of the `Authorization` header, or else of `?access_token=`, or else of the cookie.
+/// Who the request comes from: the token of the `Authorization` header or of `?access_token=`, or else of the cookie.
 pub(super) fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
     app.access
         .identify(token(&app.origins, request)?)
         .map_err(denied)
 }
 
+/// Two tokens are refused, whether they are the same or not: who reads the first and who reads the last of them would
+/// not agree on who asks (RFC 6750, sections 2 and 3.1). A cookie is no choice of whoever sends the request, so it may
+/// stand beside another token, which wins.
 fn token<'a>(origins: &Origins, request: &'a Request) -> Result<Option<&'a str>, Problem> {
-    if let Some(value) = request.header("Authorization") {
-        return bearer_token(value).map(Some).ok_or_else(|| {
-            Problem::unauthorized(
-                "invalid_request",
-                "the Authorization header is not a Bearer token",
-                "the Authorization header is not of the form \"Bearer TOKEN\"",
-            )
-        });
+    let bearer = one(
+        request.headers("Authorization").filter_map(bearer_token),
+        "two Authorization fields",
+    )?;
+    let parameters = request.target.query.all("access_token");
+    // What is no UTF-8 is no token.
+    let parameters = parameters.map(Result::unwrap_or_default);
+    let parameter = one(parameters, "two access_token parameters")?;
+    match (bearer, parameter) {
+        (Some(_), Some(_)) => Err(repeated(
+            "the Authorization field and the parameter access_token",
+        )),
+        (None, None) => Ok(cookie(request).filter(|_| may_use_cookies(origins, request))),
+        (token, None) | (None, token) => Ok(token),
     }
-    if let Some(token) = request.target.query.first("access_token") {
-        return Ok(Some(token.unwrap_or_default()));
-    }
-    let cookie = cookie(request).filter(|_| may_use_cookies(origins, request));
-    Ok(cookie)
 }
 
-/// RFC 6750, section 2.1; the scheme may be in any case (RFC 9110, section 11.1).
+fn one<'a>(
+    mut tokens: impl Iterator<Item = &'a str>,
+    places: &str,
+) -> Result<Option<&'a str>, Problem> {
+    let first = tokens.next();
+    match tokens.next() {
+        None => Ok(first),
+        Some(_) => Err(repeated(places)),
+    }
+}
+
+fn repeated(places: &str) -> Problem {
+    Problem::invalid_request(
+        "more than one token is given",
+        format!("{places} give a token; give one token, in one place"),
+    )
+}
+
+/// The token of an `Authorization` field of the scheme Bearer (RFC 6750, section 2.1), which may be in any case (RFC
+/// 9110, section 11.1); empty if there is none behind the scheme. Another scheme is for somebody else: proxies pass on
+/// what they were shown.
 fn bearer_token(value: &str) -> Option<&str> {
-    let (scheme, token) = value.trim().split_once(' ')?;
+    let value = value.trim();
+    let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     scheme
         .eq_ignore_ascii_case("Bearer")
         .then(|| token.trim_start())
@@ -57,16 +82,22 @@ fn cookie(request: &Request) -> Option<&str> {
 }
 
 /// A browser sends cookies along whichever page asks. So they count only for pages of this server's own host and of
-/// listed origins: a page of anybody else must not publish in its visitor's name. Browsers leave `Origin` out where a
-/// page reads from its own host, and nowhere where something is changed (WHATWG Fetch, section 3.1).
+/// listed origins: a page of anybody else must not publish in its visitor's name, or have him follow something. Browsers
+/// leave `Origin` out where a page only reads and does not ask for the answer, as links and images do (WHATWG Fetch,
+/// section 3.1). `Sec-Fetch-Site` says where such a page is from (W3C Fetch Metadata, section 2.3); it is missing in
+/// browsers from before 2023, and without TLS.
 fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
-    let Some(origin) = request.header("Origin") else {
-        return true;
-    };
-    let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
-    let host = request.header("Host").unwrap_or_default();
-    let is_own = !host.is_empty() && authority.eq_ignore_ascii_case(host);
-    is_own || origins.list(origin)
+    let mut sites = request.headers("Sec-Fetch-Site");
+    // `none`: the address was typed in; no page has asked.
+    let is_at_home = sites.all(|site| matches!(site.trim(), "same-origin" | "none"));
+    match origin(request) {
+        Origin::Absent => is_at_home,
+        Origin::Disputed => false,
+        Origin::Of(origin) => {
+            let host = request.header("Host").unwrap_or_default();
+            origins.list(origin) || is_at_home && cors::is_of_host(origin, host)
+        }
+    }
 }
 
 /// The answer to somebody who may not do what was asked.
@@ -80,8 +111,7 @@ pub(super) fn denied(denial: Denial) -> Problem {
                 "" => String::new(),
                 more => format!(" ({more})"),
             };
-            Problem::unauthorized(
-                "invalid_token",
+            Problem::invalid_token(
                 why,
                 format!("{why}{more}; send a valid one, or none where none is needed"),
             )

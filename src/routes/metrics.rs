@@ -3,10 +3,10 @@
 
 use super::App;
 use crate::cluster::Cluster;
+use crate::host;
 use crate::memory;
 use crate::reply::Reply;
 use crate::stats::{Counters, Histogram};
-use crate::system;
 use std::fmt::{Display, Write};
 use std::time::SystemTime;
 
@@ -138,19 +138,19 @@ fn process(out: &mut String, counters: &Counters) {
             "process_cpu_seconds_total",
             "counter",
             "Total user and system CPU time spent in seconds.",
-            system::cpu_time().map(|time| time.as_secs_f64()),
+            host::cpu_time().map(|time| time.as_secs_f64()),
         ),
         (
             "process_open_fds",
             "gauge",
             "Number of open file descriptors.",
-            system::open_descriptors().map(|count| count as f64),
+            host::open_descriptors().map(|count| count as f64),
         ),
         (
             "process_max_fds",
             "gauge",
             "Maximum number of open file descriptors.",
-            system::descriptor_limit().map(|limit| limit as f64),
+            host::descriptor_limit().map(|limit| limit as f64),
         ),
         (
             "process_resident_memory_bytes",

@@ -1,6 +1,7 @@
 //! The endpoints. Each route parses, asks access, calls the hub, and answers with a value; it knows no threads and no
 //! connections. Called by the server for each request.
 
+mod addresses;
 mod assets;
 mod credentials;
 mod health;
@@ -11,15 +12,17 @@ mod publish;
 mod stats;
 mod subscribe;
 
+pub use addresses::{Addresses, Place};
+
 use crate::access::Access;
 use crate::cluster::Cluster;
-use crate::cors::Origins;
+use crate::cors::{self, Origins};
 use crate::event::ChannelName;
 use crate::hub::{Hub, Refusal, Subscription};
 use crate::problem::Problem;
 use crate::query::{decode_segment, NotUtf8, Query};
 use crate::reply::Reply;
-use crate::request::{Method, ReadBody, Request};
+use crate::request::{Method, Request};
 use crate::statistics::LiveStatistics;
 use crate::stats::Family;
 use std::sync::Arc;
@@ -39,6 +42,8 @@ pub struct App {
     pub origins: Origins,
     /// Size of the largest message, in bytes.
     pub max_message_bytes: usize,
+    /// Streams of each client address.
+    pub addresses: Addresses,
 }
 
 /// What a request comes to.
@@ -50,6 +55,30 @@ pub enum Outcome {
     Stream(Box<Stream>),
     /// An answer that is not there yet.
     Later(Later),
+    /// Something that waits for somebody, and must not do so on a thread that others need.
+    Waiting(Waiting),
+    /// The body is needed, if it is no larger than this. Then the request has to come again, with it.
+    ReadBody(usize),
+}
+
+/// The rest of the work on a request that has to wait for room or for another server.
+pub struct Waiting(Box<dyn FnOnce() -> Outcome + Send>);
+
+impl Waiting {
+    fn new(work: impl FnOnce() -> Outcome + Send + 'static) -> Waiting {
+        Waiting(Box::new(work))
+    }
+
+    /// Waits, and finishes the work. What comes of it waits no more.
+    pub fn finish(self) -> Outcome {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting(…)")
+    }
 }
 
 /// What takes an answer to its client, from whatever thread, without waiting.
@@ -92,6 +121,8 @@ pub struct Stream {
     pub kind: &'static str,
     /// Heartbeats are events, not comments.
     pub heartbeat_is_event: bool,
+    /// Its place among the streams of its client's address, if those are limited.
+    pub place: Option<Place>,
 }
 
 impl From<Problem> for Outcome {
@@ -104,22 +135,53 @@ impl From<Problem> for Outcome {
 const RETRY_AFTER: u32 = 5;
 
 /// Handles one request. Every answer carries the CORS headers.
-pub fn handle(app: &App, request: &Request, read_body: &mut ReadBody) -> Outcome {
-    let cors = app.origins.headers(request.header("Origin"));
-    match route(app, request, read_body).unwrap_or_else(Outcome::from) {
+pub fn handle(app: &App, request: &Request) -> Outcome {
+    let cors = cors_headers(app, request);
+    with_cors(route(app, request).unwrap_or_else(Outcome::from), cors)
+}
+
+fn with_cors(outcome: Outcome, cors: Vec<cors::Header>) -> Outcome {
+    match outcome {
         Outcome::Reply(reply) => Outcome::Reply(reply.with_all(cors)),
         Outcome::Later(later) => Outcome::Later(later.with_all(cors)),
         Outcome::Stream(mut stream) => {
             stream.head = stream.head.with_all(cors);
             Outcome::Stream(stream)
         }
+        Outcome::Waiting(waiting) => {
+            Outcome::Waiting(Waiting::new(move || with_cors(waiting.finish(), cors)))
+        }
+        Outcome::ReadBody(limit) => Outcome::ReadBody(limit),
     }
 }
 
 /// The answer to a request that was refused before it came to a route.
 pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
-    let cors = app.origins.headers(request.header("Origin"));
-    Reply::from(problem).with_all(cors)
+    Reply::from(problem).with_all(cors_headers(app, request))
+}
+
+fn cors_headers(app: &App, request: &Request) -> Vec<cors::Header> {
+    app.origins.headers(match origin(request) {
+        Origin::Of(origin) => Some(origin),
+        Origin::Absent | Origin::Disputed => None,
+    })
+}
+
+/// Whose page a request is from, as its `Origin` says.
+enum Origin<'a> {
+    Absent,
+    Of(&'a str),
+    /// Two fields: no browser sends them, and whoever stands in between may have read the other one.
+    Disputed,
+}
+
+fn origin(request: &Request) -> Origin<'_> {
+    let mut fields = request.headers("Origin");
+    match (fields.next(), fields.next()) {
+        (None, _) => Origin::Absent,
+        (Some(origin), None) => Origin::Of(origin),
+        (Some(_), Some(_)) => Origin::Disputed,
+    }
 }
 
 /// Which counter a request's answer goes to.
@@ -131,7 +193,7 @@ pub fn family(request: &Request) -> Family {
     }
 }
 
-fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outcome, Problem> {
+fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
@@ -141,10 +203,10 @@ fn route(app: &App, request: &Request, read_body: &mut ReadBody) -> Result<Outco
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
         "/stats/stream" => return watching(app, request),
         "/metrics" => reading(request, |_| Ok(metrics::metrics(app))),
-        "*" if request.method == Method::Options => Ok(preflight::answer()),
+        "*" if request.method == Method::Options => Ok(preflight::answer(request)),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
-            Some(("publish", segment)) => return publishing(app, request, segment, read_body),
+            Some(("publish", segment)) => return publishing(app, request, segment),
             _ => Err(Problem::not_found(format!(
                 "{path:?} is not a path of this server; / (the page), /sse, /publish, /stats, /metrics and /health are"
             ))),
@@ -165,7 +227,7 @@ fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
 }
 
 const READING: &str = "GET, HEAD, OPTIONS";
-const WRITING: &str = "POST, OPTIONS";
+const WRITING: &str = "POST, PUT, OPTIONS";
 
 fn reading(
     request: &Request,
@@ -173,7 +235,7 @@ fn reading(
 ) -> Result<Reply, Problem> {
     match request.method {
         Method::Get | Method::Head => answer(request),
-        Method::Options => Ok(preflight::answer()),
+        Method::Options => Ok(preflight::answer(request)),
         _ => Err(wrong_method(request, READING)),
     }
 }
@@ -182,7 +244,7 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
     match request.method {
         Method::Get => subscribe::open(app, request, segment),
         Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
-        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, READING)),
     }
 }
@@ -190,20 +252,15 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
 fn watching(app: &App, request: &Request) -> Result<Outcome, Problem> {
     match request.method {
         Method::Get | Method::Head => stats::stream(app, request),
-        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, READING)),
     }
 }
 
-fn publishing(
-    app: &App,
-    request: &Request,
-    segment: Option<&str>,
-    read_body: &mut ReadBody,
-) -> Result<Outcome, Problem> {
+fn publishing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
     match request.method {
-        Method::Post => publish::publish(app, request, segment, read_body),
-        Method::Options => Ok(Outcome::Reply(preflight::answer())),
+        Method::Post | Method::Put => publish::publish(app, request, segment),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, WRITING)),
     }
 }

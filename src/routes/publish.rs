@@ -1,14 +1,14 @@
 //! `POST /publish`: ask access, read the message, hand it to the hub, answer with its id.
 
 use super::credentials::{denied, identify};
-use super::{channels, refused, single, App, Later, Outcome};
+use super::{channels, refused, single, App, Later, Outcome, Waiting};
 use crate::access::{Action, Caller};
 use crate::event::{ChannelName, EventName};
-use crate::hub::Published;
+use crate::hub::{Attempt, Published, Refusal};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::Reply;
-use crate::request::{BodyError, Peer, ReadBody, Request};
+use crate::request::{BodyError, NoBody, Peer, Request};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,7 +16,6 @@ pub(super) fn publish(
     app: &App,
     request: &Request,
     segment: Option<&str>,
-    read_body: &mut ReadBody,
 ) -> Result<Outcome, Problem> {
     // Before anything else is looked at: nobody without a right learns more than that, or makes us read a body.
     let caller = identify(app, request)?;
@@ -32,10 +31,25 @@ pub(super) fn publish(
         .map_or(Ok(None), EventName::parse)
         .map_err(Problem::bad_request)?;
     let is_batch = request.header("Content-Type").is_some_and(is_ndjson);
-    let messages = if is_batch {
-        batch(app, query, read_body)?
+    let limit = if is_batch {
+        app.max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE
     } else {
-        vec![message(app, query, read_body)?]
+        app.max_message_bytes
+    };
+    let body = match request.body(limit) {
+        Ok(body) => body,
+        // Nobody is asked for a body that would be refused.
+        Err(NoBody::NotYet) if query.has("msg") => return Err(two_messages(is_batch)),
+        Err(NoBody::NotYet) => return Ok(Outcome::ReadBody(limit)),
+        Err(NoBody::Failed(BodyError::TooLarge)) if is_batch => {
+            return Err(Problem::batch_too_large(limit, MAX_BATCH_LINES))
+        }
+        Err(NoBody::Failed(error)) => return Err(bad_body(error, limit)),
+    };
+    let messages = if is_batch {
+        batch(app, query, body)?
+    } else {
+        vec![message(app, query, body)?]
     };
 
     let bytes: usize = messages.iter().map(|text| text.len()).sum();
@@ -46,19 +60,35 @@ pub(super) fn publish(
         peer: request.peer,
         caller,
     };
+    let hub = app.hub.clone();
+    let wait_for = channel.clone();
     let Some(cluster) = app.cluster.clone() else {
-        let published = app.hub.publish(&channel, event_name.as_ref(), messages);
-        let published = published.map_err(refused)?;
-        return Ok(Outcome::Reply(report.of(&published)));
-    };
-    Ok(Outcome::Later(Later::new(move |answer| {
-        cluster.publish(channel, event_name, messages, move |published| {
-            answer(match published {
-                Ok(published) => report.of(&published),
-                Err(refusal) => refused(refusal).into(),
-            });
+        let attempt = hub.try_publish(&channel, event_name.as_ref(), messages);
+        return Ok(match attempt.map_err(refused)? {
+            Attempt::Published(published) => Outcome::Reply(report.of(&published)),
+            Attempt::NoRoom(messages) => Outcome::Waiting(Waiting::new(move || {
+                let published = hub.publish(&channel, event_name.as_ref(), messages);
+                Outcome::Reply(report.of_all(published))
+            })),
         });
-    })))
+    };
+    let has_room = hub.has_room_for(&channel);
+    let publish = move || {
+        Outcome::Later(Later::new(move |answer| {
+            cluster.publish(channel, event_name, messages, move |published| {
+                answer(report.of_all(published));
+            });
+        }))
+    };
+    Ok(if has_room {
+        publish()
+    } else {
+        let to = wait_for;
+        Outcome::Waiting(Waiting::new(move || {
+            hub.wait_until_room_for(&to);
+            publish()
+        }))
+    })
 }
 
 /// What is told about a publish, to the log and to the publisher.
@@ -71,6 +101,13 @@ struct Report {
 }
 
 impl Report {
+    fn of_all(&self, published: Result<Published, Refusal>) -> Reply {
+        match published {
+            Ok(published) => self.of(&published),
+            Err(refusal) => refused(refusal).into(),
+        }
+    }
+
     fn of(&self, published: &Published) -> Reply {
         if self.is_batch {
             self.batch(published)
@@ -147,18 +184,13 @@ fn channel(request: &Request, segment: Option<&str>) -> Result<ChannelName, Prob
 }
 
 /// The message: the request's body, or the parameter `msg`.
-fn message(app: &App, query: &Query, read_body: &mut ReadBody) -> Result<Box<str>, Problem> {
+fn message(app: &App, query: &Query, body: &[u8]) -> Result<Box<str>, Problem> {
     let limit = app.max_message_bytes;
     let msg = single(query, "msg")?;
-    let body = read_body(limit).map_err(|error| bad_body(error, limit))?;
     let text = match msg {
-        Some(_) if !body.is_empty() => {
-            return Err(Problem::bad_request(
-                "the message is given as the body and as msg; give one of the two",
-            ))
-        }
-        Some(msg) => msg.to_string(),
-        None => String::from_utf8(body).map_err(|_| not_utf8_body())?,
+        Some(_) if !body.is_empty() => return Err(two_messages(false)),
+        Some(msg) => msg,
+        None => std::str::from_utf8(body).map_err(|_| not_utf8_body())?,
     };
     if text.len() > limit {
         return Err(Problem::too_large(limit));
@@ -184,18 +216,12 @@ fn is_ndjson(content_type: &str) -> bool {
 
 /// The messages of a body in which each line is one: a JSON string, or any other JSON value, taken as its text. Blank
 /// lines are passed over.
-fn batch(app: &App, query: &Query, read_body: &mut ReadBody) -> Result<Vec<Box<str>>, Problem> {
+fn batch(app: &App, query: &Query, body: &[u8]) -> Result<Vec<Box<str>>, Problem> {
     if query.has("msg") {
-        return Err(Problem::bad_request(
-            "a batch is given together with msg; give one of the two",
-        ));
+        return Err(two_messages(true));
     }
     let limit = app.max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE;
-    let body = read_body(limit).map_err(|error| match error {
-        BodyError::TooLarge => Problem::batch_too_large(limit, MAX_BATCH_LINES),
-        error => bad_body(error, limit),
-    })?;
-    let body = String::from_utf8(body).map_err(|_| not_utf8_body())?;
+    let body = std::str::from_utf8(body).map_err(|_| not_utf8_body())?;
     let mut messages = Vec::new();
     for (number, line) in body.lines().enumerate() {
         let line = line.trim();
@@ -235,6 +261,13 @@ fn line_message(line: &str, number: usize, limit: usize) -> Result<Box<str>, Pro
         return Err(Problem::too_large(limit));
     }
     Ok(text)
+}
+
+fn two_messages(is_batch: bool) -> Problem {
+    let message = if is_batch { "a batch" } else { "the message" };
+    Problem::bad_request(format!(
+        "{message} is given as the body and there is msg as well; give one of the two"
+    ))
 }
 
 fn not_utf8_body() -> Problem {

@@ -6,15 +6,10 @@ use crate::access::Denial;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::request::{Method, Request};
-use crate::stand_in;
 use crate::statistics;
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = identify(app, request)?.may_see_channels();
-    if with_channels {
-        // Thousands of them take some milliseconds, in which others want to be served.
-        stand_in::call();
-    }
     Ok(Reply::json(&statistics::snapshot(
         &app.hub,
         app.cluster.as_deref(),
@@ -29,6 +24,7 @@ pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
     if request.method == Method::Head {
         return Ok(Outcome::Reply(head));
     }
+    let place = app.addresses.take_place(&request.peer)?;
     let subscription = app.live.watch(permit).map_err(refused)?;
     // A reload in between has not seen this one among the open streams.
     if !app.access.still_grants(&subscription.permit) {
@@ -39,5 +35,6 @@ pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
         subscription,
         kind: "watcher",
         heartbeat_is_event: false,
+        place,
     })))
 }

@@ -1,14 +1,15 @@
 //! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
 
 use super::credentials::{denied, identify};
-use super::{channels, refused, single, App, Outcome, Stream};
-use crate::access::{Caller, Denial, Permit};
+use super::{channels, refused, single, App, Outcome, Place, Stream, Waiting};
+use crate::access::{Access, Caller, Denial, Permit};
 use crate::event::{ChannelName, Form};
-use crate::hub::LastId;
+use crate::hub::{Hub, LastId};
 use crate::logged::Logged;
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::request::Request;
+use crate::request::{Peer, Request};
+use std::sync::Arc;
 
 /// What a client asks for.
 struct Wish {
@@ -23,32 +24,66 @@ pub(super) fn open(
     request: &Request,
     segment: Option<&str>,
 ) -> Result<Outcome, Problem> {
-    let (wish, caller, permit) = permitted_wish(app, request, segment)?;
-    let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
-    let last_id = wish.last_event_id.map(|id| match &app.cluster {
-        None => LastId::of_this_server(id),
-        Some(cluster) => cluster.judge(id),
-    });
-    let subscription = app
-        .hub
-        .subscribe(&wish.channels, wish.form, last_id, permit)
-        .map_err(refused)?;
-    // A reload in between has not seen this one among the open streams.
-    if !app.access.still_grants(&subscription.permit) {
-        return Err(denied(Denial::NotAllowed));
+    let (mut wish, caller, permit) = permitted_wish(app, request, segment)?;
+    let last_event_id = wish.last_event_id.take();
+    let joining = Joining {
+        hub: app.hub.clone(),
+        access: app.access.clone(),
+        place: app.addresses.take_place(&request.peer)?,
+        peer: request.peer,
+        wish,
+        caller,
+        permit,
+    };
+    match (last_event_id, app.cluster.clone()) {
+        (Some(id), Some(cluster)) if cluster.has_to_wait_for(&id) => {
+            Ok(Outcome::Waiting(Waiting::new(move || {
+                let last_id = cluster.judge(id);
+                joining.join(Some(last_id)).unwrap_or_else(Outcome::from)
+            })))
+        }
+        (id, _) => joining.join(id.map(LastId::of_this_server)),
     }
-    log::info!(
-        "event=connect client={} peer={} {caller} channels={}",
-        subscription.number,
-        request.peer,
-        Logged(&names.join(","))
-    );
-    Ok(Outcome::Stream(Box::new(Stream {
-        head: Reply::event_stream(),
-        subscription,
-        kind: "client",
-        heartbeat_is_event: wish.heartbeat_is_event,
-    })))
+}
+
+/// A client that may have what it asks for.
+struct Joining {
+    hub: Arc<Hub>,
+    access: Arc<Access>,
+    place: Option<Place>,
+    peer: Peer,
+    wish: Wish,
+    caller: Caller,
+    permit: Permit,
+}
+
+impl Joining {
+    fn join(self, last_id: Option<LastId>) -> Result<Outcome, Problem> {
+        let wish = self.wish;
+        let subscription = self
+            .hub
+            .subscribe(&wish.channels, wish.form, last_id, self.permit)
+            .map_err(refused)?;
+        // A reload in between has not seen this one among the open streams.
+        if !self.access.still_grants(&subscription.permit) {
+            return Err(denied(Denial::NotAllowed));
+        }
+        let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
+        log::info!(
+            "event=connect client={} peer={} {caller} channels={}",
+            subscription.number,
+            self.peer,
+            Logged(&names.join(",")),
+            caller = self.caller,
+        );
+        Ok(Outcome::Stream(Box::new(Stream {
+            head: Reply::event_stream(),
+            subscription,
+            kind: "client",
+            heartbeat_is_event: wish.heartbeat_is_event,
+            place: self.place,
+        })))
+    }
 }
 
 /// The answer to `HEAD`: what `GET` would say, and no stream.

@@ -1,36 +1,29 @@
-//! The listening socket, with every option that accepted connections have to have.
-//!
-//! On Linux an accepted socket inherits its listener's options, and tiny_http never hands us the accepted socket
-//! itself, so this is the one place where they can be set.
+//! The listening socket, with every option that accepted connections have to have: on Linux and BSD an accepted socket
+//! inherits its listener's options, which saves a call for each of them.
 
 use crate::config::Listen;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// Connections that may wait to be accepted. std's 128 makes a burst of clients wait for a SYN retransmit, a second.
 const BACKLOG: i32 = 4096;
 
-/// A connection that sends nothing for this long is closed: the end of keep-alive, of a silent client, of a stalled
-/// body. tiny_http blocks a thread per connection in `read`, for a stream's whole life; this also sets that one free.
-/// The watchdog has to connect more often than this, because an idle `accept` fails by it as well.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A client that does not take a single byte for this long is gone, or as good as.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A peer that vanished without a FIN is noticed within about 40 s, also when nothing is sent to it.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// Sent data that stays unacknowledged for this long ends the connection.
+/// Sent data that stays unacknowledged for this long ends the connection. Other systems have no such option.
+#[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// What the system holds for a client that does not read, in bytes. By default Linux lets it grow to 4 MB, which 500 such
@@ -42,11 +35,10 @@ const RECEIVE_BUFFER: usize = 64 << 10;
 
 /// A listening socket.
 #[derive(Debug)]
-pub enum Listener {
-    /// TCP, and the address that it is bound to.
-    Tcp(std::net::TcpListener, SocketAddr),
-    /// A Unix socket, and its path.
-    Unix(UnixListener, PathBuf),
+pub struct Listener {
+    socket: Socket,
+    address: Listen,
+    is_inherited: bool,
 }
 
 impl Listener {
@@ -72,9 +64,7 @@ impl Listener {
             ));
         }
         let address = socket.local_addr()?;
-        // systemd's sockets are non-blocking, and tiny_http gives up on an `accept` that does not wait.
-        socket.set_nonblocking(false)?;
-        if address.as_socket().is_some() {
+        let mut listener = if address.as_socket().is_some() {
             listen_tcp(socket)
         } else if let Some(path) = address.as_pathname() {
             listen_unix(socket, path)
@@ -82,59 +72,43 @@ impl Listener {
             Err(io::Error::other(
                 "it is neither a TCP socket nor a Unix socket with a path",
             ))
-        }
+        }?;
+        listener.is_inherited = true;
+        Ok(listener)
     }
 
-    /// A tiny_http server that accepts from a copy of this listener, and that copy's descriptor.
+    /// Takes the next connection, without waiting: its socket, and who is at the other end.
     ///
     /// # Errors
-    /// If there is no descriptor or no thread left.
-    pub fn serve(&self) -> io::Result<(tiny_http::Server, RawFd)> {
-        let (result, copy) = match self {
-            Listener::Tcp(listener, _) => {
-                let copy = listener.try_clone()?;
-                let descriptor = copy.as_raw_fd();
-                (tiny_http::Server::from_listener(copy, None), descriptor)
-            }
-            Listener::Unix(listener, _) => {
-                let copy = listener.try_clone()?;
-                let descriptor = copy.as_raw_fd();
-                (tiny_http::Server::from_listener(copy, None), descriptor)
-            }
-        };
-        match result {
-            Ok(server) => Ok((server, copy)),
-            Err(error) => Err(io::Error::other(error.to_string())),
-        }
+    /// `WouldBlock` if nobody waits; or what the system says.
+    pub fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        let (socket, peer) = self.socket.accept()?;
+        #[cfg(not(target_os = "linux"))]
+        socket.set_nonblocking(false)?;
+        Ok((socket, peer.as_socket()))
     }
 
-    /// Its descriptor.
-    pub fn descriptor(&self) -> RawFd {
-        match self {
-            Listener::Tcp(listener, _) => listener.as_raw_fd(),
-            Listener::Unix(listener, _) => listener.as_raw_fd(),
-        }
+    /// The socket, to be watched.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
     }
 
-    /// Whether it is a socket in the file system.
-    pub fn is_unix(&self) -> bool {
-        matches!(self, Listener::Unix(..))
+    /// Whether our parent has it as well, and a successor may accept from it.
+    pub fn is_inherited(&self) -> bool {
+        self.is_inherited
     }
 
     /// Where it listens.
-    pub fn address(&self) -> Listen {
-        match self {
-            Listener::Tcp(_, address) => Listen::Tcp(*address),
-            Listener::Unix(_, path) => Listen::Unix(path.clone()),
-        }
+    pub fn address(&self) -> &Listen {
+        &self.address
     }
 }
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listener::Tcp(_, address) => address.fmt(f),
-            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+        match &self.address {
+            Listen::Tcp(address) => address.fmt(f),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -156,7 +130,6 @@ fn listen_tcp(socket: Socket) -> io::Result<Listener> {
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    socket.set_read_timeout(Some(READ_TIMEOUT))?;
     socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
@@ -166,24 +139,33 @@ fn listen_tcp(socket: Socket) -> io::Result<Listener> {
     )?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-    socket.listen(BACKLOG)?;
-    let listener = std::net::TcpListener::from(socket);
-    let bound = listener.local_addr()?;
-    Ok(Listener::Tcp(listener, bound))
+    let bound = socket.local_addr()?.as_socket();
+    let bound = bound.ok_or_else(|| io::Error::other("it has no address"))?;
+    listen(socket, Listen::Tcp(bound))
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
     remove_stale_socket(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    // For user and group.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     listen_unix(socket, path)
 }
 
 fn listen_unix(socket: Socket, path: &Path) -> io::Result<Listener> {
-    socket.set_read_timeout(Some(READ_TIMEOUT))?;
     socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    listen(socket, Listen::Unix(path.into()))
+}
+
+fn listen(socket: Socket, address: Listen) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
-    Ok(Listener::Unix(socket.into(), path.into()))
+    socket.set_nonblocking(true)?;
+    Ok(Listener {
+        socket,
+        address,
+        is_inherited: false,
+    })
 }
 
 /// A server that was killed leaves its socket behind. Anything else at the path, and a live socket, stays.

@@ -3,11 +3,11 @@
 //! client is gone. Opened by the dispatcher for each `GET /sse`, and run by a thread of its own, of whose stack it should
 //! touch as few pages as it can: there may be ten thousand of them.
 
-use super::exchange::StreamWriter;
+use super::connection::Connection;
 use crate::event::{encode, encode_expired, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
 use crate::hub::{End, Next, Replay, Subscription};
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// Clients of a restarted server come back after a time of their own in this range, in ms, so not all at once.
@@ -44,11 +44,9 @@ pub struct Finished {
 }
 
 impl EventStream {
-    /// Writes the answer's head and the stream's first lines, at once, so that the client's `onopen` fires.
-    ///
-    /// # Errors
-    /// If the client is gone already.
-    pub fn open(&mut self, mut head: Vec<u8>) -> io::Result<()> {
+    /// Writes the answer's head and the stream's first lines, at once, so that the client's `onopen` fires. What the client
+    /// does not take without waiting is left to `run`.
+    pub fn open(&mut self, mut head: Vec<u8>) {
         let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
         // The client's number, scattered: all that is needed is that clients differ.
         let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
@@ -58,8 +56,7 @@ impl EventStream {
             out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
         });
         head.extend_from_slice(frame.bytes(self.writer.is_chunked()));
-        self.writer.write(&head)?;
-        self.writer.flush()
+        self.writer.begin(head);
     }
 
     /// Writes the stream to its end, after `open`.
@@ -99,6 +96,7 @@ impl EventStream {
     }
 
     fn write_all(&mut self, messages: &mut u64) -> io::Result<End> {
+        self.writer.finish_beginning()?;
         if let Some(replay) = self.subscription.take_replay() {
             self.replay(&replay, messages)?;
         }
@@ -147,10 +145,7 @@ impl EventStream {
                     *messages += self.subscription.delivered(batch);
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
-                Next::Nothing
-                    if self.subscription.progress().take_probe()
-                        || Instant::now() >= next_heartbeat =>
-                {
+                Next::Nothing if Instant::now() >= next_heartbeat => {
                     self.write_frame(heartbeat(self.heartbeat_is_event))?;
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
@@ -177,7 +172,7 @@ impl EventStream {
             ..
         } = self;
         let bytes = &frame.bytes(writer.is_chunked())[written..];
-        subscription.while_writing(|| writer.write(bytes).and_then(|()| writer.flush()))
+        subscription.while_writing(|| writer.write(bytes))
     }
 
     /// A failed write is the end of a slow client if the hub cut it off, or if nothing was taken for so long.
@@ -192,6 +187,59 @@ impl EventStream {
             None if timed_out => "slow",
             None => GONE,
         }
+    }
+}
+
+/// Where an event stream is written to.
+pub struct StreamWriter {
+    connection: Arc<Connection>,
+    is_chunked: bool,
+    /// What the client has not taken of the stream's beginning.
+    beginning: Vec<u8>,
+}
+
+/// The chunk that ends a body (RFC 9112, section 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+impl StreamWriter {
+    /// Writes to this connection.
+    pub fn new(connection: Arc<Connection>, is_chunked: bool) -> StreamWriter {
+        StreamWriter {
+            connection,
+            is_chunked,
+            beginning: Vec::new(),
+        }
+    }
+
+    /// Whether the body is sent in chunks (HTTP/1.1), or bare until the connection closes (HTTP/1.0).
+    fn is_chunked(&self) -> bool {
+        self.is_chunked
+    }
+
+    fn begin(&mut self, mut bytes: Vec<u8>) {
+        // If the client is gone, the next write tells.
+        let written = self.connection.write_now(&bytes).unwrap_or(0);
+        bytes.drain(..written);
+        if !bytes.is_empty() {
+            self.beginning = bytes;
+        }
+    }
+
+    fn finish_beginning(&mut self) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.beginning);
+        self.connection.write_all(&rest)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.connection.write_all(bytes)
+    }
+
+    /// Tells the client that the stream has come to its end, as opposed to having been cut.
+    fn finish(&self) -> io::Result<()> {
+        if self.is_chunked {
+            self.write(LAST_CHUNK)?;
+        }
+        Ok(())
     }
 }
 

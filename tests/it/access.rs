@@ -299,23 +299,166 @@ fn a_right_is_judged_before_the_body_is_read() {
 }
 
 #[test]
-fn the_header_wins_over_the_query_and_the_query_over_the_cookie() {
+fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
+    let rules = rules();
+    let server = start(&rules, &[]);
+    let basic = ("Authorization", "Basic dXNlcjpwYXNz");
+    let cookie = format!("sse_token={TOKEN}");
+    let foreign = [
+        "Basic dXNlcjpwYXNz",
+        "basic",
+        "Digest username=\"x\", realm=\"y\"",
+        "Negotiate Bearer test-token-of-16-bytes",
+        "BearerX test-token-of-16-bytes",
+        "test-token-of-16-bytes",
+        "Basic dXNlcjpwYXNz, Bearer test-token-of-16-bytes",
+        "",
+    ];
+    for value in foreign {
+        let foreign = ("Authorization", value);
+        // Where no token is needed, where another place has one, and where there is none.
+        server.subscribe_with("/sse/open1", &[foreign]);
+        assert_eq!(
+            server.request("GET", "/stats", &[foreign], b"").status,
+            200,
+            "{value:?}"
+        );
+        let post = |target: &str, more: &[(&str, &str)]| {
+            let headers = [&[foreign], more].concat();
+            server.request("POST", target, &headers, b"x")
+        };
+        assert_eq!(
+            post("/publish/exact?access_token=test-token-of-16-bytes", &[]).status,
+            200,
+            "{value:?}"
+        );
+        assert_eq!(
+            post("/publish/exact", &[("Cookie", &cookie)]).status,
+            200,
+            "{value:?}"
+        );
+        assert_eq!(
+            post(
+                "/publish/exact",
+                &[("Authorization", "Bearer test-token-of-16-bytes")]
+            )
+            .status,
+            200,
+            "{value:?}"
+        );
+        assert_eq!(
+            post("/publish/exact", &[("Authorization", "Bearer wrong")]).status,
+            401,
+            "{value:?}"
+        );
+        assert_eq!(post("/publish/exact", &[basic]).status, 401, "{value:?}");
+        let none = post("/publish/exact", &[]);
+        assert_eq!(
+            (none.status, none.header("WWW-Authenticate")),
+            (401, Some("Bearer")),
+            "{value:?}"
+        );
+    }
+    // One that is meant for this server counts, right or wrong.
+    for wrong in [
+        "Bearer",
+        "Bearer ",
+        "bearer\t",
+        "Bearer wrong",
+        "Bearer test-token-of-16-bytes, Bearer test-token-of-16-bytes",
+        "Bearer test-token-of-16-bytes x",
+    ] {
+        for (method, target) in [
+            ("HEAD", "/sse/open1"),
+            ("GET", "/stats"),
+            ("POST", "/publish/dropbox"),
+        ] {
+            let reply = server.request(method, target, &[("Authorization", wrong)], b"");
+            let challenge = reply.header("WWW-Authenticate").unwrap_or_default();
+            assert_eq!(reply.status, 401, "{wrong:?}: {method} {target}");
+            assert!(
+                challenge.starts_with("Bearer error=\"invalid_token\""),
+                "{wrong:?}: {challenge}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_tokens_are_refused_also_if_they_are_the_same() {
+    let rules = rules();
+    let server = start(&rules, &[]);
+    let right = ("Authorization", "Bearer test-token-of-16-bytes");
+    let wrong = ("authorization", "bearer wrong");
+    let empty = ("AUTHORIZATION", "Bearer");
+    for (query, headers) in [
+        ("", vec![right, right]),
+        ("", vec![right, wrong]),
+        ("", vec![wrong, right]),
+        ("", vec![right, empty]),
+        ("", vec![right, ("Authorization", "Basic eA=="), right]),
+        (
+            "access_token=test-token-of-16-bytes&access_token=test-token-of-16-bytes",
+            vec![],
+        ),
+        (
+            "access_token=wrong&x=y&access_token=test-token-of-16-bytes",
+            vec![],
+        ),
+        ("access_token=test-token-of-16-bytes&access_token", vec![]),
+        (
+            "access_token=test-token-of-16-bytes&access%5Ftoken=%FF",
+            vec![],
+        ),
+        ("access_token=test-token-of-16-bytes", vec![right]),
+        ("access_token=test-token-of-16-bytes", vec![wrong]),
+        ("access_token=wrong", vec![right]),
+        ("access_token=", vec![right]),
+        ("access_token=test-token-of-16-bytes", vec![empty]),
+    ] {
+        for (method, path) in [
+            ("POST", "/publish/exact"),
+            ("POST", "/publish/dropbox"),
+            ("GET", "/sse/open1"),
+            ("HEAD", "/sse/open1"),
+            ("GET", "/stats"),
+            ("GET", "/stats/stream"),
+        ] {
+            let body: &[u8] = if method == "POST" { b"x" } else { b"" };
+            let reply = server.request(method, &format!("{path}?{query}"), &headers, body);
+            let what = format!("{method} {path}?{query} with {headers:?}");
+            assert_eq!(reply.status, 400, "{what}");
+            assert_eq!(
+                reply.header("WWW-Authenticate"),
+                Some("Bearer error=\"invalid_request\", error_description=\"more than one token is given\""),
+                "{what}"
+            );
+            if method != "HEAD" {
+                assert!(
+                    reply.text().contains("give one token, in one place"),
+                    "{what}: {}",
+                    reply.text()
+                );
+            }
+        }
+    }
+    assert_eq!(server.stat("messages_published"), 0);
+}
+
+#[test]
+fn a_token_of_the_request_wins_over_the_cookie() {
     let server = Server::start(&[]);
     let right = format!("Bearer {TOKEN}");
     let good = format!("sse_token={TOKEN}");
     for (query, headers, expected) in [
         (
-            "?access_token=wrong",
-            vec![("Authorization", right.as_str())],
-            200,
-        ),
-        (
-            "?access_token=test-token",
-            vec![("Authorization", "Bearer wrong")],
+            "",
+            vec![("Authorization", "Bearer wrong"), ("Cookie", good.as_str())],
             401,
         ),
+        ("?access_token=", vec![("Cookie", &good)], 401),
         (
-            "?access_token=test-token",
+            "?access_token=test-token-of-16-bytes",
             vec![("Cookie", "sse_token=wrong")],
             200,
         ),
@@ -329,21 +472,35 @@ fn the_header_wins_over_the_query_and_the_query_over_the_cookie() {
         ("", vec![("Cookie", "a=b"), ("Cookie", &good)], 200),
         (
             "",
-            vec![("Cookie", "a=b;sse_token=\"test-token\"; c=d")],
+            vec![("Cookie", "a=b;sse_token=\"test-token-of-16-bytes\"; c=d")],
             200,
         ),
         (
             "",
-            vec![("Cookie", "sse_token=test-token; sse_token=wrong")],
+            vec![(
+                "Cookie",
+                "sse_token=test-token-of-16-bytes; sse_token=wrong",
+            )],
             200,
         ),
         (
             "",
-            vec![("Cookie", "sse_token=wrong; sse_token=test-token")],
+            vec![(
+                "Cookie",
+                "sse_token=wrong; sse_token=test-token-of-16-bytes",
+            )],
             401,
         ),
-        ("", vec![("Cookie", "SSE_TOKEN=test-token")], 401),
-        ("", vec![("Cookie", "xsse_token=test-token")], 401),
+        (
+            "",
+            vec![("Cookie", "SSE_TOKEN=test-token-of-16-bytes")],
+            401,
+        ),
+        (
+            "",
+            vec![("Cookie", "xsse_token=test-token-of-16-bytes")],
+            401,
+        ),
         ("", vec![("Cookie", "sse_token")], 401),
         ("", vec![("Cookie", "sse_token=")], 401),
     ] {
@@ -383,8 +540,112 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
         let reply = server.request("POST", "/publish/a", &headers, b"x");
         assert_eq!(reply.status, expected, "a publish from {origin:?}");
         // A token that the page brings itself counts from everywhere.
-        let reply = server.request("POST", "/publish/a?access_token=test-token", &headers, b"x");
+        let reply = server.request(
+            "POST",
+            "/publish/a?access_token=test-token-of-16-bytes",
+            &headers,
+            b"x",
+        );
         assert_eq!(reply.status, 200, "with a token of its own from {origin:?}");
+    }
+}
+
+#[test]
+fn a_cookie_does_not_count_where_the_browser_says_that_another_page_asks() {
+    let open = Server::start(&[]);
+    let listed = Server::start(&[("CORS_ORIGINS", LISTED)]);
+    let cookie = format!("sse_token={TOKEN}");
+    const OWN: &str = "http://test";
+    for (server, site, origin, counts) in [
+        // A link, an image or a script of a page: there is no Origin.
+        (&open, "same-origin", None, true),
+        (&open, "none", None, true),
+        (&open, "same-site", None, false),
+        (&open, "cross-site", None, false),
+        (&listed, "same-site", None, false),
+        (&listed, "cross-site", None, false),
+        // What is not known yet, or is none of it.
+        (&open, "other-site", None, false),
+        (&open, "", None, false),
+        // Both are there.
+        (&open, "same-origin", Some(OWN), true),
+        // The same host with another scheme: whoever forges http pages has no hold on those of https.
+        (&open, "cross-site", Some(OWN), false),
+        (&open, "same-site", Some(OWN), false),
+        (&open, "same-origin", Some(LISTED), false),
+        (&listed, "same-site", Some(LISTED), true),
+        (&listed, "cross-site", Some(LISTED), true),
+        (
+            &listed,
+            "same-site",
+            Some("https://other.example.org"),
+            false,
+        ),
+        (&listed, "cross-site", Some("null"), false),
+    ] {
+        let mut headers = vec![("Cookie", cookie.as_str()), ("Sec-Fetch-Site", site)];
+        headers.extend(origin.map(|origin| ("Origin", origin)));
+        let what = format!("Sec-Fetch-Site {site:?}, Origin {origin:?}");
+        let publish = server.request("POST", "/publish/a", &headers, b"x");
+        assert_eq!(
+            publish.status,
+            if counts { 200 } else { 401 },
+            "{what}: a publish"
+        );
+        let stats = server.request("GET", "/stats", &headers, b"").json();
+        assert_eq!(
+            stats["channels"].is_array(),
+            counts,
+            "{what}: the channels' figures"
+        );
+        let reply = server.request(
+            "POST",
+            "/publish/a?access_token=test-token-of-16-bytes",
+            &headers,
+            b"x",
+        );
+        assert_eq!(reply.status, 200, "{what}: a token of the page's own");
+    }
+    let twice = [
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Cookie", &cookie),
+    ];
+    assert_eq!(open.request("POST", "/publish/a", &twice, b"x").status, 401);
+}
+
+#[test]
+fn of_two_origins_none_is_believed() {
+    let listed = Server::start(&[("CORS_ORIGINS", LISTED)]);
+    let cookie = format!("sse_token={TOKEN}");
+    let evil = "https://evil.example.org";
+    for pair in [
+        [LISTED, evil],
+        [evil, LISTED],
+        ["http://test", evil],
+        [evil, "http://test"],
+        [LISTED, LISTED],
+        [LISTED, ""],
+    ] {
+        let headers = [
+            ("Cookie", cookie.as_str()),
+            ("Origin", pair[0]),
+            ("origin", pair[1]),
+        ];
+        let reply = listed.request("POST", "/publish/a", &headers, b"x");
+        assert_eq!(reply.status, 401, "{pair:?}: the cookie does not count");
+        assert_eq!(
+            reply.header("Access-Control-Allow-Origin"),
+            None,
+            "{pair:?}"
+        );
+        assert_eq!(reply.header("Vary"), Some("Origin"), "{pair:?}");
+        let stats = listed.request("GET", "/stats", &headers, b"");
+        assert_eq!(
+            stats.status, 200,
+            "{pair:?}: what needs no token stays open"
+        );
+        assert!(!stats.json()["channels"].is_array(), "{pair:?}");
     }
 }
 

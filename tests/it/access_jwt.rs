@@ -2,9 +2,10 @@
 
 use crate::common;
 
+use common::clock::Clock;
 use common::http::{Ending, EventStream};
 use common::tokens::{base64url, in_seconds, jwt, now, sign, RulesFile, SECRET};
-use common::{Reply, Server, TOKEN};
+use common::{wait_until, Reply, Server, BOUND, TOKEN};
 use serde_json::{json, Value};
 use std::time::{Duration, Instant};
 
@@ -158,23 +159,79 @@ fn what_is_not_signed_with_the_secret_is_refused() {
             sign(SECRET, r#"{"alg":"hs256"}"#, claims().to_string()),
             ALGORITHM,
         ),
-        (
-            "crit",
-            sign(
-                SECRET,
-                r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
-                claims().to_string(),
-            ),
-            "the token has the header crit, which is not supported",
-        ),
     ] {
         is_refused(&server, what, &token, reason);
     }
-    // Other header fields are nobody's business here.
-    let more = r#"{"kid":"1","alg":"HS256","x5t":"AAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
-    assert_eq!(
-        ask(&server, &sign(SECRET, more, claims().to_string())).status,
-        200
+}
+
+#[test]
+fn a_header_that_asks_for_what_is_not_supported_is_refused() {
+    let (server, _rules) = start();
+    const MALFORMED: &str = "the token is not a well-formed JWT";
+    const CRIT: &str = "the token has the header crit, which is not supported";
+    const B64: &str = "the token has the header b64 as false, which is not supported";
+    for (header, reason) in [
+        // RFC 7515, section 4.1.11: also where its value is none that it can have.
+        (r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, CRIT),
+        (r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, CRIT),
+        (r#"{"alg":"HS256","crit":null}"#, CRIT),
+        (r#"{"crit":[],"alg":"HS256"}"#, CRIT),
+        (r#"{"alg":"HS256","crit":"b64"}"#, CRIT),
+        (r#"{"alg":"HS256","crit":false}"#, CRIT),
+        (r#"{"alg":"HS256","cr\u0069t":["x"]}"#, CRIT),
+        // RFC 7797, section 7.
+        (r#"{"alg":"HS256","b64":false}"#, B64),
+        (r#"{"alg":"HS256","b64":null}"#, MALFORMED),
+        (r#"{"alg":"HS256","b64":0}"#, MALFORMED),
+        // RFC 7515, section 4: names are unique.
+        (r#"{"alg":"HS256","alg":"HS256"}"#, MALFORMED),
+        (r#"{"alg":"none","alg":"HS256"}"#, MALFORMED),
+        (r#"{"alg":"HS256","\u0061lg":"none"}"#, MALFORMED),
+        (r#"{"alg":"HS256","b64":true,"b64":false}"#, MALFORMED),
+        (r#"{"alg":"HS256","crit":null,"crit":["x"]}"#, MALFORMED),
+        // What is no header.
+        (r#"["HS256"]"#, MALFORMED),
+        (r#"{"alg":null}"#, MALFORMED),
+        (r#"{"alg":["HS256"]}"#, MALFORMED),
+        (r#"{"ALG":"HS256"}"#, MALFORMED),
+        (r#"{"alg":"HS256"} {}"#, MALFORMED),
+        ("\u{feff}{\"alg\":\"HS256\"}", MALFORMED),
+        (r#""HS256""#, MALFORMED),
+        ("null", MALFORMED),
+        ("", MALFORMED),
+    ] {
+        let token = sign(SECRET, header, claims().to_string());
+        is_refused(&server, header, &token, reason);
+    }
+    // Other fields are for whoever has a use for them, whatever they are (RFC 7515, sections 4 and 4.1.10).
+    let nested = format!(
+        r#"{{"alg":"HS256","x":{}{}}}"#,
+        "[".repeat(3000),
+        "]".repeat(3000)
+    );
+    for header in [
+        r#"{"kid":"1","alg":"HS256","x5t":"AAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
+        r#"{"alg":"HS256","cty":"x"}"#,
+        r#"{"alg":"HS256","cty":"JWT"}"#,
+        r#"{"alg":"HS256","cty":null}"#,
+        r#"{"alg":"HS256","typ":"at+jwt"}"#,
+        r#"{"alg":"HS256","typ":null,"kid":7,"x5t":"short","jku":{},"zip":"DEF"}"#,
+        r#"{"alg":"HS256","b64":true}"#,
+        r#"{"kid":"1","kid":"2","alg":"HS256"}"#,
+        " {\n\t\"alg\" : \"HS256\" } ",
+        &nested,
+    ] {
+        let reply = ask(&server, &sign(SECRET, header, claims().to_string()));
+        assert_eq!(reply.status, 200, "{header}");
+    }
+    // A token within the token (RFC 7519, section 5.2) has no claims that could be read.
+    let within = jwt(&claims());
+    let token = sign(SECRET, r#"{"alg":"HS256","cty":"JWT"}"#, within);
+    is_refused(
+        &server,
+        "a nested token",
+        &token,
+        "the claims of the token cannot be used",
     );
 }
 
@@ -205,6 +262,41 @@ fn claims_that_are_missing_wrong_or_out_of_time_are_refused() {
             "the token is not valid yet (nbf)",
         ),
         ("nbf as text", with("nbf", json!("0")), CLAIMS),
+        (
+            "nbf null",
+            r#"{"exp":9999999999,"nbf":null}"#.into(),
+            CLAIMS,
+        ),
+        ("exp null", r#"{"exp":null}"#.into(), CLAIMS),
+        (
+            "exp a list",
+            with("exp", json!([9_999_999_999_u64])),
+            CLAIMS,
+        ),
+        ("exp beyond all floats", r#"{"exp":1e999}"#.into(), CLAIMS),
+        ("exp twice", r#"{"exp":1,"exp":9999999999}"#.into(), CLAIMS),
+        (
+            "exp twice, written in two ways",
+            r#"{"exp":9999999999,"e\u0078p":1}"#.into(),
+            CLAIMS,
+        ),
+        (
+            "nbf twice",
+            r#"{"exp":9999999999,"nbf":0,"nbf":9999999999}"#.into(),
+            CLAIMS,
+        ),
+        (
+            "sse twice",
+            r#"{"exp":9999999999,"sse":{},"sse":{"subscribe":["a"]}}"#.into(),
+            CLAIMS,
+        ),
+        (
+            "subscribe twice",
+            r#"{"exp":9999999999,"sse":{"subscribe":["b"],"subscribe":["a"]}}"#.into(),
+            CLAIMS,
+        ),
+        ("claims in a list", r#"[9999999999]"#.into(), CLAIMS),
+        ("claims and more", format!("{} {{}}", claims()), CLAIMS),
         ("sub a number", with("sub", json!(7)), CLAIMS),
         ("sse a list", with("sse", json!(["a"])), CLAIMS),
         (
@@ -246,6 +338,8 @@ fn claims_that_are_missing_wrong_or_out_of_time_are_refused() {
         ),
         ("no sub", with("sub", Value::Null)),
         ("claims that others read", with("aud", json!(["others"]))),
+        ("an iat that is none", with("iat", json!("yesterday"))),
+        ("an nbf with a fraction", with("nbf", json!(now() - 0.5))),
     ] {
         let reply = ask(&server, &sign(SECRET, HEADER, claims));
         assert_eq!(reply.status, 200, "{what}");
@@ -424,6 +518,88 @@ fn a_stream_ends_when_its_token_expires() {
     let target = format!("/sse/a?access_token={fresh}&last_event_id={id}");
     assert_eq!(server.subscribe_with(&target, &[]).next().data, "after");
     assert_eq!(lasting.data_until("after"), ["before", "after"]);
+}
+
+#[test]
+fn a_stream_lasts_for_the_fraction_of_a_second_that_exp_has() {
+    let (server, _rules) = start();
+    let exp = soon() + 0.75;
+    let token = jwt(&json!({"exp": exp, "sse": {"subscribe": ["a"]}}));
+    let mut stream = server.subscribe_with(&format!("/sse/a?access_token={token}"), &[]);
+    wait_until("the last half second has begun", BOUND, || {
+        now() > exp - 0.5
+    });
+    if ask(&server, &token).status != 200 {
+        assert!(
+            now() >= exp,
+            "the token is refused {} s before its end",
+            exp - now()
+        );
+    }
+    ends_expired(&mut stream, exp);
+    is_refused(&server, "afterwards", &token, "the token has expired");
+}
+
+#[test]
+fn needs_cc_a_clock_that_is_set_ahead_ends_the_streams_whose_tokens_it_passes() {
+    let clock = Clock::new("set-ahead");
+    let rules = RulesFile::new("{}");
+    let variables = [("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)];
+    let server = Server::start_with(&variables, |command| clock.give_to(command));
+    let open = |exp: i64| {
+        let token =
+            jwt(&json!({"exp": in_seconds(exp), "sse": {"subscribe": ["a"], "stats": true}}));
+        let stream = server.subscribe_with(&format!("/sse/a?access_token={token}"), &[]);
+        (stream, token)
+    };
+    let (mut minutes, token) = open(600);
+    let (mut hours, _) = open(7200);
+    let mut watcher = server.subscribe_with(&format!("/stats/stream?access_token={token}"), &[]);
+    let mut operator = server.subscribe_with(&format!("/sse/a?access_token={TOKEN}"), &[]);
+    clock.set_seconds_off(3600);
+    let set = Instant::now();
+    let last = minutes.next();
+    assert_eq!(
+        (last.kind.as_str(), last.data.as_str()),
+        ("sse-expired", r#"{"reason":"expired"}"#)
+    );
+    assert_eq!(minutes.ending(), Ending::Clean);
+    let took = set.elapsed();
+    assert!(
+        took < Duration::from_secs(3),
+        "the stream ends {took:?} after the clock was set"
+    );
+    watcher.data_until(r#"{"reason":"expired"}"#);
+    is_refused(&server, "anew", &token, "the token has expired");
+    server.publish("a", "after");
+    for stream in [&mut hours, &mut operator] {
+        assert_eq!(stream.next().data, "after");
+    }
+}
+
+#[test]
+fn needs_cc_a_clock_that_is_set_back_gives_streams_as_long_as_new_requests() {
+    let clock = Clock::new("set-back");
+    let rules = RulesFile::new("{}");
+    let variables = [("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)];
+    let server = Server::start_with(&variables, |command| clock.give_to(command));
+    let exp = soon();
+    let token = jwt(&json!({"exp": exp, "sse": {"subscribe": ["a"]}}));
+    let mut stream = server.subscribe_with(&format!("/sse/a?access_token={token}"), &[]);
+    clock.set_seconds_off(-3600);
+    wait_until("it would have ended by the clock as it was", BOUND, || {
+        now() > exp + 1.0
+    });
+    assert_eq!(
+        ask(&server, &token).status,
+        200,
+        "the token is good by the clock as it is"
+    );
+    server.publish("a", "still here");
+    assert_eq!(stream.next().data, "still here");
+    clock.set_seconds_off(0);
+    assert_eq!(stream.next().kind, "sse-expired");
+    assert_eq!(stream.ending(), Ending::Clean);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use crate::common;
 
 use common::http::{Ending, EventStream};
 use common::tokens::{in_seconds, jwt, sha256_hex, start, RulesFile};
-use common::{wait_until, Crowd, Publisher, Server, BOUND, TOKEN};
+use common::{bare_command, wait_until, Crowd, Publisher, Server, BOUND, TOKEN};
 use serde_json::json;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Rules in which each of these tokens may follow each of these channels.
@@ -109,13 +110,11 @@ fn whose_right_goes_is_told_and_whose_right_stays_does_not_notice() {
 }
 
 #[test]
-fn what_has_become_public_needs_no_token_any_more() {
+fn what_has_become_public_needs_no_right_any_more() {
+    let tokens =
+        |subscribe: &[&str]| json!([{"name": "one", "token": "one", "subscribe": subscribe}]);
     let rules = RulesFile::new(
-        json!({
-            "tokens": [{"name": "one", "token": "one", "subscribe": ["a", "b"]}],
-            "public": {"subscribe": ["open"]},
-        })
-        .to_string(),
+        json!({"tokens": tokens(&["a", "b"]), "public": {"subscribe": ["open"]}}).to_string(),
     );
     let server = start(&rules, &[]);
     let mut kept = follow(&server, "one", "a");
@@ -123,13 +122,156 @@ fn what_has_become_public_needs_no_token_any_more() {
     let mut public = server.subscribe("open");
     let signed = jwt(&json!({"exp": in_seconds(600), "sse": {"subscribe": ["b"]}}));
     let mut bearer = follow(&server, &signed, "b,open");
-    rules.write(json!({"public": {"subscribe": ["a"]}}).to_string());
+    rules.write(json!({"tokens": tokens(&[]), "public": {"subscribe": ["a"]}}).to_string());
     assert_eq!(reload(&server), 3);
     for stream in [&mut lost, &mut public, &mut bearer] {
         is_revoked(stream);
     }
     server.publish("a", "x");
     assert_eq!(kept.next().data, "x");
+}
+
+#[test]
+fn a_stream_ends_with_its_token_also_where_none_is_needed() {
+    let public = json!({"subscribe": ["*"], "stats": true});
+    let with = |tokens: &[&str]| {
+        let entry = |token: &&str| json!({"name": token, "token": token, "subscribe": ["a"]});
+        let entries: Vec<_> = tokens.iter().map(entry).collect();
+        json!({"tokens": entries, "public": public}).to_string()
+    };
+    let rules = RulesFile::new(with(&["goes", "stays", "new-name"]));
+    let server = start(&rules, &[]);
+    let [mut own, mut others, mut both] =
+        ["a", "open", "a,open"].map(|channels| follow(&server, "goes", channels));
+    let mut watcher = server.subscribe_with("/stats/stream?access_token=goes", &[]);
+    let mut stays = follow(&server, "stays", "open");
+    let mut renamed = follow(&server, "new-name", "open");
+    let mut operator = follow(&server, TOKEN, "open");
+    let mut nobody = server.subscribe("open");
+    let mut watching_nobody = server.subscribe_with("/stats/stream", &[]);
+    rules
+        .write(with(&["stays", "new-name"]).replace("\"name\":\"new-name\"", "\"name\":\"other\""));
+    assert_eq!(reload(&server), 4);
+    for stream in [&mut own, &mut others, &mut both] {
+        is_revoked(stream);
+    }
+    watcher.data_until(r#"{"reason":"revoked"}"#);
+    assert_eq!(watcher.ending(), Ending::Clean);
+    // As a new request with it is refused.
+    for target in ["/sse/open?access_token=goes", "/stats?access_token=goes"] {
+        assert_eq!(
+            server.request("HEAD", target, &[], b"").status,
+            401,
+            "{target}"
+        );
+    }
+    server.publish("open", "after");
+    for stream in [&mut stays, &mut renamed, &mut operator, &mut nobody] {
+        assert_eq!(stream.next().data, "after");
+    }
+    watching_nobody.drain();
+    assert_eq!(watching_nobody.next().kind, "message");
+}
+
+/// What may stand where the rules were, how it is put there, and what is said of it.
+type Impostor = (&'static str, fn(&str), &'static str);
+
+fn impostors() -> [Impostor; 6] {
+    [
+        (
+            "a pipe that nobody writes to",
+            |path| {
+                let path = CString::new(path).expect("a path has no NUL");
+                // SAFETY: the path is a string that ends with NUL.
+                assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+            },
+            "is a pipe; give the path of a file",
+        ),
+        (
+            "a folder",
+            |path| std::fs::create_dir(path).expect("a folder can be made"),
+            "is a directory; give the path of a file",
+        ),
+        (
+            "a device without end",
+            |path| std::os::unix::fs::symlink("/dev/zero", path).expect("a link can be made"),
+            "is a device; give the path of a file",
+        ),
+        (
+            "a terminal",
+            |path| std::os::unix::fs::symlink("/dev/ptmx", path).expect("a link can be made"),
+            "is a device; give the path of a file",
+        ),
+        (
+            "a socket",
+            |path| {
+                drop(std::os::unix::net::UnixListener::bind(path).expect("a socket can be made"))
+            },
+            "is a socket; give the path of a file",
+        ),
+        (
+            "a file of a terabyte",
+            |path| {
+                let file = std::fs::File::create(path).expect("a file can be made");
+                file.set_len(1 << 40).expect("it can have a hole");
+            },
+            "has more than 33554432 bytes; give the path of a file",
+        ),
+    ]
+}
+
+#[test]
+fn what_stands_where_the_rules_were_never_keeps_the_server_from_its_signals() {
+    let remove = |path: &str| {
+        let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path));
+    };
+    for (what, put, words) in impostors() {
+        let rules = RulesFile::new(rules_for(&["one"], &["a"]));
+        let mut server = start(&rules, &[]);
+        let mut stream = follow(&server, "one", "a");
+        remove(rules.path());
+        put(rules.path());
+        server.hang_up();
+        let line = server.wait_for_log("ERROR event=reload_failed");
+        assert!(
+            line.contains(words) && line.contains(rules.path()),
+            "{what}: {line}"
+        );
+        server.publish("a", "x");
+        assert_eq!(
+            stream.next().data,
+            "x",
+            "{what}: the old rules are in force"
+        );
+        // The next signal counts.
+        remove(rules.path());
+        rules.write(rules_for(&["one", "two"], &["a"]));
+        assert_eq!(reload(&server), 0, "{what}");
+        remove(rules.path());
+        put(rules.path());
+        server.hang_up();
+        let (status, took) = server.terminate();
+        assert!(
+            status.success() && took < BOUND,
+            "{what}: the stop took {took:?}"
+        );
+        remove(rules.path());
+        let output = bare_command()
+            .env("LISTEN", "127.0.0.1:0")
+            .env("ACCESS_FILE", {
+                put(rules.path());
+                rules.path()
+            })
+            .output()
+            .expect("the binary runs");
+        let line = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{what} at the start: {line}");
+        assert!(
+            line.contains(words) && line.lines().count() == 1,
+            "{what}: {line}"
+        );
+        remove(rules.path());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::{id, Reply, Server};
 
 fn publish(server: &Server, target: &str, body: &[u8]) -> Reply {
     let headers = [
-        ("Authorization", "Bearer test-token"),
+        ("Authorization", "Bearer test-token-of-16-bytes"),
         ("Content-Type", "application/x-ndjson; charset=utf-8"),
     ];
     server.request("POST", target, &headers, body)

@@ -55,7 +55,7 @@ fn needs_chromium_a_page_publishes_with_fetch() {
     let base = format!("http://{}", server.addr);
     // The page has another origin, so the Authorization header needs a preflight.
     let (addr, reports) = serve_script(format!(
-        "fetch('{base}/publish/news', {{ method: 'POST', headers: {{ Authorization: 'Bearer test-token' }}, body: 'from a page' }})
+        "fetch('{base}/publish/news', {{ method: 'POST', headers: {{ Authorization: 'Bearer test-token-of-16-bytes' }}, body: 'from a page' }})
            .then((r) => r.json()).then((a) => report('published ' + a.canal))
            .then(() => fetch('{base}/publish/news', {{ method: 'POST', body: 'x' }}))
            .then((r) => r.json()).then((p) => report('refused ' + p.status))

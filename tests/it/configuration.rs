@@ -2,21 +2,36 @@
 
 use crate::common;
 
-use common::{bare_command, value, wait_until, Server};
+use common::{bare_command, value, wait_until, Server, BOUND};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
+/// Runs the binary to its end, which comes at once.
+#[track_caller]
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    bare_command()
+    let mut child = bare_command()
         .args(arguments)
         .envs(variables.iter().copied())
-        .output()
-        .expect("the binary runs")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let begun = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begun.elapsed() > BOUND {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the server does not stop at once with {arguments:?} and {variables:?}");
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    child.wait_with_output().expect("it has ended")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -54,6 +69,7 @@ fn a_number_that_is_none_or_out_of_range_stops_the_start() {
         ("MAX_CHANNELS", 1),
         ("MAX_MESSAGE_BYTES", 1),
         ("CLIENT_QUEUE", 1),
+        ("MAX_CLIENTS_PER_ADDRESS", 0),
     ] {
         for bad in [
             "",
@@ -81,8 +97,17 @@ fn an_address_that_is_none_stops_the_start() {
     for bad in [
         "",
         "8080",
-        ":8080",
-        "localhost:8080",
+        ":",
+        ":x",
+        ":-1",
+        ":+1",
+        ":65536",
+        "localhost",
+        "localhost:",
+        "localhost:+80",
+        "localhost:80:80",
+        "example.org:8080",
+        "::1:8080:",
         "0.0.0.0",
         "0.0.0.0:",
         "1.2.3:80",
@@ -93,7 +118,12 @@ fn an_address_that_is_none_stops_the_start() {
     ] {
         refuses(
             &[("LISTEN", bad)],
-            &["LISTEN", &format!("{bad:?}"), "0.0.0.0:8080", "unix:/path"],
+            &[
+                "LISTEN",
+                &format!("{bad:?}"),
+                "0.0.0.0:8080",
+                "localhost:8080, :8080, or unix:/path",
+            ],
         );
     }
     let long = format!("unix:/{}", "x".repeat(200));
@@ -105,6 +135,119 @@ fn an_address_that_is_none_stops_the_start() {
         &[("LISTEN", "127.0.0.1:0"), ("PORT", "0")],
         &["PORT", "LISTEN", "one of the two"],
     );
+}
+
+#[test]
+fn localhost_and_a_port_alone_are_addresses_too() {
+    for (listen, address) in [
+        ("localhost:0", "127.0.0.1:"),
+        ("LocalHost:0", "127.0.0.1:"),
+        (":0", "0.0.0.0:"),
+    ] {
+        let server = Server::start(&[("LISTEN", listen)]);
+        let line = server.wait_for_log("event=listening");
+        assert!(
+            value(&line, "address").starts_with(address),
+            "{listen}: {line}"
+        );
+        let port = server.addr.port();
+        let health = common::http::request(
+            (Ipv4Addr::LOCALHOST, port).into(),
+            "GET",
+            "/health",
+            &[],
+            b"",
+        );
+        assert_eq!(health.status, 200, "{listen}");
+        let variable = listen.replace(":0", &format!(":{port}"));
+        let output = run(&["--healthcheck"], &[("LISTEN", &variable)]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{variable}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_named_and_its_value_is_not() {
+    let misspelt = [
+        ("AUTH_TOKN", "AUTH_TOKEN"),
+        ("LISTNE", "LISTEN"),
+        ("REDIS_ULR", "REDIS_URL"),
+        ("MAX_CLIENT", "MAX_CLIENTS"),
+        ("CORS_ORIGINSS", "CORS_ORIGINS"),
+        ("jwt_secret", "JWT_SECRET"),
+        ("PORT\n", "PORT"),
+    ];
+    let mut variables = misspelt.map(|(name, _)| (name, "hush")).to_vec();
+    // Other programs' variables, and some that are none of ours only at first sight.
+    variables.extend([
+        ("LISTEN_FDNAMES", "x"),
+        ("TOKEN", "x"),
+        ("HOSTNAME", "x"),
+        ("HISTSIZE", "1"),
+    ]);
+    let server = Server::start(&variables);
+    for (name, meant) in misspelt {
+        let name = name.escape_debug();
+        let line = server.wait_for_log(&format!("WARN event=unknown_variable {name} {meant}"));
+        assert!(!line.contains("hush"), "the value is shown: {line}");
+    }
+    assert_eq!(
+        server.count_in_log("event=unknown_variable"),
+        misspelt.len(),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_warned_of() {
+    let short = "0123456789abcde";
+    let server = Server::start(&[("AUTH_TOKEN", short)]);
+    let line = server.wait_for_log("WARN event=short_token AUTH_TOKEN 16");
+    assert!(!line.contains(short), "the token is shown: {line}");
+    let server = Server::start(&[("AUTH_TOKEN", "0123456789abcdef")]);
+    assert_eq!(
+        server.count_in_log("event=short_token"),
+        0,
+        "{}",
+        server.log()
+    );
+    let server = Server::start_with(&[], |command| {
+        command.env_remove("AUTH_TOKEN");
+    });
+    assert_eq!(
+        server.count_in_log("event=short_token"),
+        0,
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn proxies_are_addresses_networks_or_the_socket() {
+    for bad in [
+        "",
+        "proxy.example.org",
+        "10.0.0.0/33",
+        "127.0.0.1,",
+        "127.0.0.1:80",
+        "10.0.0.1/8",
+    ] {
+        refuses(
+            &[("TRUSTED_PROXIES", bad)],
+            &["TRUSTED_PROXIES contains", "; give "],
+        );
+    }
+    let line = refuses(
+        &[("TRUSTED_PROXIES", "::1, 10.1.2.3/8")],
+        &["\"10.1.2.3/8\"", "give 10.0.0.0/8"],
+    );
+    assert!(!line.contains("::1"), "only what is wrong is named: {line}");
+    Server::start(&[("TRUSTED_PROXIES", "127.0.0.1, ::1,10.0.0.0/8,fd00::/8,unix")]);
 }
 
 #[test]
@@ -150,12 +293,50 @@ fn a_redis_url_says_what_would_be_right_and_never_what_it_is() {
         "redis://:hush@host:port/0",
         "redis://:hush@host/zero",
         "http://:hush@host/",
+        // Nothing is silently left out.
+        "redis://:hush@host?db=2",
+        "redis://:hush@host/2?protocol=resp3",
+        "redis://:hush@host/?",
+        "redis://:hush@host/#hush",
+        "redis://:hush@host#",
+        "redis://hush@host",
+        "redis://hush:@host",
+        "redis://:@host",
+        "redis://@host",
+        "redis://:hush@host//",
+        "redis://:hush@host/0/",
+        "redis://:hush@host//0",
+        "redis://:hush@host/0/hush",
+        "redis://:hush@host/+1",
+        "redis://:hush@host/-1",
+        "redis://:hush@host/99999999999999999999",
+        "redis://:hush@host/%30",
+        "redis://:hush@host:",
+        "redis://:hush@host:0",
+        "redis://:hush@host:65536",
+        "redis://:hush@[::1]:",
+        "redis://:hush@host ",
+        " redis://:hush@host",
+        "redis://:hu\nsh@host",
+        "redis://:hush@ho\tst",
+        "redis://:hu/sh@host",
+        "redis://:hu?sh@host",
+        "redis://:hu#sh@host",
     ] {
         let line = refuses(
             &[("REDIS_URL", bad)],
             &["REDIS_URL", "redis://[user:password@]host"],
         );
         assert!(!line.contains("hush"), "the value may be a secret: {line}");
+    }
+    for (bad, what) in [
+        ("redis://:a@host?db=2", "a query"),
+        ("redis://:a@host#x", "a fragment"),
+        ("redis://user@host", "without a password"),
+        ("redis://:a@host/x", "its database"),
+        ("redis://:a@host:x", "its port"),
+    ] {
+        refuses(&[("REDIS_URL", bad)], &["REDIS_URL", what]);
     }
     let line = refuses(
         &[("REDIS_URL", "rediss://:hush@host")],
@@ -225,11 +406,13 @@ fn help_names_every_variable_with_its_default() {
         ("MAX_CHANNELS", "10000"),
         ("MAX_MESSAGE_BYTES", "65536"),
         ("CLIENT_QUEUE", "256"),
+        ("MAX_CLIENTS_PER_ADDRESS", "0: no limit"),
+        ("TRUSTED_PROXIES", "none"),
         ("RUST_LOG", "info"),
     ] {
         let line = help
             .lines()
-            .find(|line| line.trim_start().starts_with(name))
+            .find(|line| line.split_whitespace().next() == Some(name))
             .unwrap_or_else(|| panic!("no line for {name}"));
         assert!(
             line.contains(default),
@@ -426,7 +609,7 @@ fn streams_over_a_unix_socket_come_and_go_without_end() {
         assert!(head.ends_with(b" 200"), "stream number {number} is refused");
         drop(stream);
         // Lets the server find out that the client has gone.
-        let answer = ask(&path, "POST /publish/a?msg=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token\r\n\r\n");
+        let answer = ask(&path, "POST /publish/a?msg=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token-of-16-bytes\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 }
@@ -441,7 +624,7 @@ fn a_unix_socket_serves_like_a_port() {
         .write_all(b"GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n")
         .expect("sent");
     server.wait_for_log("event=connect peer=unix");
-    let answer = ask(&path, "POST /publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token\r\nContent-Length: 5\r\n\r\nhello");
+    let answer = ask(&path, "POST /publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: 5\r\n\r\nhello");
     assert!(
         answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"clients\":1"),
         "{answer}"

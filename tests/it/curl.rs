@@ -6,7 +6,7 @@ use common::{Publisher, Server};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-const AUTH: &str = "Authorization: Bearer test-token";
+const AUTH: &str = "Authorization: Bearer test-token-of-16-bytes";
 
 fn curl(arguments: &[&str]) -> Command {
     let mut command = Command::new("curl");
@@ -142,7 +142,7 @@ fn needs_curl_every_form_of_publishing() {
     output(&[
         "-d",
         "by query",
-        &at("/publish?canal=news&access_token=test-token"),
+        &at("/publish?canal=news&access_token=test-token-of-16-bytes"),
     ]);
     listening.until("data: by query");
     output(&["-H", AUTH, "-d", "all", &at("/publish/broadcast")]);

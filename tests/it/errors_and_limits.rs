@@ -3,10 +3,10 @@
 use crate::common;
 
 use common::{encode, http, Publisher, Reply, Server};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-const AUTH: (&str, &str) = ("Authorization", "Bearer test-token");
+const AUTH: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
 
 /// Checks what every error has to be, and gives its detail.
 #[track_caller]
@@ -31,7 +31,7 @@ fn problem(what: &str, reply: &Reply, status: u16) -> String {
     let detail = body["detail"].as_str().unwrap_or_default().to_string();
     assert!(!detail.is_empty(), "{what}: the detail says something");
     assert!(
-        !detail.contains("test-token"),
+        !detail.contains("test-token-of-16-bytes"),
         "{what}: the token is in the error"
     );
     detail
@@ -155,7 +155,7 @@ fn a_message_over_the_limit_is_413_and_one_at_the_limit_is_not() {
         &server.request("POST", "/publish/a", &[AUTH], &large),
         413,
     );
-    let mut chunked = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut chunked = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     chunked.extend_from_slice(b"7d1\r\n");
     chunked.extend_from_slice(&[b'x'; 2001]);
     chunked.extend_from_slice(b"\r\n0\r\n\r\n");
@@ -167,7 +167,7 @@ fn a_message_over_the_limit_is_413_and_one_at_the_limit_is_not() {
         413,
     );
     for declared in ["2001", "99999999999", "18446744073709551616"] {
-        let request = format!("POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\nContent-Length: {declared}\r\n\r\n");
+        let request = format!("POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: {declared}\r\n\r\n");
         let mut connection = http::connect(server.addr);
         connection
             .write_all(request.as_bytes())
@@ -184,7 +184,6 @@ fn a_message_over_the_limit_is_413_and_one_at_the_limit_is_not() {
 fn nothing_follows_a_last_answer() {
     let server = Server::start(&[]);
     for request in [
-        "POST /publish/a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "POST /publish/a HTTP/1.1\r\nHost: test\r\nContent-Length: 5000\r\n\r\nGET /health HTTP/1.1\r\n\r\n",
         "POST /publish/a HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!GET /health HTTP/1.1\r\n\r\n",
         "GET /health HTTP/1.1\r\nHost: test\r\nContent-Length: x\r\n\r\nGET /health HTTP/1.1\r\n\r\n",
@@ -203,7 +202,7 @@ fn chunked_bodies_are_messages_like_any_other() {
     let mut stream = server.subscribe("a");
     let answer = http::exchange(
         server.addr,
-        b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+        b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
     );
     assert!(
         answer.starts_with(b"HTTP/1.1 200 "),
@@ -248,8 +247,8 @@ fn a_path_with_another_method_is_405_and_says_which_are_right() {
         ),
         (
             "/publish/a",
-            ["GET", "HEAD", "PUT", "DELETE", "BREW"],
-            "POST, OPTIONS",
+            ["GET", "HEAD", "PATCH", "DELETE", "BREW"],
+            "POST, PUT, OPTIONS",
         ),
         (
             "/health",
@@ -321,8 +320,8 @@ fn publishing_needs_the_token() {
         "Bearer ",
         "Bearer",
         "Basic dGVzdA==",
-        "test-token",
-        "Bearer test-token2",
+        "test-token-of-16-bytes",
+        "Bearer test-token-of-16-bytes2",
         "Bearer test-toke",
         "Bearer Test-Token",
     ] {
@@ -332,9 +331,9 @@ fn publishing_needs_the_token() {
         assert!(challenge.starts_with("Bearer"), "{wrong}: {challenge}");
     }
     for right in [
-        "Bearer test-token",
-        "bearer test-token",
-        "BEARER  test-token",
+        "Bearer test-token-of-16-bytes",
+        "bearer test-token-of-16-bytes",
+        "BEARER  test-token-of-16-bytes",
     ] {
         assert_eq!(
             server
@@ -346,7 +345,12 @@ fn publishing_needs_the_token() {
     }
     assert_eq!(
         server
-            .request("POST", "/publish/a?access_token=test-token", &[], b"x")
+            .request(
+                "POST",
+                "/publish/a?access_token=test-token-of-16-bytes",
+                &[],
+                b"x"
+            )
             .status,
         200
     );
@@ -377,7 +381,7 @@ fn a_wrong_token_is_401_even_where_none_is_needed() {
             401,
         );
     }
-    drop(server.subscribe_with("/sse/a?access_token=test-token", &[]));
+    drop(server.subscribe_with("/sse/a?access_token=test-token-of-16-bytes", &[]));
 }
 
 #[test]
@@ -451,6 +455,64 @@ fn at_max_channels_a_new_one_is_refused_and_broadcast_is_not_counted() {
 }
 
 #[test]
+#[ignore = "until channels without a message stop counting against publishes"]
+fn channels_without_a_message_keep_no_publish_out() {
+    const LIMIT: usize = 200;
+    let server = Server::start(&[("MAX_CHANNELS", &LIMIT.to_string())]);
+    // Somebody without any right follows names that nobody publishes to, as many as he gets.
+    let mut squatters = Vec::new();
+    for names in (0..2 * LIMIT)
+        .map(|i| format!("squat-{i}"))
+        .collect::<Vec<_>>()
+        .chunks(50)
+    {
+        let target = format!("/sse/{}", names.join(","));
+        let stream = http::EventStream::open(server.addr, &target, &[]);
+        if stream.status == 200 {
+            squatters.push(stream);
+        }
+    }
+    let first = squatters.first_mut().expect("there is room for one");
+    let publish = |channel: &str| {
+        let target = format!("/publish/{channel}?msg=x");
+        server.request("POST", &target, &[AUTH], b"").status
+    };
+    assert_eq!(publish("alarms"), 200, "a new channel");
+    assert_eq!(publish("squat-0"), 200, "one of those that are followed");
+    assert_eq!(first.next().data, "x");
+    drop(server.subscribe("alarms"));
+    // The limit holds for channels that have messages.
+    for i in 2..LIMIT {
+        assert_eq!(publish(&format!("own-{i}")), 200, "channel number {i}");
+    }
+    let reply = server.request("POST", "/publish/one-more?msg=x", &[AUTH], b"");
+    assert!(problem("one channel more", &reply, 503).contains("MAX_CHANNELS"));
+    assert_eq!(
+        publish("squat-1"),
+        503,
+        "one of those that are followed, at the limit"
+    );
+    // And those who follow without a right meet it as well.
+    let endless = (0..10 * LIMIT)
+        .map(|i| format!("more-{i}"))
+        .collect::<Vec<_>>();
+    let statuses: Vec<u16> = endless
+        .chunks(64)
+        .map(|names| {
+            let target = format!("/sse/{}", names.join(","));
+            let stream = http::EventStream::open(server.addr, &target, &[]);
+            let status = stream.status;
+            squatters.push(stream);
+            status
+        })
+        .collect();
+    assert!(
+        statuses.contains(&503),
+        "names without end are refused: {statuses:?}"
+    );
+}
+
+#[test]
 fn health_and_stats_tell_what_there_is() {
     let server = Server::start(&[]);
     assert_eq!(server.get("/health").json()["status"], "ok");
@@ -482,7 +544,7 @@ fn health_and_stats_tell_what_there_is() {
     });
     for stats in [
         server.request("GET", "/stats", &[AUTH], b""),
-        server.get("/stats?access_token=test-token"),
+        server.get("/stats?access_token=test-token-of-16-bytes"),
     ] {
         let list = stats.json()["channels"].clone();
         assert_eq!(list.as_array().map(Vec::len), Some(2), "{list}");
@@ -549,27 +611,6 @@ fn absolute_targets_are_understood() {
         answer.starts_with(b"HTTP/1.1 204 "),
         "{}",
         String::from_utf8_lossy(&answer)
-    );
-}
-
-#[test]
-fn an_idle_connection_is_closed_after_a_few_seconds() {
-    let server = Server::start(&[]);
-    let mut silent = http::connect(server.addr);
-    let mut kept = http::connect(server.addr);
-    kept.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
-        .expect("sent");
-    http::read_reply(&mut kept, false).expect("an answer");
-    let begun = Instant::now();
-    for connection in [&mut silent, &mut kept] {
-        let mut byte = [0];
-        let end = connection.read(&mut byte);
-        assert!(matches!(end, Ok(0)), "the connection is closed: {end:?}");
-    }
-    assert!(
-        begun.elapsed() < Duration::from_secs(9),
-        "after {:?}",
-        begun.elapsed()
     );
 }
 

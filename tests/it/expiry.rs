@@ -90,7 +90,7 @@ fn who_left_is_out_of_the_count_within_two_heartbeats() {
             .request(
                 "POST",
                 "/publish/a",
-                &[("Authorization", "Bearer test-token")],
+                &[("Authorization", "Bearer test-token-of-16-bytes")],
                 b"x"
             )
             .json()["clients"],

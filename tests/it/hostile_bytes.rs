@@ -69,7 +69,7 @@ const HTTP: [&str; 28] = [
     "Connection: close\r\n",
     "TE: gzip;q=x, a;q=NaN, b;q=1e99\r\n",
     "Authorization: Bearer ",
-    "test-token\r\n",
+    "test-token-of-16-bytes\r\n",
     "Last-Event-ID: ",
     "0\r\n\r\n",
     ": ",

@@ -24,6 +24,7 @@ mod hostile_bytes;
 mod hostile_clients;
 #[cfg(feature = "hostile-tests")]
 mod hostile_machine;
+mod line;
 mod log;
 mod log_sink;
 mod messages;

@@ -147,7 +147,7 @@ fn channel_names_may_be_in_any_script() {
             .request(
                 "POST",
                 &format!("/publish?canal={}&msg=x", common::encode(name)),
-                &[("Authorization", "Bearer test-token")],
+                &[("Authorization", "Bearer test-token-of-16-bytes")],
                 b"",
             )
             .json();

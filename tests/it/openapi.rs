@@ -60,7 +60,7 @@ fn status(server: &Server, method: &str, path: &str) -> u16 {
     };
     match method {
         "GET" => EventStream::open(server.addr, &target, &headers).status,
-        "POST" => server.request(method, &target, &headers, b"x").status,
+        "POST" | "PUT" => server.request(method, &target, &headers, b"x").status,
         _ => server.request(method, &target, &headers, b"").status,
     }
 }

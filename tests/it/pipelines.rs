@@ -21,7 +21,7 @@ impl Read for Slowly {
 fn pipelined_requests_are_answered_in_their_order() {
     let server = Server::start(&[]);
     // Bodies that come late hold a thread each; once they are there, many threads wait for requests.
-    let head = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token\r\nContent-Length: 2000\r\n\r\n";
+    let head = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: 2000\r\n\r\n";
     let mut late: Vec<_> = (0..8)
         .map(|_| {
             let mut connection = http::connect(server.addr);

@@ -73,7 +73,12 @@ fn assert_events_come_through(server: &Server, proxy: SocketAddr) {
         .expect("curl runs");
     server.wait_for_log("event=connect channels=a");
     run(curl()
-        .args(["-H", "Authorization: Bearer test-token", "-d", "hello"])
+        .args([
+            "-H",
+            "Authorization: Bearer test-token-of-16-bytes",
+            "-d",
+            "hello",
+        ])
         .arg(format!("{url}/publish/a")));
     let mut lines = BufReader::new(listener.stdout.take().expect("stdout is piped")).lines();
     let came = lines.any(|line| line.is_ok_and(|line| line == "data: hello"));

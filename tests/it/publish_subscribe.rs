@@ -130,7 +130,7 @@ fn a_broadcast_reaches_each_client_once() {
     let reply = server.request(
         "POST",
         "/publish/broadcast",
-        &[("Authorization", "Bearer test-token")],
+        &[("Authorization", "Bearer test-token-of-16-bytes")],
         b"all",
     );
     assert_eq!(reply.json()["clients"], 3);
@@ -206,7 +206,7 @@ fn a_publish_is_answered_with_its_id_and_its_clients() {
     let reply = server.request(
         "POST",
         "/publish/a",
-        &[("Authorization", "bearer test-token")],
+        &[("Authorization", "bearer test-token-of-16-bytes")],
         b"x",
     );
     let answer = reply.json();
@@ -329,7 +329,7 @@ fn the_log_tells_who_came_what_was_published_and_who_left() {
     server.publish("broadcast", "end");
     server.wait_for_log("channel=broadcast");
     assert!(
-        !server.log().contains("test-token"),
+        !server.log().contains("test-token-of-16-bytes"),
         "the token is in the log"
     );
     assert!(

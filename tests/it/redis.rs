@@ -419,7 +419,7 @@ fn needs_redis_server_a_server_without_room_for_a_channel_serves_the_ones_that_i
         assert_eq!(stream.next().data, n.to_string());
     }
     assert_eq!(small.stat("active_channels"), 1);
-    let headers = [("Authorization", "Bearer test-token")];
+    let headers = [("Authorization", "Bearer test-token-of-16-bytes")];
     let reply = small.request("POST", "/publish/b", &headers, b"x");
     assert_eq!(
         reply.status, 503,

@@ -218,7 +218,7 @@ fn needs_redis_server_a_connection_that_falls_silent_loses_nothing_accepted() {
         proxy.fall_silent();
         wait_for_away(&servers[0]);
         let begun = Instant::now();
-        let headers = [("Authorization", "Bearer test-token")];
+        let headers = [("Authorization", "Bearer test-token-of-16-bytes")];
         let reply = servers[0].request("POST", "/publish/a", &headers, b"now that it is known");
         assert_eq!(reply.status, 503);
         assert!(reply.header("Retry-After").is_some());
@@ -245,7 +245,7 @@ fn needs_redis_server_a_server_starts_without_redis_and_finds_it_later() {
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("Redis"), "{}", ready.text());
     assert_eq!(server.get("/stats").json()["redis"], "away");
-    let headers = [("Authorization", "Bearer test-token")];
+    let headers = [("Authorization", "Bearer test-token-of-16-bytes")];
     let reply = server.request("POST", "/publish/a", &headers, b"x");
     assert_eq!(
         (reply.status, reply.header("Retry-After").is_some()),
@@ -506,7 +506,7 @@ fn needs_redis_server_a_redis_without_memory_refuses_and_keeps_clients() {
     wait_for_away(&server);
     let batch = [
         ("Content-Type", "application/x-ndjson"),
-        ("Authorization", "Bearer test-token"),
+        ("Authorization", "Bearer test-token-of-16-bytes"),
     ];
     assert_eq!(
         server

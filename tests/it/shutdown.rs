@@ -113,7 +113,7 @@ fn while_it_stops_the_server_says_that_it_is_not_ready() {
             addr,
             method,
             target,
-            &[("Authorization", "Bearer test-token")],
+            &[("Authorization", "Bearer test-token-of-16-bytes")],
             b"",
         );
         assert_eq!(reply.status, 503, "{method} {target} while it stops");

@@ -144,7 +144,7 @@ fn healthy_clients_survive_a_flood_of_batches() {
     let crowd = Crowd::subscribe(&server, "a", 300);
     let body: String = (0..LINES).map(|n| format!("{n}\n")).collect();
     let headers = [
-        ("Authorization", "Bearer test-token"),
+        ("Authorization", "Bearer test-token-of-16-bytes"),
         ("Content-Type", "application/x-ndjson"),
     ];
     std::thread::scope(|scope| {

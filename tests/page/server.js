@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { request } from 'node:http';
 
-export const TOKEN = 'page-test-token';
+export const TOKEN = 'page-test-token-of-16-bytes';
 
 const BINARY = process.env.SSE_SERVER;
 

@@ -4,6 +4,7 @@
 // Each file of tests/ is a program of its own that uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod clock;
 pub mod crowd;
 pub mod event_stream;
 pub mod folder;
@@ -27,7 +28,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub const TOKEN: &str = "test-token";
+pub const TOKEN: &str = "test-token-of-16-bytes";
 
 /// How long anything may take that should take no time at all.
 pub const BOUND: Duration = Duration::from_secs(10);
@@ -342,7 +343,7 @@ impl Server {
         let reply = self.request(
             "POST",
             target,
-            &[("Authorization", "Bearer test-token")],
+            &[("Authorization", "Bearer test-token-of-16-bytes")],
             body.as_ref(),
         );
         assert_eq!(

@@ -1,24 +1,22 @@
 //! The configuration: environment variables in, a `Config` that holds no bad value out, or one line that says which
 //! variable was wrong, how, and what would be right. Reads nothing else. Called by `main`.
 
+mod listen;
+mod slips;
+
+pub use listen::Listen;
+pub use slips::meant_by;
+
 use crate::access::{Secrets, Token};
 use crate::cluster::Address;
 use crate::cors::Origins;
+use crate::proxies::TrustedProxies;
+use listen::port_number;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// An address and a port; port 0 takes a free one.
-    Tcp(SocketAddr),
-    /// A socket in the file system.
-    Unix(PathBuf),
-}
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -43,12 +41,16 @@ pub struct Config {
     pub heartbeat: Duration,
     /// `MAX_CLIENTS`.
     pub max_clients: usize,
+    /// `MAX_CLIENTS_PER_ADDRESS`; 0 is no limit.
+    pub max_clients_per_address: usize,
     /// `MAX_CHANNELS`.
     pub max_channels: usize,
     /// `MAX_MESSAGE_BYTES`.
     pub max_message_bytes: usize,
     /// `CLIENT_QUEUE`.
     pub client_queue: usize,
+    /// `TRUSTED_PROXIES`; nobody if it is not set.
+    pub trusted_proxies: TrustedProxies,
     /// `REDIS_URL`.
     pub redis: Option<Address>,
     /// `RUST_LOG`.
@@ -56,17 +58,17 @@ pub struct Config {
 }
 
 /// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 16] = [
+pub const VARIABLES: [(&str, &str, &str); 18] = [
     (
         "LISTEN",
         "0.0.0.0:8080",
-        "address and port, or unix:/path; port 0 takes a free one",
+        "address:port, :port or unix:/path; port 0 takes a free one",
     ),
     ("PORT", "8080", "changes the port alone, instead of LISTEN"),
     (
         "AUTH_TOKEN",
         "random, logged at start",
-        "the token that may publish to, and read, everything",
+        "the token that may publish and read everything",
     ),
     (
         "ACCESS_FILE",
@@ -76,7 +78,7 @@ pub const VARIABLES: [(&str, &str, &str); 16] = [
     (
         "JWT_SECRET",
         "none",
-        "HS256 key, or several with commas, of tokens with rights of their own",
+        "HS256 key of tokens that carry their rights; several with commas",
     ),
     (
         "CORS_ORIGINS",
@@ -108,12 +110,22 @@ pub const VARIABLES: [(&str, &str, &str); 16] = [
         "10000",
         "clients that may be connected at once",
     ),
+    (
+        "MAX_CLIENTS_PER_ADDRESS",
+        "0: no limit",
+        "streams that one client address may have at once",
+    ),
     ("MAX_CHANNELS", "10000", "channels that may exist at once"),
     ("MAX_MESSAGE_BYTES", "65536", "size of the largest message"),
     (
         "CLIENT_QUEUE",
         "256",
         "messages a slow client may lag behind before it is disconnected",
+    ),
+    (
+        "TRUSTED_PROXIES",
+        "none",
+        "whose X-Forwarded-For is believed: addresses, networks, unix",
     ),
     (
         "REDIS_URL",
@@ -159,9 +171,11 @@ impl Config {
             channel_ttl: seconds("CHANNEL_TTL", 300, 0..=YEAR)?,
             heartbeat: seconds("HEARTBEAT", 15, 1..=HOUR)?,
             max_clients: env.number("MAX_CLIENTS", 10_000, 1..=1_000_000)?,
+            max_clients_per_address: env.number("MAX_CLIENTS_PER_ADDRESS", 0, 0..=1_000_000)?,
             max_channels: env.number("MAX_CHANNELS", 10_000, 1..=10_000_000)?,
             max_message_bytes: env.number("MAX_MESSAGE_BYTES", 65_536, 1..=MAX_MESSAGE)?,
             client_queue: env.number("CLIENT_QUEUE", 256, 1..=1_000_000)?,
+            trusted_proxies: env.trusted_proxies()?,
             redis: env.redis()?,
             log_level: env.log_level()?,
         })
@@ -212,13 +226,13 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
 
     fn listen(&self) -> Result<Listen, BadValue> {
         match (self.text("LISTEN")?, self.text("PORT")?) {
-            (None, None) => Ok(Listen::Tcp(any_address(8080))),
-            (None, Some(port)) => port_number(&port).map(|p| Listen::Tcp(any_address(p))).ok_or_else(|| {
+            (None, None) => Ok(Listen::everywhere(8080)),
+            (None, Some(port)) => port_number(&port).map(Listen::everywhere).ok_or_else(|| {
                 BadValue(format!("PORT is {port:?}; give a whole number from 0 to 65535"))
             }),
-            (Some(listen), None) => parse_listen(&listen).ok_or_else(|| {
+            (Some(listen), None) => Listen::parse(&listen).ok_or_else(|| {
                 BadValue(format!(
-                    "LISTEN is {listen:?}; give an IP address and a port, as in 0.0.0.0:8080 or [::1]:8080, or unix:/path"
+                    "LISTEN is {listen:?}; give an IP address and a port, as in 0.0.0.0:8080 or [::1]:8080, localhost:8080, :8080, or unix:/path"
                 ))
             }),
             (Some(listen), Some(port)) => Err(BadValue(format!(
@@ -268,6 +282,14 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
         }
     }
 
+    fn trusted_proxies(&self) -> Result<TrustedProxies, BadValue> {
+        match self.text("TRUSTED_PROXIES")? {
+            None => Ok(TrustedProxies::default()),
+            Some(text) => TrustedProxies::parse(&text)
+                .map_err(|wrong| BadValue(format!("TRUSTED_PROXIES {wrong}"))),
+        }
+    }
+
     fn redis(&self) -> Result<Option<Address>, BadValue> {
         // It may have a password in it: no message may show it.
         match self.text("REDIS_URL")? {
@@ -290,28 +312,6 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
     }
 }
 
-fn any_address(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)
-}
-
-fn port_number(text: &str) -> Option<u16> {
-    // `parse` alone would take a sign as well.
-    text.bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())?
-}
-
-fn parse_listen(text: &str) -> Option<Listen> {
-    match text.strip_prefix("unix:") {
-        Some(path) => (path.starts_with('/') && path.len() <= MAX_SOCKET_PATH)
-            .then(|| Listen::Unix(path.into())),
-        None => text.parse().ok().map(Listen::Tcp),
-    }
-}
-
-/// `sun_path` has 108 bytes on Linux, 104 elsewhere, one of them for the NUL (`unix(7)`).
-const MAX_SOCKET_PATH: usize = 103;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn nothing_set_is_a_configuration() {
         let config = read(&[]).expect("the defaults are good");
-        assert_eq!(config.listen, Listen::Tcp(any_address(8080)));
+        assert_eq!(config.listen, Listen::everywhere(8080));
         assert_eq!(config.history_bytes, 16_777_216);
         assert!(config.auth_token.is_none());
     }
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn port_alone_changes_the_port() {
         let config = read(&[("PORT", "9")]).expect("a port is good");
-        assert_eq!(config.listen, Listen::Tcp(any_address(9)));
+        assert_eq!(config.listen, Listen::everywhere(9));
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Reads the file of the rules, and nothing that only looks like a file: whoever waits for a pipe's writer hears no signal
+//! meanwhile. The only place of this room that reads a file.
+
+use std::fs::{FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Size of the largest file: some 100,000 tokens with their rights. It is held in memory while it is read.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// What the file holds. Never waits, not for a writer and not for a device.
+///
+/// # Errors
+/// What is wrong with it and what would be right, without the path.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    // Looked at before it is opened, which makes some devices do things, and after, when it cannot be another any more.
+    refuse_others(std::fs::metadata(path).map_err(unreadable)?.file_type())?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    refuse_others(metadata.file_type())?;
+    // Some have more in them than they say.
+    let mut bytes = Vec::new();
+    if metadata.len() <= MAX_BYTES {
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+    }
+    if metadata.len() > MAX_BYTES || bytes.len() as u64 > MAX_BYTES {
+        return Err(format!(
+            "has more than {MAX_BYTES} bytes; give the path of a file of JSON rules"
+        ));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(error: io::Error) -> String {
+    format!("cannot be read: {error}; give the path of a file of JSON rules")
+}
+
+fn refuse_others(kind: FileType) -> Result<(), String> {
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "directory"
+    } else if kind.is_fifo() {
+        "pipe"
+    } else if kind.is_socket() {
+        "socket"
+    } else {
+        "device"
+    };
+    Err(format!(
+        "is a {what}; give the path of a file of JSON rules"
+    ))
+}

@@ -1,0 +1,172 @@
+//! The process: its signals, limits, memory, and what its parent has left to it.
+
+use std::io;
+use std::os::fd::{FromRawFd, RawFd};
+use std::time::Duration;
+
+/// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
+/// Has to be called before any thread is started. Shown by tests/shutdown.rs and tests/access_reload.rs.
+///
+/// # Errors
+/// What the system says.
+pub fn block_signals() -> io::Result<()> {
+    let set = awaited_signals();
+    // SAFETY: `set` is initialised, and the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To stop; holds the signal's name.
+    Stop(&'static str),
+    /// To read the rules again: SIGHUP.
+    Reload,
+}
+
+/// Waits for one of the signals that were blocked (`sigwait(3)`).
+///
+/// # Errors
+/// What the system says.
+pub fn wait_for_signal() -> io::Result<Signal> {
+    let set = awaited_signals();
+    let mut signal = 0;
+    // SAFETY: both pointers are to initialised locals.
+    match unsafe { libc::sigwait(&set, &mut signal) } {
+        0 if signal == libc::SIGHUP => Ok(Signal::Reload),
+        0 if signal == libc::SIGINT => Ok(Signal::Stop("SIGINT")),
+        0 => Ok(Signal::Stop("SIGTERM")),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+fn awaited_signals() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set, `sigaddset` changes it; neither fails for these signals
+    // (`sigsetops(3)`).
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGHUP);
+        set.assume_init()
+    }
+}
+
+/// Raises the limit of open descriptors to `wanted` if the system lets us, or else as far as it does, and returns it
+/// (`getrlimit(2)`). A connection takes one, and 1,024 is still a common default.
+pub fn raise_descriptor_limit(wanted: usize) -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: all structs are valid for the calls; a failing call changes nothing.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 1024;
+        }
+        let wanted = libc::rlim_t::try_from(wanted).unwrap_or(libc::RLIM_INFINITY);
+        // The first needs a privilege when it is above the hard limit; the second does not.
+        for most in [limit.rlim_max.max(wanted), limit.rlim_max] {
+            let raised = libc::rlimit {
+                rlim_cur: most,
+                rlim_max: most,
+            };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
+                limit = raised;
+                break;
+            }
+        }
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// The limit of open descriptors (`getrlimit(2)`). Shown by tests/metrics.rs.
+pub fn descriptor_limit() -> Option<usize> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is valid for the call.
+    let is_known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 };
+    usize::try_from(limit.rlim_cur).ok().filter(|_| is_known)
+}
+
+/// Number of open descriptors (`proc_pid_fd(5)`), where the system tells.
+pub fn open_descriptors() -> Option<usize> {
+    // One of them is for this look.
+    Some(
+        std::fs::read_dir("/proc/self/fd")
+            .ok()?
+            .count()
+            .saturating_sub(1),
+    )
+}
+
+/// Processor time that this process has used, in user and in system mode (`getrusage(2)`).
+/// Shown by tests/metrics.rs.
+pub fn cpu_time() -> Option<Duration> {
+    // SAFETY: a struct of numbers may be all zeros, and is valid for the call.
+    let (result, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::getrusage(libc::RUSAGE_SELF, &mut usage), usage)
+    };
+    let part = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    (result == 0).then(|| part(usage.ru_utime) + part(usage.ru_stime))
+}
+
+/// Takes over a socket that our parent has left open for us (`fcntl(2)`). Nothing else of this process may use the
+/// descriptor. Shown by tests/socket_activation.rs.
+///
+/// # Errors
+/// If there is no such descriptor.
+pub fn inherited_socket(descriptor: RawFd) -> io::Result<socket2::Socket> {
+    // SAFETY: at worst it is a descriptor that is not open, and the call says so.
+    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the protocol nobody but us owns it.
+    Ok(unsafe { socket2::Socket::from_raw_fd(descriptor) })
+}
+
+/// Fills the buffer with random bytes that nobody can guess (`getrandom(2)`, on other systems `getentropy(3)`), also
+/// where no `/dev` is mounted.
+///
+/// # Errors
+/// What the system says.
+pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: pointer and length are those of `bytes`; up to 256 bytes are given whole.
+    #[cfg(target_os = "linux")]
+    let is_filled =
+        usize::try_from(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) }) == Ok(N);
+    // SAFETY: as above.
+    #[cfg(not(target_os = "linux"))]
+    let is_filled = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), N) } == 0;
+    if is_filled {
+        Ok(bytes)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Gives memory that was freed back to the system (`malloc_trim(3)`). glibc keeps it otherwise, scattered over the heaps
+/// of many threads, and grows with each crowd that comes and goes. Takes some milliseconds. Shown by tests/soak.rs.
+pub fn give_memory_back() {
+    // SAFETY: it takes the allocator's own locks, and may be called at any time.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Size of a page of memory, in bytes (`sysconf(3)`).
+pub fn page_size() -> u64 {
+    // SAFETY: it only tells a number.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}

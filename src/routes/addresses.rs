@@ -1,0 +1,74 @@
+//! How many streams each client address has, where that is limited (`MAX_CLIENTS_PER_ADDRESS`). Called by the routes that
+//! open streams.
+
+use super::RETRY_AFTER;
+use crate::problem::Problem;
+use crate::request::Peer;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// See the module's comment.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Streams that one address may have; 0 for any number.
+    limit: usize,
+    /// Held for a line.
+    streams: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One stream's place among those of its address. Dropping it frees the place.
+#[derive(Debug)]
+pub struct Place {
+    addresses: Addresses,
+    ip: IpAddr,
+}
+
+impl Addresses {
+    /// No stream yet.
+    pub fn new(limit: usize) -> Addresses {
+        Addresses {
+            limit,
+            streams: Arc::default(),
+        }
+    }
+
+    /// A place for one more stream; `None` where nothing is limited.
+    ///
+    /// # Errors
+    /// If the client's address has as many as it may.
+    pub(super) fn take_place(&self, peer: &Peer) -> Result<Option<Place>, Problem> {
+        let Some(ip) = peer.ip().filter(|_| self.limit > 0) else {
+            return Ok(None);
+        };
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = streams.entry(ip).or_default();
+        if *count >= self.limit {
+            return Err(Problem::too_many(
+                format!(
+                    "{ip} has {} streams, the limit (MAX_CLIENTS_PER_ADDRESS); close one or try again later",
+                    self.limit
+                ),
+                RETRY_AFTER,
+            ));
+        }
+        *count += 1;
+        Ok(Some(Place {
+            addresses: self.clone(),
+            ip,
+        }))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let streams = &self.addresses.streams;
+        let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = streams.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                streams.remove(&self.ip);
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! A request's head: where it ends, and what it says (RFC 9112, sections 2 to 6). Strict: what two servers could read in
+//! two ways is refused, and so is what is no HTTP, as soon as that can be seen.
+
+use crate::problem::Problem;
+use crate::request::KNOWN_FIELDS;
+
+/// A head has at most this many bytes and fields.
+pub const MAX_HEAD_BYTES: usize = 16 << 10;
+const MAX_FIELDS: usize = 100;
+
+/// Longer than any method that somebody sends in earnest.
+const MAX_METHOD_BYTES: usize = 32;
+
+/// How long the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// This many bytes; 0 if there is none.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+}
+
+/// What a head says, as far as it matters here.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The method, as it was sent.
+    pub method: String,
+    /// The target in ASCII: bytes beyond it are percent-encoded.
+    pub target: String,
+    /// HTTP/1.0.
+    pub is_old: bool,
+    /// The fields that routes use, in their order.
+    pub fields: Vec<(&'static str, String)>,
+    /// How long the body is.
+    pub framing: Framing,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// The client wants to send another request behind this one.
+    pub keeps_alive: bool,
+}
+
+/// Looks for the end of a head in what has arrived, and returns the number of bytes up to behind it. `scanned` is the
+/// number of bytes that were looked at before.
+///
+/// # Errors
+/// If this cannot become a head.
+pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, Problem> {
+    // One empty line before a request is passed over (RFC 9112, section 2.2).
+    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let mut is_first_line = !bytes[start.min(*scanned)..*scanned].contains(&b'\n');
+    for at in (*scanned).max(start)..bytes.len() {
+        let byte = bytes[at];
+        let follows_cr = at > start && bytes[at - 1] == b'\r';
+        if (byte == b'\n') != follows_cr {
+            return Err(bare_line_end());
+        }
+        if is_first_line && byte != b'\r' && byte != b'\n' {
+            check_first_line(&bytes[start..=at])?;
+        } else if byte != b'\t' && byte != b'\r' && byte != b'\n' && byte.is_ascii_control() {
+            return Err(control_character());
+        }
+        if byte == b'\n' {
+            if is_first_line {
+                RequestLine::parse(&bytes[start..at - 1])?;
+                is_first_line = false;
+            }
+            if bytes[start..=at].ends_with(b"\r\n\r\n") {
+                return if at < MAX_HEAD_BYTES {
+                    Ok(Some(at + 1))
+                } else {
+                    Err(Problem::head_too_large(MAX_HEAD_BYTES, MAX_FIELDS))
+                };
+            }
+        }
+    }
+    *scanned = bytes.len();
+    if bytes.len() > MAX_HEAD_BYTES {
+        return Err(Problem::head_too_large(MAX_HEAD_BYTES, MAX_FIELDS));
+    }
+    Ok(None)
+}
+
+/// Whether the newest byte of the first line can stand there.
+fn check_first_line(line: &[u8]) -> Result<(), Problem> {
+    if line.last().is_some_and(u8::is_ascii_control) {
+        return Err(control_character());
+    }
+    if line.len() <= MAX_METHOD_BYTES + 1 && !line.contains(&b' ') {
+        let is_method = line.len() <= MAX_METHOD_BYTES && line.last().is_some_and(is_token);
+        return if is_method { Ok(()) } else { Err(no_http()) };
+    }
+    Ok(())
+}
+
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
+struct RequestLine<'a> {
+    method: &'a str,
+    target: &'a str,
+    is_old: bool,
+}
+
+impl<'a> RequestLine<'a> {
+    fn parse(line: &'a [u8]) -> Result<RequestLine<'a>, Problem> {
+        let line = std::str::from_utf8(line).map_err(|_| {
+            Problem::bad_request("the request's target is not UTF-8; encode it as UTF-8")
+        })?;
+        let mut parts = line.split(' ');
+        let parts = (parts.next(), parts.next(), parts.next(), parts.next());
+        let (Some(method), Some(target), Some(version), None) = parts else {
+            return Err(no_http());
+        };
+        let is_http = version.strip_prefix("HTTP/").is_some_and(|number| {
+            matches!(number.as_bytes(), [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+        });
+        let is_method = !method.is_empty() && method.bytes().all(|byte| is_token(&byte));
+        if !is_http || !is_method || target.is_empty() {
+            return Err(no_http());
+        }
+        let is_old = match version {
+            "HTTP/1.1" => false,
+            "HTTP/1.0" => true,
+            _ => return Err(Problem::version_not_supported(version)),
+        };
+        Ok(RequestLine {
+            method,
+            target,
+            is_old,
+        })
+    }
+}
+
+impl Head {
+    /// Reads a head whose end was found.
+    ///
+    /// # Errors
+    /// If it is too large, or can be read in two ways.
+    pub fn parse(bytes: &[u8]) -> Result<Head, Problem> {
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let line_end = bytes.iter().position(|&byte| byte == b'\r').unwrap_or(0);
+        let line = RequestLine::parse(&bytes[..line_end])?;
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let fields = match httparse::parse_headers(&bytes[line_end + 2..], &mut fields) {
+            Ok(httparse::Status::Complete((_, fields))) => fields,
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(Problem::head_too_large(MAX_HEAD_BYTES, MAX_FIELDS))
+            }
+            Ok(httparse::Status::Partial) | Err(_) => return Err(Problem::bad_request(
+                "a header field is malformed; send each as \"Name: value\" on a line of its own",
+            )),
+        };
+        let mut reading = Reading::new(&line);
+        for field in fields {
+            reading.take(field)?;
+        }
+        reading.finish(&line)
+    }
+}
+
+/// A head while its fields are read.
+struct Reading {
+    is_old: bool,
+    fields: Vec<(&'static str, String)>,
+    length: Option<u64>,
+    is_chunked: bool,
+    expects_continue: bool,
+    wants_close: bool,
+    wants_keep_alive: bool,
+    hosts: usize,
+}
+
+impl Reading {
+    fn new(line: &RequestLine) -> Reading {
+        Reading {
+            is_old: line.is_old,
+            fields: Vec::new(),
+            length: None,
+            is_chunked: false,
+            expects_continue: false,
+            wants_close: false,
+            wants_keep_alive: false,
+            hosts: 0,
+        }
+    }
+
+    fn take(&mut self, field: &httparse::Header) -> Result<(), Problem> {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        if is("Content-Length") {
+            if self.length.is_some() {
+                return Err(Problem::bad_request(
+                    "there is more than one Content-Length; send one",
+                ));
+            }
+            self.length = Some(parse_length(field.value)?);
+        } else if is("Transfer-Encoding") {
+            if self.is_chunked || self.is_old || !field.value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Problem::bad_request(
+                    "Transfer-Encoding is understood as \"chunked\", once, in HTTP/1.1; send the body so or with Content-Length",
+                ));
+            }
+            self.is_chunked = true;
+        } else if is("Expect") {
+            if !field.value.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Problem::expectation_failed());
+            }
+            // An HTTP/1.0 client does not know it (RFC 9110, section 10.1.1).
+            self.expects_continue = !self.is_old;
+        } else if is("Connection") {
+            for option in field.value.split(|&byte| byte == b',') {
+                let option = option.trim_ascii();
+                self.wants_close |= option.eq_ignore_ascii_case(b"close");
+                self.wants_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if is("Host") {
+            self.hosts += 1;
+        }
+        if let Some(name) = KNOWN_FIELDS.iter().find(|name| is(name)) {
+            let value = String::from_utf8_lossy(field.value).into_owned();
+            self.fields.push((name, value));
+        }
+        Ok(())
+    }
+
+    fn finish(self, line: &RequestLine) -> Result<Head, Problem> {
+        if self.is_chunked && self.length.is_some() {
+            return Err(Problem::bad_request(
+                "there are both Content-Length and Transfer-Encoding; send one of the two",
+            ));
+        }
+        if self.hosts > 1 || (self.hosts == 0 && !self.is_old) {
+            return Err(Problem::bad_request(
+                "the field Host is missing or given more than once; send it once (RFC 9112, section 3.2)",
+            ));
+        }
+        let may_go_on = !self.is_old || self.wants_keep_alive;
+        Ok(Head {
+            method: line.method.to_string(),
+            target: in_ascii(line.target),
+            is_old: self.is_old,
+            fields: self.fields,
+            framing: if self.is_chunked {
+                Framing::Chunked
+            } else {
+                Framing::Length(self.length.unwrap_or(0))
+            },
+            expects_continue: self.expects_continue,
+            // What follows CONNECT is no HTTP any more.
+            keeps_alive: may_go_on && !self.wants_close && line.method != "CONNECT",
+        })
+    }
+}
+
+/// More than fits is as much as fits: no route takes so much.
+fn parse_length(value: &[u8]) -> Result<u64, Problem> {
+    let text = String::from_utf8_lossy(value);
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::bad_request(format!(
+            "Content-Length is {text:?}; give the body's size in bytes"
+        )));
+    }
+    Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+/// Characters beyond ASCII as people type them into curl, percent-encoded.
+fn in_ascii(target: &str) -> String {
+    if target.is_ascii() {
+        return target.to_string();
+    }
+    target.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii() {
+            out.push(byte.into());
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+fn no_http() -> Problem {
+    Problem::bad_request(
+        "this is no HTTP/1.1 request; begin with a line such as \"GET /health HTTP/1.1\"",
+    )
+}
+
+fn control_character() -> Problem {
+    Problem::bad_request(
+        "the request's head contains a NUL or another control character; leave it out",
+    )
+}
+
+fn bare_line_end() -> Problem {
+    Problem::bad_request("a line of the request's head does not end with CR LF; end each line so")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_found_wherever_the_head_is_cut() {
+        let head = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for cut in 0..head.len() {
+            let mut scanned = 0;
+            let first = find_end(&head[..cut], &mut scanned);
+            assert_eq!(first, Ok(None), "{cut} bytes are no head");
+            let whole = find_end(head, &mut scanned);
+            assert_eq!(whole, Ok(Some(head.len())), "after {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_target_beyond_ascii_is_percent_encoded() {
+        let head = Head::parse("GET /é?a=ã HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes());
+        let target = head.map(|head| head.target);
+        assert_eq!(target, Ok("/%C3%A9?a=%C3%A3".into()));
+    }
+}

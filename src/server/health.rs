@@ -1,0 +1,92 @@
+//! How the server is asked whether it is well: by `--healthcheck`, and for a service manager that wants to hear that we
+//! are alive. Both ask the own port for `/health`, as a client would.
+
+use crate::config::Listen;
+use crate::service::Notifier;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long an answer may take.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
+
+/// Tells the service manager again and again that we are alive, for as long as `/health` is answered, if it wants to hear
+/// that.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn keep_alive(target: Listen, notifier: Notifier) -> io::Result<()> {
+    let Some(every) = notifier.keep_alive() else {
+        return Ok(());
+    };
+    std::thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(move || loop {
+            std::thread::park_timeout(every);
+            match ask_health(&target, ANSWER_TIME) {
+                Ok(()) => notifier.alive(),
+                Err(error) => log::warn!("event=not_alive error={:?}", error.to_string()),
+            }
+        })?;
+    Ok(())
+}
+
+/// Where to reach a server that listens there, from the same machine.
+pub fn local_target(listen: &Listen) -> Listen {
+    match listen {
+        Listen::Tcp(address) if address.ip().is_unspecified() => {
+            let ip = match address.ip() {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            Listen::Tcp(SocketAddr::new(ip, address.port()))
+        }
+        other => other.clone(),
+    }
+}
+
+/// Asks for `/health` once.
+///
+/// # Errors
+/// If there is no answer in time, or another one than `200`.
+pub fn ask_health(target: &Listen, timeout: Duration) -> io::Result<()> {
+    match target {
+        Listen::Tcp(address) => {
+            let stream = connect(*address, timeout)?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
+            ask(stream)
+        }
+        Listen::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
+            ask(stream)
+        }
+    }
+}
+
+/// A server on `[::]` may be reached by IPv4 alone: not every machine has IPv6.
+fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let connected = TcpStream::connect_timeout(&address, timeout);
+    match address.ip() {
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => connected.or_else(|error| {
+            let other = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
+            TcpStream::connect_timeout(&other, timeout).map_err(|_| error)
+        }),
+        _ => connected,
+    }
+}
+
+fn ask(mut stream: impl Read + Write) -> io::Result<()> {
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let mut limited = stream.take(4096);
+    limited.read_to_end(&mut answer)?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        Ok(())
+    } else {
+        Err(io::Error::other("the answer is not 200"))
+    }
+}

@@ -1,0 +1,182 @@
+//! The line to tiny_http: a private socket on which the door writes requests, and from which tiny_http's accept loop
+//! hands them to the pool. Only the door's own words cross it: ASCII, a known form, no body, and a number under which the
+//! rest of the request waits. See README.md.
+
+use crate::host;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// tiny_http takes what is written at once; if it does not for so long, the line is broken.
+const WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// The field that carries the number.
+const NUMBER: &str = "N";
+
+/// The door's end of the line.
+#[derive(Debug)]
+pub struct Line {
+    stream: UnixStream,
+    server: Arc<Server>,
+}
+
+/// tiny_http's end.
+pub struct Server(tiny_http::Server);
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Server(…)")
+    }
+}
+
+impl Line {
+    /// A new tiny_http, and the one connection that it will ever have.
+    ///
+    /// # Errors
+    /// If the system gives no descriptor or no thread.
+    pub fn open() -> io::Result<Line> {
+        let place = Place::new()?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&place.address)?;
+        socket.listen(1)?;
+        let closing = socket.try_clone()?;
+        // tiny_http panics where it gets no thread.
+        let listener = UnixListener::from(socket);
+        let server = std::panic::catch_unwind(|| tiny_http::Server::from_listener(listener, None))
+            .map_err(|_| io::Error::other("tiny_http got no thread"))?
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        // Its destructor connects to the address, and panics where that is no path.
+        let server = std::mem::ManuallyDrop::new(Arc::new(Server(server)));
+        let server = Arc::clone(&server);
+        let stream = connect(&place.address, &server)?;
+        // Nobody else will be let in. tiny_http says once that it accepts no more.
+        closing.shutdown(Shutdown::Both)?;
+        let _ = server.0.recv();
+        Ok(Line { stream, server })
+    }
+
+    /// Where the requests come out.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The socket, to be watched: whatever is read from it means that the line is broken.
+    pub fn socket(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Sends what `write_request` has written.
+    ///
+    /// # Errors
+    /// If the line is broken.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.stream).write_all(bytes)
+    }
+
+    /// Ends the line. Its server is left to those who wait on it, which are woken.
+    pub fn close(&self, workers: usize) {
+        // It may be broken anyway.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        (0..workers).for_each(|_| self.server.0.unblock());
+    }
+}
+
+/// Connects, and waits until tiny_http has read a first request.
+fn connect(address: &SockAddr, server: &Server) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.connect(address)?;
+    let mut stream = UnixStream::from(socket);
+    stream.set_write_timeout(Some(WRITE_TIME))?;
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+    let first = server.0.recv()?;
+    // Its answer has to be read, or the line would look broken.
+    first.respond(tiny_http::Response::empty(204))?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        answer.push(byte[0]);
+    }
+    Ok(stream)
+}
+
+/// An address that nobody can guess: an abstract name where there are such (`unix(7)`), else a path in a folder that
+/// nobody else may enter.
+struct Place {
+    address: SockAddr,
+    #[cfg(not(target_os = "linux"))]
+    folder: std::path::PathBuf,
+}
+
+impl Place {
+    fn new() -> io::Result<Place> {
+        let name: String = host::random_bytes::<16>()?
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        #[cfg(target_os = "linux")]
+        {
+            let address = SockAddr::unix(format!("\0sse-server-{name}"))?;
+            Ok(Place { address })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            use std::os::unix::fs::DirBuilderExt;
+            let folder = std::env::temp_dir().join(format!("sse-server-{name}"));
+            std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+            let address = SockAddr::unix(folder.join("line"))?;
+            Ok(Place { address, folder })
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The sockets are connected by now, or never will be.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Appends a request in the form that crosses the line. Method and target are those of a `Head`: ASCII, without white
+/// space.
+pub fn write_request(method: &str, target: &str, number: u64, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{method} {target} HTTP/1.1\r\n{NUMBER}: {number}\r\n\r\n"
+    );
+}
+
+/// How often a worker looks for the next request before it sleeps: under load others bring one meanwhile, and nobody has
+/// to be woken for it.
+const LOOKS: usize = 2;
+
+impl Server {
+    /// The next request and its number; waits for it. `None` for one without.
+    ///
+    /// # Errors
+    /// If the line was closed.
+    pub fn next(&self) -> io::Result<(tiny_http::Request, Option<u64>)> {
+        let mut raw = None;
+        for _ in 0..LOOKS {
+            raw = self.0.try_recv()?;
+            if raw.is_some() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let raw = match raw {
+            Some(raw) => raw,
+            None => self.0.recv()?,
+        };
+        let mut fields = raw.headers().iter();
+        let number = fields
+            .find(|header| header.field.equiv(NUMBER))
+            .and_then(|header| header.value.as_str().parse().ok());
+        Ok((raw, number))
+    }
+}

@@ -1,0 +1,87 @@
+//! What workers, streams and `main` tell the door, and the socket that wakes it for that.
+
+use super::connection::Key;
+use super::exchange::Parts;
+use crate::hub::Progress;
+use crossbeam_channel::Sender;
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the door is told.
+#[derive(Debug)]
+pub enum Note {
+    /// Somebody has answered whom the door awaited.
+    Answered(Key),
+    /// The client has not taken all of its answer; whether that is the last one.
+    Unsent(Key, bool),
+    /// The route wants the body of the request, if it is no larger than this.
+    ReadBody(Key, usize, Box<Parts>),
+    /// It became an event stream, which wants to know when its client has gone.
+    Streams(Key, Arc<Progress>),
+    /// The stream has written all that it had.
+    Ended(Key),
+    /// The server stops. The sender is dropped when all but the streams have their answers.
+    Stop(Sender<Infallible>),
+    /// The last streams have ended: nobody new is accepted any more.
+    Finish,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// Held for a line.
+    notes: Mutex<Vec<Note>>,
+    /// The door waits for sockets, and has to be woken for a note.
+    is_asleep: AtomicBool,
+    bell: UnixStream,
+}
+
+impl Mailbox {
+    /// A mailbox, and the socket that can be read from when there is a note for a door that is asleep.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub fn new() -> io::Result<(Arc<Mailbox>, UnixStream)> {
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        let mailbox = Mailbox {
+            notes: Mutex::default(),
+            is_asleep: AtomicBool::new(false),
+            bell,
+        };
+        Ok((Arc::new(mailbox), ear))
+    }
+
+    /// Leaves a note.
+    pub fn leave(&self, note: Note) {
+        self.lock().push(note);
+        if self.is_asleep.swap(false, Ordering::SeqCst) {
+            // If the socket is full, the door is about to wake.
+            let _ = (&self.bell).write(&[0]);
+        }
+    }
+
+    /// Says that the door is about to wait. Returns whether it may: there is no note.
+    pub fn may_sleep(&self) -> bool {
+        // In this order: whoever leaves a note after the look sees that the door sleeps.
+        self.is_asleep.store(true, Ordering::SeqCst);
+        self.lock().is_empty()
+    }
+
+    /// Takes all notes, after a wait.
+    pub fn take(&self, mut ear: &UnixStream) -> Vec<Note> {
+        if !self.is_asleep.swap(false, Ordering::SeqCst) {
+            // Nothing is there if a wake-up crossed the wait's end.
+            let _ = ear.read(&mut [0; 16]);
+        }
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Note>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
