@@ -74,7 +74,7 @@ test: cargo ## run the tests, after installing what they need
 	tests/run
 
 test-hostile: cargo ## run the long tests with hostile clients and full machines
-	tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak::
+	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak::
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test it -- --nocapture soak::
@@ -91,7 +91,7 @@ test-ship: static ## check what is promised of the static binary, the units, the
 	@$(MAKE) --no-print-directory test-musl
 
 # What the musl binary is tried with beside: everything where the C library matters.
-MUSL_TESTS := publish_subscribe replay messages slow_clients shutdown storm redis
+MUSL_TESTS := publish_subscribe replay messages slow_clients shutdown storm redis redis_rates
 MUSL_STATIC := target/static/$(MUSL)/sse-server
 
 test-musl: cargo ## build the static binary with musl and its standard library, measure it, and run tests with it

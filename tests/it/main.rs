@@ -3,12 +3,18 @@
 //! `cargo test --release MODULE::` runs one module. The modules behind a feature take minutes, or test what is shipped;
 //! `make test-hostile` and `make test-ship` run them.
 
+// A part of it is for tests behind a feature.
+#[cfg_attr(
+    not(all(feature = "hostile-tests", feature = "ship-tests", feature = "redis")),
+    allow(dead_code, unused_imports)
+)]
 mod common;
 
 mod access;
 mod access_jwt;
 mod access_readme;
 mod access_reload;
+mod alone;
 mod backlog;
 mod batch;
 mod browser;
@@ -44,14 +50,8 @@ mod redis_faults;
 mod redis_proxies;
 mod replay;
 mod shutdown;
-mod slow_clients;
-#[cfg(feature = "hostile-tests")]
-mod soak;
 mod socket_activation;
-#[cfg(feature = "ship-tests")]
-mod static_binary;
 mod statistics;
-mod storm;
 #[cfg(feature = "ship-tests")]
 mod units;
 #[cfg(feature = "ship-tests")]

@@ -1,9 +1,6 @@
 //! What the tests share: the real binary on a free port, a blocking client, an event stream, a crowd of clients.
 //! Everything waits for a condition, with a bound, and says in one line what it waited for.
 
-// Each file of tests/ is a program of its own that uses a part of this.
-#![allow(dead_code, unused_imports)]
-
 pub mod clock;
 pub mod crowd;
 pub mod event_stream;
@@ -14,6 +11,7 @@ pub mod page;
 pub mod python;
 pub mod redis;
 pub mod tokens;
+pub mod turn;
 pub mod witness;
 
 pub use crowd::Crowd;
@@ -46,6 +44,7 @@ pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bo
 /// The binary that is tested: the one that cargo has built, or the one that `SSE_SERVER`
 /// names, as `make test-musl` does.
 pub fn binary() -> PathBuf {
+    turn::take();
     let named = std::env::var_os("SSE_SERVER");
     named.map_or_else(|| env!("CARGO_BIN_EXE_sse-server").into(), PathBuf::from)
 }
@@ -275,15 +274,6 @@ impl Server {
     /// Most resident memory that there was, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status_number("VmHWM:") * 1024
-    }
-
-    /// Memory in bytes, of which shared pages count in part (PSS).
-    pub fn proportional_memory(&self) -> u64 {
-        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))
-            .expect("the server runs");
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-            .map_or(0, |kib| kib * 1024)
     }
 
     /// Processor time that it used so far.

@@ -14,6 +14,7 @@ fn folder(project: &str) -> PathBuf {
 }
 
 fn install(folder: &Path) {
+    super::turn::take();
     let _alone = INSTALLING.lock().unwrap_or_else(|lock| lock.into_inner());
     let age = |file: &str| folder.join(file).metadata().and_then(|m| m.modified()).ok();
     // npm writes this one at the end.

@@ -14,6 +14,7 @@ pub fn folder() -> PathBuf {
 
 /// A command of a program of the environment, which is made first if it is not there or is an old one.
 pub fn command(program: &str) -> Command {
+    super::turn::take();
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let wanted = folder().join("requirements.txt");
     let installed = environment.join("installed.txt");

@@ -21,6 +21,7 @@ const MOST_IDLE_MEMORY: u64 = 3 << 20;
 const LONGEST_START: Duration = Duration::from_millis(20);
 
 fn binary() -> PathBuf {
+    common::turn::take();
     let path = std::env::var_os("SSE_SERVER_STATIC").expect("run this by: make test-ship");
     PathBuf::from(path)
 }
