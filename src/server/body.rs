@@ -1,6 +1,6 @@
 //! A request's body as it comes in, by its length or in chunks (RFC 9112, sections 6.3 and 7.1), within bounds.
 
-use super::head::Framing;
+use super::head::{is_token, Framing, MAX_FIELDS};
 use crate::request::BodyError;
 
 /// A chunk's size line and the extension on it, in bytes.
@@ -29,6 +29,7 @@ pub struct BodyReader {
     /// A line that has not ended.
     line: Vec<u8>,
     extras: usize,
+    trailers: usize,
     /// Nothing of it has arrived.
     is_untouched: bool,
 }
@@ -47,6 +48,7 @@ impl BodyReader {
             bytes: Vec::new(),
             line: Vec::new(),
             extras: 0,
+            trailers: 0,
             is_untouched: true,
         }
     }
@@ -61,9 +63,13 @@ impl BodyReader {
         self.is_untouched
     }
 
-    /// Bytes that it holds.
-    pub fn held(&self) -> usize {
-        self.bytes.len() + self.line.len()
+    /// Bytes that it has at least, as far as that is known by now.
+    pub fn least_size(&self) -> u64 {
+        let due = match self.expected {
+            Expected::Bytes(due) => due,
+            _ => 0,
+        };
+        due.saturating_add(self.bytes.len() as u64)
     }
 
     /// Its bytes.
@@ -155,7 +161,10 @@ impl BodyReader {
                 size => Expected::Bytes(size),
             },
             Expected::Trailer if line.is_empty() => Expected::Nothing,
-            Expected::Trailer => Expected::Trailer,
+            Expected::Trailer if is_field(line) && self.trailers < MAX_FIELDS => {
+                self.trailers += 1;
+                Expected::Trailer
+            }
             _ => return Err(BodyError::Broken),
         };
         Ok(())
@@ -186,6 +195,13 @@ impl BodyReader {
         }
         Ok(())
     }
+}
+
+/// Whether a line is a field: a name, a colon, and whatever its value is.
+fn is_field(line: &[u8]) -> bool {
+    let mut parts = line.splitn(2, |&byte| byte == b':');
+    let name = parts.next().unwrap_or_default();
+    parts.next().is_some() && !name.is_empty() && name.iter().all(is_token)
 }
 
 #[cfg(test)]

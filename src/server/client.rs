@@ -451,7 +451,7 @@ impl Client {
                 Err(error) => pending.failed = Some(error),
             }
         }
-        if pending.reader.held() > *limit && pending.failed.is_none() {
+        if pending.reader.least_size() > *limit as u64 && pending.failed.is_none() {
             pending.failed = Some(BodyError::TooLarge);
         }
         if pending.failed.is_some() || pending.reader.is_whole() {

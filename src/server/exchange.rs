@@ -22,6 +22,8 @@ pub struct Parts {
     pub keeps_alive: bool,
 }
 
+const TOO_LARGE: u16 = 413;
+
 /// See the module's comment.
 #[derive(Debug)]
 pub struct Exchange {
@@ -83,7 +85,8 @@ impl Exchange {
         let Some(parts) = self.parts.take() else {
             return;
         };
-        let keeps_alive = parts.keeps_alive && !self.has_unread_body;
+        // Whoever sends too much once may not mean what comes behind it.
+        let keeps_alive = parts.keeps_alive && !self.has_unread_body && reply.status() != TOO_LARGE;
         let connection = match (keeps_alive, parts.is_old) {
             (false, _) => reply::Connection::Close,
             (true, false) => reply::Connection::KeepAlive,

@@ -6,7 +6,7 @@ use crate::request::KNOWN_FIELDS;
 
 /// A head has at most this many bytes and fields.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
-const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 100;
 
 /// Longer than any method that somebody sends in earnest.
 const MAX_METHOD_BYTES: usize = 32;
@@ -92,8 +92,14 @@ fn check_first_line(line: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn is_token(byte: &u8) -> bool {
+/// Whether this may stand in a method or in a field's name (RFC 9110, section 5.6.2).
+pub fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
+/// Whether this may stand in a host and its port (RFC 3986, section 3.2.2). Names beyond ASCII are none of our business.
+fn is_in_host(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"-._~%!$&'()*+,;=:[]".contains(byte)
 }
 
 struct RequestLine<'a> {
@@ -169,6 +175,7 @@ struct Reading {
     wants_close: bool,
     wants_keep_alive: bool,
     hosts: usize,
+    has_good_host: bool,
 }
 
 impl Reading {
@@ -182,6 +189,7 @@ impl Reading {
             wants_close: false,
             wants_keep_alive: false,
             hosts: 0,
+            has_good_host: true,
         }
     }
 
@@ -215,6 +223,7 @@ impl Reading {
             }
         } else if is("Host") {
             self.hosts += 1;
+            self.has_good_host &= field.value.iter().all(is_in_host);
         }
         if let Some(name) = KNOWN_FIELDS.iter().find(|name| is(name)) {
             let value = String::from_utf8_lossy(field.value).into_owned();
@@ -232,6 +241,11 @@ impl Reading {
         if self.hosts > 1 || (self.hosts == 0 && !self.is_old) {
             return Err(Problem::bad_request(
                 "the field Host is missing or given more than once; send it once (RFC 9112, section 3.2)",
+            ));
+        }
+        if !self.has_good_host {
+            return Err(Problem::bad_request(
+                "the field Host is no host; send a name or an address, and a port if it is not the usual one",
             ));
         }
         let may_go_on = !self.is_old || self.wants_keep_alive;

@@ -4,7 +4,7 @@ use crate::common;
 
 use common::{bare_command, value, wait_until, Server, BOUND};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -152,7 +152,7 @@ fn localhost_and_a_port_alone_are_addresses_too() {
         );
         let port = server.addr.port();
         let health = common::http::request(
-            (Ipv4Addr::LOCALHOST, port).into(),
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             "GET",
             "/health",
             &[],

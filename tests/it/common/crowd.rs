@@ -3,9 +3,9 @@
 
 use super::event_stream::{Event, Parser};
 use super::http::Dechunker;
-use super::{wait_until, Server};
+use super::{wait_until, Address, Server};
+use socket2::Socket;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// One of the crowd.
 pub struct Client {
-    connection: TcpStream,
+    connection: Socket,
     head: Vec<u8>,
     dechunker: Option<Dechunker>,
     parser: Parser,
@@ -66,7 +66,12 @@ pub struct Crowd {
 
 impl Crowd {
     /// Connects `count` clients at once, and starts to read. Does not wait for their streams.
-    pub fn connect(addr: SocketAddr, target: impl Fn(usize) -> String, count: usize) -> Crowd {
+    pub fn connect(
+        address: impl Into<Address>,
+        target: impl Fn(usize) -> String,
+        count: usize,
+    ) -> Crowd {
+        let address = address.into();
         raise_descriptor_limit();
         let clients = Arc::new(Mutex::new(Vec::with_capacity(count)));
         let is_done = Arc::new(AtomicBool::new(false));
@@ -77,7 +82,7 @@ impl Crowd {
         };
         for number in 0..count {
             let begun = Instant::now();
-            let mut connection = TcpStream::connect(addr).expect("the server accepts");
+            let mut connection = address.connect();
             let request = format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", target(number));
             connection
                 .write_all(request.as_bytes())
@@ -103,7 +108,7 @@ impl Crowd {
     /// `count` subscribers of one channel, all of them served.
     pub fn subscribe(server: &Server, channel: &str, count: usize) -> Crowd {
         let target = format!("/sse/{channel}");
-        let crowd = Crowd::connect(server.addr, |_| target.clone(), count);
+        let crowd = Crowd::connect(&server.address, |_| target.clone(), count);
         crowd.wait_for_all("the crowd is served", |client| {
             client.served_after.is_some()
         });

@@ -1,9 +1,11 @@
 //! A blocking HTTP client of exactly what the tests need.
 
 use super::event_stream::{Event, Parser};
+use super::transport::Address;
 use super::{BOUND, TOKEN};
+use socket2::Socket;
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -53,17 +55,7 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 
 #[track_caller]
 pub fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&addr, BOUND).expect("the server accepts");
-    stream
-        .set_read_timeout(Some(BOUND))
-        .expect("a timeout can be set");
-    stream
-        .set_write_timeout(Some(BOUND))
-        .expect("a timeout can be set");
-    stream
-        .set_nodelay(true)
-        .expect("a socket option can be set");
-    stream
+    Address::Tcp(addr).connect().into()
 }
 
 fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usize>) -> Vec<u8> {
@@ -80,13 +72,13 @@ fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usi
 /// One request on a connection of its own.
 #[track_caller]
 pub fn request(
-    addr: SocketAddr,
+    address: impl Into<Address>,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Reply {
-    let mut connection = connect(addr);
+    let mut connection = address.into().connect();
     let mut all = headers.to_vec();
     all.push(("Connection", "close"));
     let length = (method == "POST" || !body.is_empty()).then_some(body.len());
@@ -100,12 +92,83 @@ pub fn request(
 
 /// Sends bytes as they are, and reads until the server closes.
 #[track_caller]
-pub fn exchange(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut connection = connect(addr);
+pub fn exchange(address: impl Into<Address>, bytes: &[u8]) -> Vec<u8> {
+    let mut connection = address.into().connect();
     let _ = connection.write_all(bytes);
     let mut answer = Vec::new();
     let _ = connection.read_to_end(&mut answer);
     answer
+}
+
+/// How the server left a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// With its own end (FIN).
+    Closed,
+    Reset,
+    /// It is open still.
+    Open,
+}
+
+/// Everything that comes until the server closes, or until the bound, as it is.
+pub fn read_until_closed(connection: &mut Socket, bound: Duration) -> (Vec<u8>, Left) {
+    let end = Instant::now() + bound;
+    let mut all = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return (all, Left::Open);
+        }
+        let set = connection.set_read_timeout(Some(left));
+        set.expect("a timeout can be set");
+        match connection.read(&mut buffer) {
+            Ok(0) => return (all, Left::Closed),
+            Ok(n) => all.extend_from_slice(&buffer[..n]),
+            Err(error) if is_timeout(&error) => {}
+            Err(_) => return (all, Left::Reset),
+        }
+    }
+}
+
+/// Whether a read or write only took too long.
+pub fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// All answers in what came on one connection, an interim one (`100`) included; or what is wrong with them. The first
+/// `heads` are answers to HEAD.
+pub fn replies(mut bytes: &[u8], heads: usize) -> Result<Vec<Reply>, String> {
+    let mut replies = Vec::new();
+    while !bytes.is_empty() {
+        let rest = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (status, headers, head) =
+            parse_head(bytes).ok_or_else(|| format!("no answer: {:?}", rest(bytes)))??;
+        let behind = &bytes[head..];
+        let mut dechunker = Dechunker::default();
+        let (body, taken) = if status < 200 || status == 204 || replies.len() < heads {
+            (Vec::new(), 0)
+        } else if let Some(length) = header(&headers, "Content-Length") {
+            let length = length.parse().map_err(|_| format!("length {length:?}"))?;
+            let body = behind.get(..length);
+            let body = body.ok_or_else(|| format!("cut: {:?}", rest(bytes)))?;
+            (body.to_vec(), length)
+        } else if header(&headers, "Transfer-Encoding").is_some() {
+            (
+                dechunker.push(behind),
+                behind.len() - dechunker.pending.len(),
+            )
+        } else {
+            (behind.to_vec(), behind.len())
+        };
+        bytes = &behind[taken..];
+        replies.push(Reply {
+            status,
+            headers,
+            body,
+        });
+    }
+    Ok(replies)
 }
 
 /// Reads one answer; what is wrong with it, if something is.
@@ -142,26 +205,35 @@ pub fn read_reply(connection: &mut impl Read, is_head: bool) -> Result<Reply, St
 
 type Head = (u16, Vec<(String, String)>, usize);
 
+/// The head at the beginning, if it is whole, and what is wrong with it if something is.
+fn parse_head(bytes: &[u8]) -> Option<Result<Head, String>> {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    let status = first
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok());
+    let Some(status) = status else {
+        return Some(Err(format!("no status line: {head:?}")));
+    };
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    Some(Ok((status, headers, end + 4)))
+}
+
 fn read_head(connection: &mut impl Read, bytes: &mut Vec<u8>) -> Result<Head, String> {
     let mut buffer = [0; 4096];
     loop {
-        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-            let mut lines = head.split("\r\n");
-            let status: u16 = lines
-                .next()
-                .and_then(|line| line.split(' ').nth(1))
-                .and_then(|code| code.parse().ok())
-                .ok_or_else(|| format!("no status line: {head:?}"))?;
+        if let Some(head) = parse_head(bytes) {
+            let (status, headers, end) = head?;
             if status == 100 {
-                bytes.drain(..end + 4);
+                bytes.drain(..end);
                 continue;
             }
-            let headers = lines
-                .filter_map(|line| line.split_once(": "))
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect();
-            return Ok((status, headers, end + 4));
+            return Ok((status, headers, end));
         }
         match connection.read(&mut buffer) {
             Ok(0) => {
@@ -183,13 +255,13 @@ fn read_head(connection: &mut impl Read, bytes: &mut Vec<u8>) -> Result<Head, St
 
 /// Publishes back to back on one connection.
 pub struct Publisher {
-    connection: TcpStream,
+    connection: Socket,
 }
 
 impl Publisher {
     pub fn new(server: &super::Server) -> Publisher {
         Publisher {
-            connection: connect(server.addr),
+            connection: server.connect(),
         }
     }
 
@@ -276,6 +348,9 @@ impl Dechunker {
             self.chunks += 1;
             self.has_ended |= size == 0;
             at = end + 2;
+            if self.has_ended {
+                break;
+            }
         }
         self.pending.drain(..at);
         content
@@ -284,7 +359,7 @@ impl Dechunker {
 
 /// A subscriber.
 pub struct EventStream {
-    connection: TcpStream,
+    connection: Socket,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     dechunker: Option<Dechunker>,
@@ -296,14 +371,18 @@ pub struct EventStream {
 
 impl EventStream {
     #[track_caller]
-    pub fn open(addr: SocketAddr, target: &str, headers: &[(&str, &str)]) -> EventStream {
-        EventStream::send(addr, &head("GET", target, headers, None))
+    pub fn open(
+        address: impl Into<Address>,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> EventStream {
+        EventStream::send(address, &head("GET", target, headers, None))
     }
 
     /// Opens a stream with a request of one's own.
     #[track_caller]
-    pub fn send(addr: SocketAddr, request: &[u8]) -> EventStream {
-        let mut connection = connect(addr);
+    pub fn send(address: impl Into<Address>, request: &[u8]) -> EventStream {
+        let mut connection = address.into().connect();
         connection.write_all(request).expect("the request is sent");
         let mut bytes = Vec::new();
         let (status, headers, rest) = read_head(&mut connection, &mut bytes)
@@ -328,9 +407,14 @@ impl EventStream {
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        self.connection
-            .local_addr()
-            .expect("the socket has an address")
+        let address = self.connection.local_addr().ok();
+        let address = address.and_then(|address| address.as_socket());
+        address.expect("the socket has an address")
+    }
+
+    /// What else a client can do to its socket.
+    pub fn socket(&self) -> &Socket {
+        &self.connection
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -362,11 +446,7 @@ impl EventStream {
                 true
             }
             Err(error) => {
-                let timed_out = matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                );
-                self.is_over = !timed_out;
+                self.is_over = !is_timeout(&error);
                 false
             }
         }

@@ -11,14 +11,18 @@ pub mod page;
 pub mod python;
 pub mod redis;
 pub mod tokens;
+pub mod transport;
 pub mod turn;
 pub mod witness;
 
 pub use crowd::Crowd;
+pub use folder::Folder;
 pub use http::{encode, EventStream, Publisher, Reply};
 pub use tokens::RulesFile;
+pub use transport::{over_each_transport, Address, Transport};
 
-use std::io::{BufRead, BufReader, Read};
+use socket2::Socket;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -81,6 +85,10 @@ impl Log {
 pub struct Server {
     child: Child,
     pub addr: SocketAddr,
+    /// As `addr`, for a server that may listen on a Unix socket.
+    pub address: Address,
+    /// Where its Unix socket is, if the tests made a folder for it.
+    folder: Option<Folder>,
     log: Arc<Log>,
 }
 
@@ -88,6 +96,24 @@ impl Server {
     /// Starts the binary on a free port with these variables.
     pub fn start(variables: &[(&str, &str)]) -> Server {
         Server::start_with(variables, |_| {})
+    }
+
+    /// As `start`, over this transport.
+    pub fn over(transport: Transport, variables: &[(&str, &str)]) -> Server {
+        Server::over_with(transport, variables, |_| {})
+    }
+
+    /// As `over`, with a last word on the command.
+    pub fn over_with(
+        transport: Transport,
+        variables: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
+        let (listen, folder) = transport.listen();
+        let variables = [&[("LISTEN", listen.as_str())], variables].concat();
+        let mut server = Server::start_with(&variables, prepare);
+        server.folder = folder;
+        server
     }
 
     /// As `start`, with a last word on the command.
@@ -136,14 +162,20 @@ impl Server {
         let log = Arc::new(Log::default());
         log.collect(child.stdout.take().expect("stdout is piped"));
         log.collect(child.stderr.take().expect("stderr is piped"));
+        let addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server {
             child,
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            addr,
+            address: addr.into(),
+            folder: None,
             log,
         };
         let line = server.wait_for_log("event=listening");
-        if let Ok(addr) = value(&line, "address").parse() {
-            server.addr = addr;
+        if let Some(address) = Address::parse(value(&line, "address")) {
+            if let Address::Tcp(addr) = address {
+                server.addr = addr;
+            }
+            server.address = address;
         }
         server
     }
@@ -166,6 +198,8 @@ impl Server {
         let server = Server {
             child: command.spawn().expect("the binary runs"),
             addr,
+            address: addr.into(),
+            folder: None,
             log: Arc::default(),
         };
         wait_until("the server listens", BOUND, || {
@@ -307,7 +341,20 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Reply {
-        http::request(self.addr, method, target, headers, body)
+        http::request(&self.address, method, target, headers, body)
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> Socket {
+        self.address.connect()
+    }
+
+    /// A connection that has sent this. The server may have closed it already; that is its right.
+    #[track_caller]
+    pub fn send(&self, bytes: &[u8]) -> Socket {
+        let mut connection = self.connect();
+        let _ = connection.write_all(bytes);
+        connection
     }
 
     pub fn get(&self, target: &str) -> Reply {
@@ -355,7 +402,7 @@ impl Server {
 
     #[track_caller]
     pub fn subscribe_with(&self, target: &str, headers: &[(&str, &str)]) -> EventStream {
-        let stream = EventStream::open(self.addr, target, headers);
+        let stream = EventStream::open(&self.address, target, headers);
         assert_eq!(stream.status, 200, "subscribing to {target}");
         stream
     }

@@ -1,7 +1,7 @@
 //! A well-behaved subscriber and publisher beside whatever a test does to the server: 50 messages a second, every one
 //! of which has to arrive in order, within a second.
 
-use super::{http, EventStream, Publisher, Server};
+use super::{EventStream, Publisher, Server};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ fn follow(stream: &mut EventStream, origin: Instant) -> Result<usize, String> {
 /// Whether a plain request is answered, and how fast.
 pub fn answers(server: &Server) -> Duration {
     let begun = Instant::now();
-    let reply = http::request(server.addr, "GET", "/health", &[], b"");
+    let reply = server.get("/health");
     assert_eq!(reply.status, 200, "/health answers");
     begun.elapsed()
 }
