@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{encode, http, Publisher, Reply, Server};
+use common::{encode, http, Publisher, Reply, Server, TOKEN};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -412,6 +412,25 @@ fn authorization_is_judged_before_the_body_is_read() {
         &server.request("POST", "/publish/a%20b", &[], b"x"),
         401,
     );
+}
+
+#[test]
+fn only_a_request_that_will_be_read_gets_100_continue() {
+    let server = Server::start(&[]);
+    let mut stream = server.subscribe("a");
+    let mut connection = http::connect(server.addr);
+    write!(
+        connection,
+        "POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    )
+    .expect("sent");
+    http::read_continue(&mut connection);
+    write!(connection, "hello").expect("sent");
+    // Its answer is the only one: nothing interim is in the way.
+    let reply = http::read_reply(&mut connection, false).expect("an answer");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(stream.next().data, "hello");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::common;
 use common::{wait_until, Server};
 use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -119,11 +118,6 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("localhost:0").and_then(|listener| listener.local_addr());
-    listener.expect("there is a free port").port()
-}
-
 /// A program and all that it started.
 struct Group(Child);
 
@@ -228,7 +222,7 @@ fn publish(server: &Server, channel: &str, text: &str) -> String {
 
 #[test]
 fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
-    let port = free_port();
+    let port = common::port::free_port();
     let origin = format!("http://localhost:{port}");
     let settings = [("AUTH_TOKEN", TOKEN), ("CORS_ORIGINS", &origin)];
     let server = Server::start(&settings);

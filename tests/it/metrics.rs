@@ -7,7 +7,7 @@ use common::{wait_until, Crowd, Server, BOUND};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -235,8 +235,7 @@ impl Prometheus {
                 .args(["check", "config"])
                 .arg(&file),
         );
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let addr = free.expect("there is a free port");
+        let addr = common::port::free_address();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(

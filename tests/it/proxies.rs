@@ -4,6 +4,7 @@
 use crate::common;
 
 use common::folder::Folder;
+use common::port::free_address;
 use common::{wait_until, Server, BOUND};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -35,11 +36,6 @@ fn block(language: &str, replacements: &[(&str, &str)]) -> String {
         block = block.replace(example, real);
     }
     block
-}
-
-fn free_address() -> SocketAddr {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-    free.expect("there is a free port")
 }
 
 #[track_caller]

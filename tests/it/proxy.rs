@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{http, node, wait_until, EventStream, Server, BOUND, TOKEN};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,8 +21,7 @@ struct Nginx {
 
 impl Nginx {
     fn before(server: &Server) -> Nginx {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-        let addr = free.expect("there is a free port");
+        let addr = common::port::free_address();
         let folder = std::env::temp_dir().join(format!(
             "sse-server-nginx-{}-{}",
             std::process::id(),

@@ -4,9 +4,7 @@
 use crate::common;
 
 use common::redis::{server, server_with, url, wait_for_away, wait_for_ready, Proxy, Redis};
-use common::{
-    http, id, redis, value, wait_until, Crowd, EventStream, Publisher, Server, BOUND, TOKEN,
-};
+use common::{http, id, value, wait_until, Crowd, EventStream, Publisher, Server, BOUND, TOKEN};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -237,7 +235,7 @@ fn needs_redis_server_a_connection_that_falls_silent_loses_nothing_accepted() {
 
 #[test]
 fn needs_redis_server_a_server_starts_without_redis_and_finds_it_later() {
-    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], redis::free_port()));
+    let addr = common::port::free_address();
     let server = Server::start(&[("REDIS_URL", &url(addr))]);
     server.wait_for_log("event=redis_lost");
     assert_eq!(server.get("/health").status, 200, "it is alive");

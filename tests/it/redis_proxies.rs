@@ -3,7 +3,8 @@
 
 use crate::common;
 
-use common::redis::{free_port, scratch_folder, server, server_with, Redis};
+use common::port::free_port;
+use common::redis::{scratch_folder, server, server_with, Redis};
 use common::{http, wait_until, EventStream, Server, BOUND, TOKEN};
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};

@@ -200,8 +200,7 @@ fn needs_redis_server_it_finds_redis_by_address_in_an_empty_root_and_by_name_wit
 
 /// Time from the start of the process to its first answer.
 fn time_to_serve() -> Duration {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-    let addr = free.expect("there is a free port");
+    let addr = common::port::free_address();
     let begun = Instant::now();
     let mut child = Command::new(binary())
         .env_clear()

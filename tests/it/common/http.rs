@@ -171,7 +171,21 @@ pub fn replies(mut bytes: &[u8], heads: usize) -> Result<Vec<Reply>, String> {
     Ok(replies)
 }
 
-/// Reads one answer; what is wrong with it, if something is.
+/// Reads the `100 Continue` of a request that asked for it, and nothing behind it.
+#[track_caller]
+pub fn read_continue(connection: &mut impl Read) {
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut bytes = [0; CONTINUE.len()];
+    let read = connection.read_exact(&mut bytes);
+    assert_eq!(
+        (read.is_ok(), bytes.as_slice()),
+        (true, CONTINUE),
+        "not 100 Continue, but {:?}",
+        String::from_utf8_lossy(&bytes)
+    );
+}
+
+/// Reads one answer; what is wrong with it, if something is. An interim one is an error: see `read_continue`.
 pub fn read_reply(connection: &mut impl Read, is_head: bool) -> Result<Reply, String> {
     let mut bytes = Vec::new();
     let (status, headers, rest) = read_head(connection, &mut bytes)?;
@@ -229,9 +243,8 @@ fn read_head(connection: &mut impl Read, bytes: &mut Vec<u8>) -> Result<Head, St
     loop {
         if let Some(head) = parse_head(bytes) {
             let (status, headers, end) = head?;
-            if status == 100 {
-                bytes.drain(..end);
-                continue;
+            if status < 200 {
+                return Err(format!("an interim answer ({status}) is in the way"));
             }
             return Ok((status, headers, end));
         }

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod http;
 pub mod node;
 pub mod page;
+pub mod port;
 pub mod python;
 pub mod redis;
 pub mod tokens;
@@ -187,8 +188,7 @@ impl Server {
 
     /// As `start`, for a server whose log goes somewhere else.
     pub fn start_unheard(variables: &[(&str, &str)], log: Stdio) -> Server {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-        let addr = free.expect("there is a free port");
+        let addr = port::free_address();
         let mut command = bare_command();
         command
             .env("LISTEN", addr.to_string())

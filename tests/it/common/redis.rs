@@ -1,6 +1,7 @@
 //! A real `redis-server` on a free port with a scratch folder of its own, and a TCP proxy in front of it that can be cut or
 //! fall silent.
 
+use super::port::free_address;
 use super::{wait_until, Server, BOUND};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -15,12 +16,6 @@ pub struct Redis {
     folder: PathBuf,
     options: Vec<String>,
     pub addr: SocketAddr,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener.local_addr().expect("it has an address").port()
 }
 
 /// A folder that nobody else uses.
@@ -48,7 +43,7 @@ impl Redis {
         let options: Vec<String> = options.iter().map(|option| (*option).into()).collect();
         // Somebody else may take a port before Redis does.
         for _ in 0..5 {
-            let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            let addr = free_address();
             let mut child = launch(&folder, addr, &options);
             if answers(&mut child, addr) {
                 return Redis {

@@ -2,7 +2,7 @@
 
 use super::table::AT_ONCE;
 use crate::common::folder::Folder;
-use crate::common::redis::free_port;
+use crate::common::port::free_port;
 use crate::common::transport::each_transport;
 use crate::common::{
     bare_command, http, value, wait_until, Address, EventStream, Server, Transport, BOUND, TOKEN,
