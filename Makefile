@@ -74,10 +74,10 @@ test: cargo ## run the tests, after installing what they need
 	tests/run
 
 test-hostile: cargo ## run the long tests with hostile clients and full machines
-	tests/run --features hostile-tests --test hostile_clients --test hostile_machine --test hostile_bytes --test soak
+	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak::
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
-	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test soak -- --nocapture
+	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test it -- --nocapture soak::
 
 bench: cargo ## measure, and compare with the last run
 	cargo test --release --features bench --test bench
@@ -87,19 +87,19 @@ screenshots: build ## pictures of the statistics page, in target/screenshots/
 	@SSE_SERVER=$${CARGO_TARGET_DIR:-target}/release/sse-server node tests/page/screenshots.js $${CARGO_TARGET_DIR:-target}/screenshots
 
 test-ship: static ## check what is promised of the static binary, the units, the proxies and the release
-	SSE_SERVER_STATIC="$(abspath $(STATIC))" tests/run --features ship-tests --test static_binary --test units --test proxies --test workflow
+	SSE_SERVER_STATIC="$(abspath $(STATIC))" tests/run --features ship-tests static_binary:: units:: proxies:: workflow::
 	@$(MAKE) --no-print-directory test-musl
 
 # What the musl binary is tried with beside: everything where the C library matters.
-MUSL_TESTS := publish_subscribe replay messages slow_clients shutdown storm redis
+MUSL_TESTS := publish_subscribe replay messages slow_clients shutdown storm redis redis_rates
 MUSL_STATIC := target/static/$(MUSL)/sse-server
 
 test-musl: cargo ## build the static binary with musl and its standard library, measure it, and run tests with it
 	@set -e; \
 	tests/musl $(MUSL) true || { [ $$? = 77 ]; exit; }; \
 	$(MAKE) --no-print-directory static STD=build STATIC=$(MUSL_STATIC); \
-	SSE_SERVER_STATIC="$(abspath $(MUSL_STATIC))" tests/run --features ship-tests --test static_binary; \
-	SSE_SERVER="$(abspath $(MUSL_STATIC))" tests/run $(MUSL_TESTS:%=--test %); \
+	SSE_SERVER_STATIC="$(abspath $(MUSL_STATIC))" tests/run --features ship-tests static_binary::; \
+	SSE_SERVER="$(abspath $(MUSL_STATIC))" tests/run $(MUSL_TESTS:%=%::); \
 	tests/measure "$(MUSL_STATIC)"
 
 # Where the library is built along, any target can be checked without a linker for it.

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, RawFd};
 use std::time::Duration;
 
 /// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
-/// Has to be called before any thread is started. Shown by tests/shutdown.rs and tests/access_reload.rs.
+/// Has to be called before any thread is started. Shown by tests/it/shutdown.rs and tests/it/access_reload.rs.
 ///
 /// # Errors
 /// What the system says.
@@ -84,7 +84,7 @@ pub fn raise_descriptor_limit(wanted: usize) -> usize {
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
-/// The limit of open descriptors (`getrlimit(2)`). Shown by tests/metrics.rs.
+/// The limit of open descriptors (`getrlimit(2)`). Shown by tests/it/metrics.rs.
 pub fn descriptor_limit() -> Option<usize> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -107,7 +107,7 @@ pub fn open_descriptors() -> Option<usize> {
 }
 
 /// Processor time that this process has used, in user and in system mode (`getrusage(2)`).
-/// Shown by tests/metrics.rs.
+/// Shown by tests/it/metrics.rs.
 pub fn cpu_time() -> Option<Duration> {
     // SAFETY: a struct of numbers may be all zeros, and is valid for the call.
     let (result, usage) = unsafe {
@@ -121,7 +121,7 @@ pub fn cpu_time() -> Option<Duration> {
 }
 
 /// Takes over a socket that our parent has left open for us (`fcntl(2)`). Nothing else of this process may use the
-/// descriptor. Shown by tests/socket_activation.rs.
+/// descriptor. Shown by tests/it/socket_activation.rs.
 ///
 /// # Errors
 /// If there is no such descriptor.
@@ -156,7 +156,7 @@ pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 /// Gives memory that was freed back to the system (`malloc_trim(3)`). glibc keeps it otherwise, scattered over the heaps
-/// of many threads, and grows with each crowd that comes and goes. Takes some milliseconds. Shown by tests/soak.rs.
+/// of many threads, and grows with each crowd that comes and goes. Takes some milliseconds. Shown by tests/it/alone/soak.rs.
 pub fn give_memory_back() {
     // SAFETY: it takes the allocator's own locks, and may be called at any time.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

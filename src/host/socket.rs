@@ -59,7 +59,7 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
 }
 
 /// Bytes that were written and that the peer's system has not confirmed (`tcp(7)`, `unix(7)`: `SIOCOUTQ`; elsewhere
-/// `SO_NWRITE` or `FIONWRITE`). 0 where the system does not tell. Shown by tests/slow_clients.rs.
+/// `SO_NWRITE` or `FIONWRITE`). 0 where the system does not tell. Shown by tests/it/alone/slow_clients.rs.
 pub fn unconfirmed(socket: &Socket) -> u64 {
     let mut count: libc::c_int = 0;
     let is_known = ask_unconfirmed(socket, &mut count);

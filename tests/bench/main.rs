@@ -4,7 +4,9 @@
 //! The client is one thread that counts events as they come in; the figures are of both on one machine, so compare only
 //! runs of one machine.
 
-#[path = "../common/mod.rs"]
+#[path = "../it/common/mod.rs"]
+// Most of it is for the tests.
+#[allow(dead_code, unused_imports)]
 mod common;
 mod plot;
 mod report;
@@ -33,6 +35,15 @@ const MESSAGE: [u8; 64] = [b'x'; 64];
 
 /// Messages in one batch publish.
 const BATCH: usize = 200;
+
+/// Memory in bytes, of which shared pages count in part (PSS).
+fn proportional_memory(server: &Server) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid()))
+        .expect("the server runs");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}
 
 fn main() {
     common::crowd::raise_descriptor_limit();
@@ -114,7 +125,7 @@ fn at_full_speed(server: &Server, publish: impl Fn(&mut Publisher) -> usize + Sy
 /// Everything that is measured with `count` subscribers of one channel.
 fn fan_out(run: &mut Run, count: usize, rate: u32) {
     let server = start();
-    let empty = server.proportional_memory();
+    let empty = proportional_memory(&server);
     let begun = Instant::now();
     let subscribers = Subscribers::connect(server.addr, "bench", count);
     let connected = begun.elapsed().as_secs_f64();
@@ -125,7 +136,7 @@ fn fan_out(run: &mut Run, count: usize, rate: u32) {
         ms(subscribers.slowest),
     ));
     wait_for_rest(&server, count);
-    let memory = server.proportional_memory().saturating_sub(empty);
+    let memory = proportional_memory(&server).saturating_sub(empty);
     run.add(Figure::less(
         "memory per idle stream, KiB",
         count,

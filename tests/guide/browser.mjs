@@ -1,4 +1,4 @@
-// A headless Chromium for tests/guide.rs: takes one command a line, as JSON, and answers each with one line of JSON,
+// A headless Chromium for tests/it/guide.rs: takes one command a line, as JSON, and answers each with one line of JSON,
 // {"ok": …} or {"error": …}. Ends when its input does.
 import { createInterface } from 'node:readline';
 import puppeteer from 'puppeteer-core';

@@ -1,4 +1,4 @@
-// The statistics page in a real browser (BROWSER: chromium or firefox) against the real server. Called by tests/page.rs.
+// The statistics page in a real browser (BROWSER: chromium or firefox) against the real server. Called by tests/it/page.rs.
 
 import { after, afterEach, before, test } from 'node:test';
 import assert from 'node:assert/strict';

@@ -1,4 +1,4 @@
-// The page behind a proxy, at PAGE_URL, which has a path of its own. Called by tests/proxy.rs.
+// The page behind a proxy, at PAGE_URL, which has a path of its own. Called by tests/it/proxy.rs.
 
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';

@@ -1,6 +1,6 @@
 """What schemathesis has to be told about this server, because JSON Schema cannot say it.
 
-Everything else is checked as assets/openapi.json says. Loaded by the run of tests/openapi.rs.
+Everything else is checked as assets/openapi.json says. Loaded by the run of tests/it/openapi.rs.
 """
 
 import json

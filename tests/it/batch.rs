@@ -1,0 +1,100 @@
+//! Many messages in one request: one JSON value a line, all or none.
+
+use crate::common;
+
+use common::{id, Reply, Server};
+
+fn publish(server: &Server, target: &str, body: &[u8]) -> Reply {
+    let headers = [
+        ("Authorization", "Bearer test-token-of-16-bytes"),
+        ("Content-Type", "application/x-ndjson; charset=utf-8"),
+    ];
+    server.request("POST", target, &headers, body)
+}
+
+#[test]
+fn each_line_is_a_message() {
+    let server = Server::start(&[]);
+    let mut stream = server.subscribe("a");
+    let lines = "\"text\"\n\"two\\nlines 🦀\"\r\n5\n\n  {\"a\": [1, 2]}  \nnull\ntrue";
+    let reply = publish(&server, "/publish/a?event=alert", lines.as_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let answer = reply.json();
+    assert_eq!(
+        (&answer["count"], &answer["clients"], &answer["canal"]),
+        (&6.into(), &1.into(), &"a".into())
+    );
+    let events: Vec<_> = (0..6).map(|_| stream.next()).collect();
+    let data: Vec<_> = events.iter().map(|e| e.data.as_str()).collect();
+    assert_eq!(
+        data,
+        [
+            "text",
+            "two\nlines 🦀",
+            "5",
+            "{\"a\": [1, 2]}",
+            "null",
+            "true"
+        ]
+    );
+    assert!(events.iter().all(|e| e.kind == "alert"));
+    assert_eq!(events[0].id.as_deref(), answer["first"].as_str());
+    assert_eq!(events[5].id.as_deref(), answer["last"].as_str());
+    assert!(events
+        .windows(2)
+        .all(|w| id(&w[0].last_event_id) < id(&w[1].last_event_id)));
+    assert_eq!(server.stat("messages_published"), 6);
+    server.wait_for_log("event=publish count=6 channel=a");
+}
+
+#[test]
+fn all_or_nothing() {
+    let server = Server::start(&[("MAX_MESSAGE_BYTES", "100")]);
+    let long = format!("\"ok\"\n\"{}\"", "x".repeat(101));
+    let many = "1\n".repeat(10_001);
+    for (body, status, word) in [
+        ("\"ok\"\nnot json\n\"ok\"", 400, "line 2"),
+        ("\"ok\"\n\"\"", 400, "line 2"),
+        ("\"open", 400, "line 1"),
+        ("1 2", 400, "line 1"),
+        ("", 400, "no message"),
+        ("\n \n", 400, "no message"),
+        (long.as_str(), 413, "100 bytes"),
+        (many.as_str(), 413, "parts"),
+    ] {
+        let reply = publish(&server, "/publish/a", body.as_bytes());
+        assert_eq!(
+            reply.status,
+            status,
+            "{:?}: {}",
+            &body[..body.len().min(20)],
+            reply.text()
+        );
+        assert!(reply.text().contains(word), "{word:?} in {}", reply.text());
+    }
+    assert_eq!(publish(&server, "/publish/a", b"\"\xff\"").status, 400);
+    assert_eq!(publish(&server, "/publish/a?msg=x", b"1").status, 400);
+    assert_eq!(publish(&server, "/publish/a,b", b"1").status, 400);
+    assert_eq!(
+        server.stat("messages_published"),
+        0,
+        "nothing was published"
+    );
+}
+
+#[test]
+fn ten_thousand_messages_reach_everybody() {
+    let server = Server::start(&[("HISTORY_EVENTS", "100")]);
+    let mut streams: Vec<_> = (0..10).map(|_| server.subscribe("a")).collect();
+    let body: String = (0..10_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(
+        publish(&server, "/publish/a", body.as_bytes()).json()["count"],
+        10_000
+    );
+    for stream in &mut streams {
+        for n in 0..10_000 {
+            assert_eq!(stream.next().data, n.to_string());
+        }
+    }
+    assert_eq!(server.stat("slow_clients_disconnected"), 0);
+}

@@ -1,0 +1,271 @@
+//! A real `redis-server` on a free port with a scratch folder of its own, and a TCP proxy in front of it that can be cut or
+//! fall silent.
+
+use super::port::free_address;
+use super::{wait_until, Server, BOUND};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// See the module's comment.
+pub struct Redis {
+    child: Child,
+    folder: PathBuf,
+    options: Vec<String>,
+    pub addr: SocketAddr,
+}
+
+/// A folder that nobody else uses.
+pub fn scratch_folder(name: &str) -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("sse-{name}-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a scratch folder can be made");
+    folder
+}
+
+impl Redis {
+    /// One that keeps nothing on disk.
+    pub fn start() -> Redis {
+        Redis::start_with(&[])
+    }
+
+    /// One that writes everything to disk before it answers.
+    pub fn start_durable() -> Redis {
+        Redis::start_with(&["--appendonly", "yes"])
+    }
+
+    pub fn start_with(options: &[&str]) -> Redis {
+        let folder = scratch_folder("redis");
+        let options: Vec<String> = options.iter().map(|option| (*option).into()).collect();
+        // Somebody else may take a port before Redis does.
+        for _ in 0..5 {
+            let addr = free_address();
+            let mut child = launch(&folder, addr, &options);
+            if answers(&mut child, addr) {
+                return Redis {
+                    child,
+                    folder,
+                    options,
+                    addr,
+                };
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    pub fn url(&self) -> String {
+        url(self.addr)
+    }
+
+    /// One on this port.
+    #[track_caller]
+    pub fn start_at(addr: SocketAddr) -> Redis {
+        let folder = scratch_folder("redis");
+        let mut child = launch(&folder, addr, &[]);
+        assert!(answers(&mut child, addr), "redis-server starts on {addr}");
+        Redis {
+            child,
+            folder,
+            options: Vec::new(),
+            addr,
+        }
+    }
+
+    /// Kills it with -9.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// Starts it again, on the same port and with what it has on disk.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.child = launch(&self.folder, self.addr, &self.options);
+        assert!(
+            answers(&mut self.child, self.addr),
+            "redis-server starts again"
+        );
+    }
+
+    /// Sends a command, and gives the answer as it comes, in the protocol's form.
+    pub fn command(&self, words: &[&str]) -> String {
+        command(self.addr, words)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+pub fn url(addr: SocketAddr) -> String {
+    format!("redis://{addr}/0")
+}
+
+fn launch(folder: &PathBuf, addr: SocketAddr, options: &[String]) -> Child {
+    Command::new("redis-server")
+        .current_dir(folder)
+        .args(["--bind", "127.0.0.1", "--save", ""])
+        .args(["--port", &addr.port().to_string()])
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server runs")
+}
+
+/// Whether it comes to answer, or ends.
+fn answers(child: &mut Child, addr: SocketAddr) -> bool {
+    let mut is_there = false;
+    wait_until("redis-server answers or ends", BOUND, || {
+        let answer = try_command(addr, &["PING"]);
+        // Where a password is needed it says so.
+        is_there = answer.is_some_and(|a| a.starts_with("+PONG") || a.starts_with("-NOAUTH"));
+        is_there || matches!(child.try_wait(), Ok(Some(_)))
+    });
+    is_there && matches!(child.try_wait(), Ok(None))
+}
+
+fn command(addr: SocketAddr, words: &[&str]) -> String {
+    try_command(addr, words).expect("Redis answers")
+}
+
+fn try_command(addr: SocketAddr, words: &[&str]) -> Option<String> {
+    let mut connection = TcpStream::connect(addr).ok()?;
+    connection.set_read_timeout(Some(BOUND)).ok()?;
+    let mut bytes = format!("*{}\r\n", words.len());
+    for word in words {
+        bytes += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    // Redis answers in order: what comes before the end is the command's answer.
+    bytes += "*1\r\n$4\r\nQUIT\r\n";
+    connection.write_all(bytes.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A server that uses this Redis.
+pub fn server(url: &str) -> Server {
+    server_with(url, &[])
+}
+
+pub fn server_with(url: &str, variables: &[(&str, &str)]) -> Server {
+    let all = [&[("REDIS_URL", url)], variables].concat();
+    let server = Server::start(&all);
+    wait_for_ready(&server);
+    server
+}
+
+/// Waits until a server has its Redis.
+#[track_caller]
+pub fn wait_for_ready(server: &Server) {
+    wait_until("the server is ready", BOUND, || {
+        server.get("/health/ready").status == 200
+    });
+}
+
+/// Waits until a server has noticed that its Redis is away.
+#[track_caller]
+pub fn wait_for_away(server: &Server) {
+    wait_until("the server is not ready", BOUND, || {
+        server.get("/health/ready").status == 503
+    });
+}
+
+/// See the module's comment.
+pub struct Proxy {
+    pub addr: SocketAddr,
+    line: Arc<Line>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// Takes bytes, and passes nothing on.
+    is_silent: AtomicBool,
+    /// Closes what comes.
+    is_closed: AtomicBool,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    pub fn start(to: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        let addr = listener.local_addr().expect("it has an address");
+        let line = Arc::new(Line::default());
+        let own = line.clone();
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if !own.is_closed.load(Ordering::SeqCst) {
+                    own.connect(client, to);
+                }
+            }
+        });
+        Proxy { addr, line }
+    }
+
+    pub fn url(&self) -> String {
+        url(self.addr)
+    }
+
+    /// From now on nothing passes in either direction; connections stay, and new ones are taken.
+    pub fn fall_silent(&self) {
+        self.line.is_silent.store(true, Ordering::SeqCst);
+    }
+
+    /// Closes all connections, and takes none.
+    pub fn cut(&self) {
+        self.line.is_closed.store(true, Ordering::SeqCst);
+        self.line.close_all();
+    }
+
+    /// As at the start. Connections that were silent are closed.
+    pub fn mend(&self) {
+        self.line.close_all();
+        self.line.is_silent.store(false, Ordering::SeqCst);
+        self.line.is_closed.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Line {
+    fn connect(self: &Arc<Line>, client: TcpStream, to: SocketAddr) {
+        let Ok(server) = TcpStream::connect(to) else {
+            return;
+        };
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let pair = (from.try_clone(), to.try_clone(), from.try_clone());
+            if let (Ok(from), Ok(to), Ok(kept)) = pair {
+                self.connections.lock().unwrap().push(kept);
+                let line = self.clone();
+                std::thread::spawn(move || line.pass(from, to));
+            }
+        }
+    }
+
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            if self.is_silent.load(Ordering::SeqCst) {
+                continue;
+            }
+            if to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn close_all(&self) {
+        for connection in self.connections.lock().unwrap().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}

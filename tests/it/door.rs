@@ -1,0 +1,11 @@
+//! What every connection may rely on, over IPv4, IPv6 and a Unix socket alike: one request in front is one request behind,
+//! nobody meets silence, and nobody is disturbed by what others do.
+
+mod addresses;
+mod bodies;
+mod bytes;
+mod crowds;
+mod cuts;
+mod smuggling;
+mod streams;
+mod table;

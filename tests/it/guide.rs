@@ -1,0 +1,330 @@
+//! The guide for React and Next.js: the README shows the files of tests/guide/, which are built with the real `next`
+//! and used in a real browser.
+
+use crate::common;
+
+use common::{wait_until, Server};
+use serde_json::{json, Value};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guide");
+
+/// A token that cannot be met by chance.
+const TOKEN: &str = "the-guides-own-token-7c1f";
+
+/// Everything here starts, and renders, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn the_readme_shows_the_files_that_are_tested() {
+    let readme = include_str!("../../README.md");
+    let mut shown = 0;
+    for part in readme.split("<!-- file: ").skip(1) {
+        let (name, rest) = part.split_once(" -->\n```").expect("a block follows");
+        let (_, rest) = rest.split_once('\n').expect("the block has lines");
+        let (block, _) = rest.split_once("```\n").expect("the block ends");
+        let file = std::fs::read_to_string(Path::new(SOURCE).join(name))
+            .unwrap_or_else(|error| panic!("README.md shows {name}: {error}"));
+        assert!(block == file, "README.md and tests/guide/{name} differ");
+        shown += 1;
+    }
+    assert_eq!(shown, 4, "files of the guide in README.md");
+}
+
+/// The app, copied to where its packages and its build may lie.
+struct App {
+    folder: PathBuf,
+    sse_url: String,
+}
+
+impl App {
+    /// Copies it and installs its packages, unless the same ones are there.
+    fn install(server: &Server) -> App {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guide");
+        let locked = "package-lock.json";
+        let is_installed = std::fs::read(folder.join("node_modules").join(locked)).ok()
+            == std::fs::read(Path::new(SOURCE).join(locked)).ok();
+        for leftover in ["app", ".next"] {
+            let _ = std::fs::remove_dir_all(folder.join(leftover));
+        }
+        copy(Path::new(SOURCE), &folder);
+        let app = App {
+            folder,
+            sse_url: format!("http://{}", server.addr),
+        };
+        if !is_installed {
+            app.finish("npm", &["ci"]);
+            let lock = app.folder.join("node_modules").join(locked);
+            std::fs::copy(app.folder.join(locked), lock).expect("a file can be copied");
+        }
+        app
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.folder)
+            .env("NEXT_TELEMETRY_DISABLED", "1")
+            .env("NEXT_PUBLIC_SSE_URL", &self.sse_url)
+            .env("SSE_URL", &self.sse_url)
+            .env("AUTH_TOKEN", TOKEN);
+        command
+    }
+
+    fn finish(&self, program: &str, arguments: &[&str]) {
+        let output = self.command(program).args(arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("{program} does not run: {error}"));
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?} fails: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Starts `next start` or `next dev` on a port.
+    fn serve(&self, how: &str, port: u16) -> Group {
+        let mut command = self.command("node_modules/.bin/next");
+        command
+            .args([how, "--hostname", "localhost", "--port"])
+            .arg(port.to_string())
+            .stdout(Stdio::null());
+        let group = Group::spawn(&mut command);
+        wait_until(&format!("next {how} answers"), PATIENCE, || {
+            std::net::TcpStream::connect(("localhost", port)).is_ok()
+        });
+        group
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made");
+    for entry in std::fs::read_dir(from).expect("the guide is there") {
+        let from = entry.expect("a folder can be read").path();
+        let name = from.file_name().expect("an entry has a name");
+        // Left by somebody who tried the app where it is.
+        if name == "node_modules" || name == ".next" {
+            continue;
+        }
+        if from.is_dir() {
+            copy(&from, &to.join(name));
+        } else {
+            std::fs::copy(&from, to.join(name)).expect("a file can be copied");
+        }
+    }
+}
+
+/// A program and all that it started.
+struct Group(Child);
+
+impl Group {
+    fn spawn(command: &mut Command) -> Group {
+        Group(command.process_group(0).spawn().expect("node runs"))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // SAFETY: a signal to a group that this test made, whose leader was not waited for yet.
+        unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+        let _ = self.0.wait();
+    }
+}
+
+/// Chromium with one page, driven by tests/guide/browser.mjs.
+struct Page {
+    /// Its end is the browser's.
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    driver: Child,
+}
+
+impl Page {
+    fn open(app: &App, port: u16) -> Page {
+        let mut command = app.command("node");
+        command
+            .arg("browser.mjs")
+            .env("CHROMIUM", "/usr/bin/chromium")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut driver = command.spawn().expect("node runs");
+        let mut page = Page {
+            input: driver.stdin.take(),
+            output: BufReader::new(driver.stdout.take().expect("stdout is piped")),
+            driver,
+        };
+        let status = page.ask("open", format!("http://localhost:{port}/"));
+        assert_eq!(status, 200, "the page is there");
+        page
+    }
+
+    #[track_caller]
+    fn ask(&mut self, command: &str, argument: impl Into<Value>) -> Value {
+        let argument = argument.into();
+        let mut input = self.input.as_ref().expect("it is open until the end");
+        writeln!(input, "{}", json!([command, argument])).expect("the browser runs");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the browser runs");
+        let answer: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("{command} {argument}: the browser ended"));
+        assert!(
+            answer["error"].is_null(),
+            "{command} {argument}: {}",
+            answer["error"]
+        );
+        answer["ok"].clone()
+    }
+
+    #[track_caller]
+    fn sees(&mut self, text: &str) {
+        self.ask("see", text);
+    }
+
+    #[track_caller]
+    fn publishes(&mut self, text: &str) {
+        self.ask("send", text);
+    }
+
+    /// Asks the app's own server, as a script of the page can; status and text.
+    #[track_caller]
+    fn posts(&mut self, body: String) -> (Value, Value) {
+        let init = json!({ "method": "POST", "body": body });
+        let answer = self.ask("fetch", json!(["/api/publish", init]));
+        (answer[0].clone(), answer[1].clone())
+    }
+
+    #[track_caller]
+    fn shows_messages(&mut self, expected: &[&str]) {
+        assert_eq!(self.ask("messages", ()), json!(expected));
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.input.take();
+        let _ = self.driver.wait();
+    }
+}
+
+#[track_caller]
+fn publish(server: &Server, channel: &str, text: &str) -> String {
+    let authorization = format!("Bearer {TOKEN}");
+    let headers = [("Authorization", authorization.as_str())];
+    let target = format!("/publish/{channel}");
+    let reply = server.request("POST", &target, &headers, text.as_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["id"].as_str().expect("it has an id").into()
+}
+
+#[test]
+fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
+    let port = common::port::free_port();
+    let origin = format!("http://localhost:{port}");
+    let settings = [("AUTH_TOKEN", TOKEN), ("CORS_ORIGINS", &origin)];
+    let server = Server::start(&settings);
+    let listen = server.addr.to_string();
+    let app = App::install(&server);
+    app.finish("node_modules/.bin/next", &["build"]);
+    let next = app.serve("start", port);
+
+    // What was published before is there, and what is published now comes in.
+    publish(&server, "chat", "before the page");
+    let mut page = Page::open(&app, port);
+    page.sees("The stream is open");
+    page.sees("before the page");
+    publish(&server, "alerts", "olá 🦀");
+    page.sees("olá 🦀");
+    page.publishes("from the page");
+    page.sees("from the page");
+    page.shows_messages(&[
+        "chat before the page",
+        "alerts olá 🦀",
+        "chat from the page",
+    ]);
+    page.sees("Messages published\n3");
+    page.sees("Clients\n1");
+
+    the_route_handler_takes_only_messages(&mut page);
+
+    // The server restarts: the browser comes back by itself.
+    let last = publish(&server, "chat", "before the restart");
+    page.sees("before the restart");
+    drop(server);
+    page.sees("The stream is lost");
+    // And is full then: it refuses the page, whose EventSource gives up at that.
+    let full = [&settings[..], &[("LISTEN", &listen), ("MAX_CLIENTS", "1")]].concat();
+    let server = Server::start(&full);
+    let only_client = server.subscribe("other");
+    publish(&server, "chat", "while it was refused");
+    page.ask("requested", format!("last_event_id={last}"));
+    drop(only_client);
+    page.sees("while it was refused");
+    page.sees("The stream is open");
+    // The history of the first server is lost, and the page is told.
+    page.sees("Some messages are missing");
+    publish(&server, "chat", "after");
+    page.sees("after");
+    let shown = page.ask("messages", ());
+    let shown: Vec<&str> = shown
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(
+        shown[shown.len() - 3..],
+        [
+            "chat before the restart",
+            "chat while it was refused",
+            "chat after"
+        ]
+    );
+
+    assert_eq!(page.ask("search", TOKEN), json!([]), "the token is there");
+    let everywhere = page.ask("search", "while it was refused");
+    assert!(
+        everywhere.to_string().contains("event message"),
+        "{everywhere}"
+    );
+    assert_eq!(page.ask("errors", ()), json!([]));
+
+    drop((page, next));
+    in_strict_mode_there_is_one_stream(&server, &app, port);
+}
+
+/// Limited input, and nothing of the server's answer comes through.
+fn the_route_handler_takes_only_messages(page: &mut Page) {
+    let message = |text: &str| json!({ "mensagem": text }).to_string();
+    for (body, status) in [
+        (message(""), 400),
+        (message(&"x".repeat(501)), 400),
+        (json!({ "mensagem": 5 }).to_string(), 400),
+        ("no JSON".into(), 400),
+        ("null".into(), 400),
+        (message(&"x".repeat(5000)), 413),
+    ] {
+        let (answered, text) = page.posts(body.clone());
+        assert_eq!(answered, status, "{body:.60}: {text}");
+    }
+}
+
+/// React's StrictMode, which `next dev` has, mounts everything twice.
+fn in_strict_mode_there_is_one_stream(server: &Server, app: &App, port: u16) {
+    wait_until("the last page has left", PATIENCE, || {
+        server.stat("connected_clients") == 0
+    });
+    let _next = app.serve("dev", port);
+    let mut page = Page::open(app, port);
+    // MAX_CLIENTS is 1, so a second stream would be refused.
+    page.sees("The stream is open");
+    page.sees("Clients\n1");
+    publish(server, "chat", "once");
+    page.sees("once");
+    let shown = page.ask("messages", ()).to_string();
+    assert_eq!(shown.matches("once").count(), 1, "{shown}");
+    assert_eq!(page.ask("errors", ()), json!([]));
+}

@@ -1,0 +1,59 @@
+//! The tests, one program: a module for each subject, and what they share in `common`.
+//!
+//! `cargo test --release MODULE::` runs one module. The modules behind a feature take minutes, or test what is shipped;
+//! `make test-hostile` and `make test-ship` run them.
+
+// A part of it is for tests behind a feature.
+#[cfg_attr(
+    not(all(feature = "hostile-tests", feature = "ship-tests", feature = "redis")),
+    allow(dead_code, unused_imports)
+)]
+mod common;
+
+mod access;
+mod access_jwt;
+mod access_readme;
+mod access_reload;
+mod alone;
+mod backlog;
+mod batch;
+mod browser;
+mod configuration;
+mod cors;
+mod curl;
+mod door;
+mod errors_and_limits;
+mod expiry;
+mod guide;
+#[cfg(feature = "hostile-tests")]
+mod hostile_bytes;
+#[cfg(feature = "hostile-tests")]
+mod hostile_clients;
+#[cfg(feature = "hostile-tests")]
+mod hostile_machine;
+mod line;
+mod log;
+mod log_sink;
+mod messages;
+mod metrics;
+mod openapi;
+mod page;
+mod pipelines;
+#[cfg(feature = "ship-tests")]
+mod proxies;
+mod proxy;
+mod publish_subscribe;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_faults;
+#[cfg(feature = "redis")]
+mod redis_proxies;
+mod replay;
+mod shutdown;
+mod socket_activation;
+mod statistics;
+#[cfg(feature = "ship-tests")]
+mod units;
+#[cfg(feature = "ship-tests")]
+mod workflow;

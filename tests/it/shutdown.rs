@@ -1,0 +1,127 @@
+//! A stop loses nothing: what was answered arrives, streams end cleanly, the process leaves in time.
+
+use crate::common;
+
+use common::http::Ending;
+use common::{http, Crowd, Publisher, Server};
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+fn stop_while_500_receive(signal: i32) {
+    let mut server = Server::start(&[]);
+    let crowd = Crowd::subscribe(&server, "a", 500);
+    let answered = AtomicUsize::new(0);
+    let (status, took) = std::thread::scope(|scope| {
+        let mut publisher = Publisher::new(&server);
+        let answered = &answered;
+        scope.spawn(move || {
+            // Until the server does not take any more.
+            while publisher
+                .try_publish("a", answered.load(Ordering::SeqCst).to_string())
+                .is_ok()
+            {
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        common::wait_until("messages flow", common::BOUND, || {
+            answered.load(Ordering::SeqCst) > 200
+        });
+        server.stop(signal)
+    });
+    assert!(status.success(), "the exit code is {status}");
+    assert!(took < Duration::from_secs(10), "the stop took {took:?}");
+    crowd.wait_for_all("every stream ends", |client| {
+        client.has_ended_cleanly || client.is_closed
+    });
+    let answered = answered.load(Ordering::SeqCst);
+    crowd.each(|number, client| {
+        assert!(
+            client.has_ended_cleanly,
+            "the stream of client {number} was cut"
+        );
+        assert!(
+            client.events.len() >= answered,
+            "client {number} has {} of {answered} messages",
+            client.events.len()
+        );
+    });
+}
+
+#[test]
+fn sigterm_while_500_clients_receive() {
+    stop_while_500_receive(libc::SIGTERM);
+}
+
+#[test]
+fn sigint_while_500_clients_receive() {
+    stop_while_500_receive(libc::SIGINT);
+}
+
+#[test]
+fn a_quiet_server_stops_at_once_and_says_so() {
+    let mut server = Server::start(&[]);
+    let mut stream = server.subscribe("a");
+    let (status, took) = server.terminate();
+    assert!(
+        status.success() && took < Duration::from_secs(2),
+        "{status} after {took:?}"
+    );
+    assert_eq!(stream.ending(), Ending::Clean);
+    server.wait_for_log("event=stopping signal=SIGTERM clients=1");
+    server.wait_for_log("event=disconnect reason=shutdown");
+    server.wait_for_log("event=stopped");
+}
+
+/// A client that reads nothing of more than its socket's buffers hold: it keeps the server in its last seconds.
+fn subscribe_and_sleep(server: &Server) -> std::net::TcpStream {
+    let mut sleeper = http::connect(server.addr);
+    sleeper
+        .write_all(b"GET /sse/a HTTP/1.1\r\nHost: test\r\n\r\n")
+        .expect("the request is sent");
+    server.wait_for_log("event=connect");
+    let mut publisher = Publisher::new(server);
+    for _ in 0..200 {
+        publisher.publish("a", "x".repeat(60_000));
+    }
+    sleeper
+}
+
+#[test]
+fn a_client_that_never_reads_does_not_hold_the_stop_up() {
+    let mut server = Server::start(&[]);
+    let _sleeper = subscribe_and_sleep(&server);
+    let (status, took) = server.terminate();
+    assert!(
+        status.success() && took < Duration::from_secs(10),
+        "{status} after {took:?}"
+    );
+}
+
+#[test]
+fn while_it_stops_the_server_says_that_it_is_not_ready() {
+    let mut server = Server::start(&[]);
+    let sleeper = subscribe_and_sleep(&server);
+    let addr = server.addr;
+    let stopping = std::thread::spawn(move || server.terminate().0);
+    common::wait_until("/health/ready turns to 503", common::BOUND, || {
+        http::request(addr, "GET", "/health/ready", &[], b"").status == 503
+    });
+    assert_eq!(http::request(addr, "GET", "/health", &[], b"").status, 200);
+    for (method, target) in [("GET", "/sse/a"), ("POST", "/publish/a?msg=x")] {
+        let reply = http::request(
+            addr,
+            method,
+            target,
+            &[("Authorization", "Bearer test-token-of-16-bytes")],
+            b"",
+        );
+        assert_eq!(reply.status, 503, "{method} {target} while it stops");
+        assert!(
+            reply.header("Retry-After").is_some(),
+            "{method} {target} says when to try again"
+        );
+    }
+    drop(sleeper);
+    assert!(stopping.join().expect("the server stops").success());
+}

@@ -1,0 +1,96 @@
+//! `make install` puts a binary and units where systemd finds them, and systemd has nothing against them.
+
+use crate::common;
+
+use common::folder::Folder;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+#[track_caller]
+fn make(target: &str, settings: &[(&str, &Path)]) {
+    let mut command = Command::new("make");
+    command.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.arg(format!("STATIC={}", env!("CARGO_BIN_EXE_sse-server")));
+    for (name, value) in settings {
+        command.arg(format!("{name}={}", value.display()));
+    }
+    let output = command.output().expect("make runs");
+    assert!(output.status.success(), "make {target}: {}", text(&output));
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder can be read");
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn what_install_brings_uninstall_takes_away() {
+    let root = Folder::new("install");
+    let settings = [
+        ("DESTDIR", root.0.as_path()),
+        ("PREFIX", Path::new("/opt/sse")),
+    ];
+    make("install", &settings);
+    let below: Vec<PathBuf> = files_below(&root.0)
+        .iter()
+        .map(|file| file.strip_prefix(&root.0).expect("it is below").into())
+        .collect();
+    let expected = [
+        "opt/sse/bin/sse-server",
+        "opt/sse/lib/systemd/system/sse-server.service",
+        "opt/sse/lib/systemd/system/sse-server.socket",
+        "opt/sse/share/sse-server/sse-server.env",
+    ];
+    assert_eq!(below, expected.map(PathBuf::from));
+    let unit = std::fs::read_to_string(root.0.join(expected[1])).expect("it was installed");
+    assert!(
+        unit.contains("ExecStart=/opt/sse/bin/sse-server\n"),
+        "{unit}"
+    );
+    make("uninstall", &settings);
+    assert_eq!(files_below(&root.0), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn needs_systemd_analyze_the_units_are_sound() {
+    let prefix = Folder::new("verify");
+    make("install", &[("PREFIX", &prefix.0)]);
+    let units = prefix.0.join("lib/systemd/system");
+    let output = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(units.join("sse-server.service"))
+        .arg(units.join("sse-server.socket"))
+        .output()
+        .expect("systemd-analyze runs");
+    let told = text(&output);
+    assert!(output.status.success(), "{told}");
+    // It only warns of a setting that it does not know.
+    assert!(!told.contains("sse-server"), "{told}");
+}
+
+#[test]
+fn needs_systemd_analyze_the_service_is_exposed_by_less_than_2() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/sse-server.service");
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=20", "--no-pager"])
+        .arg(unit)
+        .output()
+        .expect("systemd-analyze runs");
+    let told = text(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("Overall exposure level"), "{told}");
+}
