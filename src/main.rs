@@ -7,7 +7,7 @@ use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
 use sse_server::journal;
 use sse_server::logged::Logged;
-use sse_server::routes::{Addresses, App};
+use sse_server::routes::{self, Addresses, App};
 use sse_server::server::{self, health, Listener, Settings};
 use sse_server::service::{self, Notifier};
 use sse_server::statistics::LiveStatistics;
@@ -145,6 +145,7 @@ fn serve() -> Result<(), Failure> {
     let settings = Settings::new(
         config.heartbeat,
         descriptor_limit,
+        routes::largest_body(config.max_message_bytes),
         config.trusted_proxies.clone(),
     );
     watch_panics();

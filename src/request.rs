@@ -185,4 +185,6 @@ pub enum BodyError {
     TooSlow,
     /// It ended early, or its chunks are malformed.
     Broken,
+    /// The server holds too many others that have not come whole.
+    NoRoom,
 }

@@ -13,6 +13,7 @@ mod stats;
 mod subscribe;
 
 pub use addresses::{Addresses, Place};
+pub use publish::largest_body;
 
 use crate::access::Access;
 use crate::cluster::Cluster;
@@ -156,8 +157,8 @@ fn with_cors(outcome: Outcome, cors: Vec<cors::Header>) -> Outcome {
 }
 
 /// The answer to a request that was refused before it came to a route.
-pub fn refuse(app: &App, request: &Request, problem: Problem) -> Reply {
-    Reply::from(problem).with_all(cors_headers(app, request))
+pub fn refuse(app: &App, problem: Problem) -> Reply {
+    Reply::from(problem).with_all(app.origins.headers(None))
 }
 
 fn cors_headers(app: &App, request: &Request) -> Vec<cors::Header> {

@@ -32,7 +32,7 @@ pub(super) fn publish(
         .map_err(Problem::bad_request)?;
     let is_batch = request.header("Content-Type").is_some_and(is_ndjson);
     let limit = if is_batch {
-        app.max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE
+        largest_body(app.max_message_bytes)
     } else {
         app.max_message_bytes
     };
@@ -205,8 +205,16 @@ fn message(app: &App, query: &Query, body: &[u8]) -> Result<Box<str>, Problem> {
     Ok(text.into())
 }
 
+/// Seconds after which a body may be sent again for which there was no memory.
+const BODY_RETRY_AFTER: u32 = 5;
+
 /// A batch's size, in messages of the largest size: what a body may have in all.
 const BATCH_MESSAGES_OF_LARGEST_SIZE: usize = 16;
+
+/// Bytes that a body may have, where a message may have so many.
+pub fn largest_body(max_message_bytes: usize) -> usize {
+    max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE
+}
 
 /// Lines that a batch may have.
 const MAX_BATCH_LINES: usize = 10_000;
@@ -222,7 +230,7 @@ fn batch(app: &App, query: &Query, body: &[u8]) -> Result<Vec<Box<str>>, Problem
     if query.has("msg") {
         return Err(two_messages(true));
     }
-    let limit = app.max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE;
+    let limit = largest_body(app.max_message_bytes);
     let body = std::str::from_utf8(body).map_err(|_| not_utf8_body())?;
     let mut messages = Vec::new();
     for (number, line) in body.lines().enumerate() {
@@ -284,6 +292,10 @@ fn bad_body(error: BodyError, limit: usize) -> Problem {
         }
         BodyError::Broken => Problem::bad_request(
             "the body ended early or is malformed; send as many bytes as Content-Length says, or correct chunks",
+        ),
+        BodyError::NoRoom => Problem::unavailable(
+            "the server holds too many bodies that have not come whole; send it again, without pauses",
+            BODY_RETRY_AFTER,
         ),
     }
 }

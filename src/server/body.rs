@@ -72,6 +72,11 @@ impl BodyReader {
         due.saturating_add(self.bytes.len() as u64)
     }
 
+    /// Memory that its bytes take.
+    pub fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Its bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes

@@ -1,20 +1,18 @@
 //! What the door knows of one connection: what it waits for, for how long, and what has arrived meanwhile. No threads and
 //! no locks here; the door alone calls it.
 
-use super::body::BodyReader;
 use super::connection::{Connection, Turn};
 use super::exchange::{Exchange, Parts};
 use super::head::{self, Head};
+use super::inbox::{Arrival, Inbox};
+use super::pending::{self, Pending};
 use super::pool::Pool;
 use super::Settings;
 use crate::host::Event;
 use crate::hub::Progress;
 use crate::problem::Problem;
-use crate::query::Target;
 use crate::reply::Connection as After;
-use crate::request::{Body, BodyError, Method, Peer, Request};
-use std::cell::RefCell;
-use std::io;
+use crate::request::{Body, BodyError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,13 +38,8 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// And for this many bytes.
 const LINGER_BYTES: usize = 4 << 20;
 
-/// Bytes that are read at once. A message of the usual largest size comes with its head.
-const READ_BYTES: usize = 80 << 10;
-
-thread_local! {
-    /// The door's own: what is read goes through it, so that a connection at rest holds no memory for that.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
-}
+/// Seconds after which a client may try again for whom there was no memory.
+const RETRY_AFTER: u32 = 5;
 
 /// What a connection waits for.
 #[derive(Debug)]
@@ -55,29 +48,14 @@ enum Phase {
     Reads { scanned: usize },
     /// The answer. The rest of a body that has not come with its head waits for somebody to ask for it.
     Answers { pending: Option<Box<Pending>> },
-    /// The body that a route has asked for.
-    ReadsBody {
-        pending: Box<Pending>,
-        limit: usize,
-        parts: Box<Parts>,
-    },
+    /// The body that a route has asked for, of at most so many bytes.
+    ReadsBody(Box<Pending>, usize, Box<Parts>),
     /// The client, to take the rest of its answer.
     Sends { is_last: bool },
     /// The end of an event stream.
     Streams { progress: Arc<Progress> },
     /// The client, to close its side.
     Lingers { budget: usize },
-}
-
-/// A request whose body has not come with its head.
-#[derive(Debug)]
-struct Pending {
-    method: String,
-    target: String,
-    reader: BodyReader,
-    /// Why there is no body.
-    failed: Option<BodyError>,
-    expects_continue: bool,
 }
 
 /// What comes of a step.
@@ -88,12 +66,8 @@ pub enum Step {
     Again,
     /// The connection is over.
     Close,
-    /// A request for the pool.
-    Dispatch {
-        method: String,
-        target: String,
-        exchange: Exchange,
-    },
+    /// A request for the pool: its method, its target, and the rest.
+    Dispatch(String, String, Exchange),
 }
 
 /// See the module's comment.
@@ -101,16 +75,11 @@ pub enum Step {
 pub struct Client {
     /// The connection.
     pub connection: Arc<Connection>,
+    /// What it held when the door last counted, in bytes.
+    pub held: usize,
     /// What it waits for.
     phase: Phase,
-    /// Bytes that have arrived and belong to no request yet.
-    inbox: Vec<u8>,
-    /// There may be more to read.
-    is_readable: bool,
-    /// It was told that the client sends nothing more. Something may be left to read.
-    end_was_told: bool,
-    /// Nothing is.
-    has_ended: bool,
+    inbox: Inbox,
     /// It has sent a request.
     has_asked: bool,
     /// The server stops, and this one was here before.
@@ -127,10 +96,8 @@ impl Client {
         Client {
             connection,
             phase: Phase::Reads { scanned: 0 },
-            inbox: Vec::new(),
-            is_readable: true,
-            end_was_told: false,
-            has_ended: false,
+            inbox: Inbox::new(),
+            held: 0,
             has_asked: false,
             closes_when_idle: false,
             since: now,
@@ -140,8 +107,7 @@ impl Client {
 
     /// Takes note of what has changed about the socket.
     pub fn note(&mut self, event: &Event) {
-        self.is_readable |= event.is_readable;
-        self.end_was_told |= event.is_ended;
+        self.inbox.note(event);
         if let (Phase::Streams { progress }, true) = (&self.phase, event.is_ended) {
             progress.client_has_gone();
             // Its thread may be inside a write.
@@ -152,11 +118,9 @@ impl Client {
     /// The server stops: looks once more for a request, and closes the connection if there is none. One that has not sent
     /// a request yet is about to, and is waited for as long as `patience`, if that is given.
     pub fn close_when_idle(&mut self, patience: Option<Duration>) {
-        self.is_readable = true;
+        self.inbox.look_again();
         self.closes_when_idle = self.has_asked;
-        if let (Phase::Reads { .. }, false, Some(patience)) =
-            (&self.phase, self.has_asked, patience)
-        {
+        if let (false, Some(patience)) = (self.has_asked, patience) {
             self.deadline = self.deadline.min(Instant::now() + patience);
         }
     }
@@ -201,33 +165,26 @@ impl Client {
         let Some(pending) = pending.take() else {
             return;
         };
-        if pending.expects_continue && pending.reader.is_untouched() && self.inbox.is_empty() {
+        if pending.waits_for_continue(&self.inbox) {
             // If the client is gone, the next read tells.
             let _ = self.connection.write_now(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        let phase = Phase::ReadsBody {
-            pending,
-            limit,
-            parts,
-        };
-        self.enter(phase, BODY_TIME);
+        self.enter(Phase::ReadsBody(pending, limit, parts), BODY_TIME);
     }
 
     /// It has become an event stream.
     pub fn streams(&mut self, progress: Arc<Progress>) {
-        self.inbox = Vec::new();
+        self.inbox.clear();
         self.phase = Phase::Streams { progress };
     }
 
     /// Nothing more is sent: waits for the client to close its side.
     pub fn linger(&mut self) {
         self.connection.stop_sending();
-        self.inbox = Vec::new();
-        self.is_readable = true;
-        let phase = Phase::Lingers {
-            budget: LINGER_BYTES,
-        };
-        self.enter(phase, LINGER_TIME);
+        self.inbox.clear();
+        self.inbox.look_again();
+        let budget = LINGER_BYTES;
+        self.enter(Phase::Lingers { budget }, LINGER_TIME);
     }
 
     /// Whether its time is over.
@@ -248,12 +205,9 @@ impl Client {
                 self.refuse(pool, Problem::timeout(detail));
             }
             // The route says so.
-            Phase::ReadsBody { pending, .. } => pending.failed = Some(BodyError::TooSlow),
+            Phase::ReadsBody(pending, ..) => pending.fail(BodyError::TooSlow),
             Phase::Answers { .. } | Phase::Streams { .. } => {}
-            _ => {
-                self.connection.cut();
-                self.phase = Phase::Lingers { budget: 0 };
-            }
+            _ => self.cut(),
         }
     }
 
@@ -269,7 +223,7 @@ impl Client {
                     Step::Again
                 }
             },
-            Phase::ReadsBody { .. } => self.step_body(),
+            Phase::ReadsBody(..) => self.step_body(),
             Phase::Sends { is_last } => {
                 let is_last = *is_last;
                 match self.connection.send_unsent() {
@@ -295,67 +249,49 @@ impl Client {
         Step::Again
     }
 
-    /// Reads into the inbox. Returns `None` if something came, or else what to do.
-    fn read(&mut self) -> Option<Step> {
-        if !self.is_readable {
-            return Some(Step::Wait);
+    /// Reads, and says what follows.
+    fn read(&mut self) -> Step {
+        match self.inbox.read(&self.connection) {
+            Arrival::News => Step::Again,
+            Arrival::Nothing => Step::Wait,
+            Arrival::Broken => Step::Close,
         }
-        BUFFER.with_borrow_mut(|buffer| match self.connection.read(buffer) {
-            Ok(0) => {
-                self.has_ended = true;
-                self.is_readable = false;
-                None
-            }
-            Ok(count) => {
-                self.inbox.extend_from_slice(&buffer[..count]);
-                // That was all, unless the end is there as well: what comes later is told.
-                self.is_readable = count == buffer.len() || self.end_was_told;
-                None
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                Some(Step::Wait)
-            }
-            Err(_) => Some(Step::Close),
-        })
     }
 
     fn step_head(&mut self, pool: &Pool, settings: &Settings, is_stopping: bool) -> Step {
         let Phase::Reads { scanned } = &mut self.phase else {
             return Step::Again;
         };
-        let end = match head::find_end(&self.inbox, scanned) {
-            Ok(end) => end,
+        match head::find_end(self.inbox.bytes(), scanned) {
+            Ok(Some(end)) => {
+                let head = Head::parse(&self.inbox.bytes()[..end]);
+                self.inbox.discard(end);
+                return match head {
+                    Ok(head) => self.begin(head, settings, is_stopping),
+                    Err(problem) => self.refuse(pool, problem),
+                };
+            }
+            Ok(None) => {}
             Err(problem) => return self.refuse(pool, problem),
-        };
-        if let Some(end) = end {
-            let rest = self.inbox.split_off(end);
-            let bytes = std::mem::replace(&mut self.inbox, rest);
-            return match Head::parse(&bytes) {
-                Ok(head) => self.begin(head, settings, is_stopping),
-                Err(problem) => self.refuse(pool, problem),
-            };
         }
-        if self.has_ended {
+        if self.inbox.has_ended() {
             return self.end_without_request(pool);
         }
         let was_empty = self.inbox.is_empty();
-        match self.read() {
+        let step = self.read();
+        if was_empty && !self.inbox.is_empty() {
+            self.deadline = Instant::now() + HEAD_TIME;
+        }
+        match step {
             // Nobody waits for an answer.
-            Some(Step::Wait) if self.closes_when_idle && self.inbox.is_empty() => Step::Close,
-            Some(step) => step,
-            None => {
-                if was_empty && !self.inbox.is_empty() {
-                    self.deadline = Instant::now() + HEAD_TIME;
-                }
-                Step::Again
-            }
+            Step::Wait if self.closes_when_idle && self.inbox.is_empty() => Step::Close,
+            step => step,
         }
     }
 
     fn end_without_request(&mut self, pool: &Pool) -> Step {
         // An empty line may stand behind a request.
-        if self.inbox.iter().all(|byte| b"\r\n".contains(byte)) {
+        if self.inbox.bytes().iter().all(|byte| b"\r\n".contains(byte)) {
             return Step::Close;
         }
         let detail = "the connection ended in the middle of a request; send all of it";
@@ -365,109 +301,38 @@ impl Client {
     /// Dispatches a request: with its body if that has come, or else the head alone.
     fn begin(&mut self, head: Head, settings: &Settings, is_stopping: bool) -> Step {
         self.has_asked = true;
-        let mut reader = BodyReader::new(head.framing);
-        let taken = reader.take(&self.inbox, usize::MAX);
-        self.inbox.drain(..taken.unwrap_or(0));
-        if self.inbox.is_empty() {
-            self.inbox = Vec::new();
-        }
-        let parts = Box::new(Parts {
-            peer: self.name(&head.fields, settings),
+        let (body, pending) = pending::begin(&head, &mut self.inbox);
+        self.phase = Phase::Answers { pending };
+        let parts = Parts {
+            peer: settings.peer(self.connection.peer(), &head.fields),
             fields: head.fields,
             is_old: head.is_old,
             keeps_alive: head.keeps_alive && !is_stopping,
-        });
-        let (body, pending) = if reader.is_whole() {
-            (Body::Whole(reader.into_bytes()), None)
-        } else {
-            let length = match head.framing {
-                head::Framing::Length(length) => Some(length),
-                head::Framing::Chunked => None,
-            };
-            let pending = Pending {
-                method: head.method.clone(),
-                target: head.target.clone(),
-                reader,
-                failed: taken.err(),
-                expects_continue: head.expects_continue,
-            };
-            (Body::Announced(length), Some(Box::new(pending)))
         };
-        self.phase = Phase::Answers { pending };
-        Step::Dispatch {
-            method: head.method,
-            target: head.target,
-            exchange: self.exchange(parts, body),
-        }
+        self.dispatch(head.method, head.target, Box::new(parts), body)
     }
 
     /// A request for the pool. If more has come behind it, the door has to hear of the answer.
-    fn exchange(&self, parts: Box<Parts>, body: Body) -> Exchange {
-        let has_more = !self.inbox.is_empty() || self.is_readable || self.has_ended;
-        self.connection.take_turn(has_more);
-        Exchange::new(self.connection.clone(), parts, body)
-    }
-
-    /// Whose request it is.
-    fn name(&self, fields: &[(&'static str, String)], settings: &Settings) -> Peer {
-        let own = self.connection.peer();
-        let forwarded = fields
-            .iter()
-            .filter(|(name, _)| *name == "X-Forwarded-For")
-            .map(|(_, value)| value.as_str());
-        let ip = own.map(|address| address.ip());
-        let client = settings.trusted_proxies.client(ip, forwarded);
-        match (own, client) {
-            (Some(address), Some(client)) if client == address.ip().to_canonical() => {
-                Peer::Address(address)
-            }
-            (_, Some(client)) => Peer::Forwarded(client),
-            (_, None) => Peer::Unix,
-        }
+    fn dispatch(&self, method: String, target: String, parts: Box<Parts>, body: Body) -> Step {
+        self.connection.take_turn(self.inbox.has_more());
+        let exchange = Exchange::new(self.connection.clone(), parts, body);
+        Step::Dispatch(method, target, exchange)
     }
 
     fn step_body(&mut self) -> Step {
-        let Phase::ReadsBody { pending, limit, .. } = &mut self.phase else {
+        let Phase::ReadsBody(pending, limit, _) = &mut self.phase else {
             return Step::Again;
         };
-        if pending.failed.is_none() {
-            match pending.reader.take(&self.inbox, *limit) {
-                Ok(taken) => {
-                    self.inbox.drain(..taken);
-                }
-                Err(error) => pending.failed = Some(error),
-            }
+        if !pending.take(&mut self.inbox, *limit) {
+            return self.read();
         }
-        if pending.reader.least_size() > *limit as u64 && pending.failed.is_none() {
-            pending.failed = Some(BodyError::TooLarge);
-        }
-        if pending.failed.is_some() || pending.reader.is_whole() {
-            return self.dispatch_body();
-        }
-        self.inbox = Vec::new();
-        if self.has_ended {
-            pending.failed = Some(BodyError::Broken);
-            return Step::Again;
-        }
-        self.read().unwrap_or(Step::Again)
-    }
-
-    /// Dispatches a request once more, now with its body.
-    fn dispatch_body(&mut self) -> Step {
         let answers = Phase::Answers { pending: None };
-        let Phase::ReadsBody { pending, parts, .. } = std::mem::replace(&mut self.phase, answers)
+        let Phase::ReadsBody(pending, _, parts) = std::mem::replace(&mut self.phase, answers)
         else {
             return Step::Again;
         };
-        let body = match pending.failed {
-            Some(error) => Body::Failed(error),
-            None => Body::Whole(pending.reader.into_bytes()),
-        };
-        Step::Dispatch {
-            method: pending.method,
-            target: pending.target,
-            exchange: self.exchange(parts, body),
-        }
+        let (method, target, body) = pending.into_parts();
+        self.dispatch(method, target, parts, body)
     }
 
     /// Throws away what the client still sends, until it closes.
@@ -475,40 +340,53 @@ impl Client {
         let Phase::Lingers { budget } = &mut self.phase else {
             return Step::Again;
         };
-        if self.has_ended || *budget == 0 {
+        *budget = budget.saturating_sub(self.inbox.clear());
+        if self.inbox.has_ended() || *budget == 0 {
             return Step::Close;
         }
-        if !self.is_readable {
+        match self.read() {
             // What has arrived is read: nothing resets the connection. A stop waits for nobody who keeps it open.
-            return if is_stopping { Step::Close } else { Step::Wait };
+            Step::Wait if is_stopping => Step::Close,
+            step => step,
         }
-        let read = BUFFER.with_borrow_mut(|buffer| self.connection.read(buffer));
-        match read {
-            Ok(0) => Step::Close,
-            Ok(count) => {
-                *budget = budget.saturating_sub(count);
-                Step::Again
+    }
+
+    /// Bytes of requests and answers that it holds. Of an answer: what the client has not taken.
+    pub fn held_bytes(&self) -> usize {
+        let more = match &self.phase {
+            Phase::Answers {
+                pending: Some(pending),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                Step::Again
+            | Phase::ReadsBody(pending, ..) => pending.size(),
+            Phase::Sends { .. } => self.connection.unsent_bytes(),
+            _ => 0,
+        };
+        self.inbox.size() + more
+    }
+
+    /// All connections together hold too much, and this one was the last that took more. A step has to follow.
+    pub fn give_up(&mut self, pool: &Pool) {
+        match &mut self.phase {
+            Phase::Reads { .. } => {
+                let detail = "the server holds too many requests that have not come whole; send it again, without pauses";
+                self.refuse(pool, Problem::unavailable(detail, RETRY_AFTER));
             }
-            Err(_) => Step::Close,
+            Phase::ReadsBody(pending, ..) => pending.fail(BodyError::NoRoom),
+            Phase::Sends { .. } => self.cut(),
+            // The next step takes it out, or brings it to one of the others.
+            Phase::Answers { .. } | Phase::Streams { .. } | Phase::Lingers { .. } => {}
         }
+    }
+
+    fn cut(&mut self) {
+        self.connection.cut();
+        self.phase = Phase::Lingers { budget: 0 };
     }
 
     /// Answers what is no request, and ends the connection: where the next one begins is a matter of opinion.
     fn refuse(&mut self, pool: &Pool, problem: Problem) -> Step {
         log::debug!("event=refused problem={problem:?}");
-        let nothing = Target::parse("");
-        let request = Request::new(
-            Method::Get,
-            nothing,
-            Peer::Unix,
-            Vec::new(),
-            Body::default(),
-        );
-        let reply = pool.refuse(&request, problem);
+        let reply = pool.refuse(problem);
         // What does not fit into an empty buffer is lost.
         let _ = self
             .connection

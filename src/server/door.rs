@@ -3,12 +3,11 @@
 //! a thread of its own, and the door only tells it when its client has gone.
 
 use super::client::{Client, Step};
+use super::clients::Clients;
 use super::connection::{Connection, Key};
-use super::exchange::Exchange;
-use super::line::{self, Line};
+use super::dispatcher::Dispatcher;
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Note};
-use super::pool::Pool;
 use super::Settings;
 use crate::host::{Event, Interest, Poll};
 use crate::memory::Trimmer;
@@ -51,14 +50,9 @@ pub struct Door {
     is_full: bool,
     mailbox: Arc<Mailbox>,
     bell: UnixStream,
-    line: Option<Line>,
-    pool: Arc<Pool>,
+    dispatcher: Dispatcher,
     settings: Settings,
     clients: Clients,
-    next_number: u64,
-    /// Requests for the line, and what waits for them to come out.
-    requests: Vec<u8>,
-    exchanges: Vec<(u64, Exchange)>,
     next_sweep: Instant,
     trimmer: Trimmer,
     is_stopping: bool,
@@ -67,60 +61,6 @@ pub struct Door {
     answering: Option<Sender<Infallible>>,
     /// Dropped when the door has closed its last connection.
     _open: Sender<Infallible>,
-}
-
-/// The connections, each in a place that its key names.
-#[derive(Default)]
-struct Clients {
-    places: Vec<Option<Client>>,
-    free: Vec<usize>,
-    /// Counts all connections, so that no two have the same key.
-    count: u64,
-    here: usize,
-}
-
-/// Bits of a key that name the place; the others are the connection's count.
-const PLACE_BITS: u32 = 24;
-
-impl Clients {
-    fn place(key: Key) -> usize {
-        (key & ((1 << PLACE_BITS) - 1)) as usize
-    }
-
-    /// Finds a place for a client that is made with its key.
-    fn add(&mut self, make: impl FnOnce(Key) -> Client) -> Option<Key> {
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None if self.places.len() < 1 << PLACE_BITS => {
-                self.places.push(None);
-                self.places.len() - 1
-            }
-            None => return None,
-        };
-        self.count = (self.count + 1) % (1 << (63 - PLACE_BITS));
-        let key = (self.count << PLACE_BITS) | place as u64;
-        self.places[place] = Some(make(key));
-        self.here += 1;
-        Some(key)
-    }
-
-    fn get(&mut self, key: Key) -> Option<&mut Client> {
-        let client = self.places.get_mut(Self::place(key))?.as_mut()?;
-        (client.connection.key() == key).then_some(client)
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Client> {
-        self.get(key)?;
-        let place = Self::place(key);
-        let client = self.places[place].take();
-        self.free.push(place);
-        self.here -= 1;
-        client
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Client> {
-        self.places.iter().flatten()
-    }
 }
 
 impl Door {
@@ -136,11 +76,9 @@ impl Door {
     ) -> io::Result<(Door, Arc<Mailbox>)> {
         let poll = Poll::new()?;
         let (mailbox, bell) = Mailbox::new()?;
-        let line = Line::open()?;
-        let pool = Pool::start(app, settings.clone(), &line)?;
+        let dispatcher = Dispatcher::open(app, settings.clone(), &poll, LINE)?;
         poll.add(listener.socket(), LISTENER, Interest::Read)?;
         poll.add(&bell, BELL, Interest::Read)?;
-        poll.add(line.socket(), LINE, Interest::Read)?;
         let door = Door {
             poll,
             listener: Some(listener),
@@ -148,13 +86,9 @@ impl Door {
             is_full: false,
             mailbox: mailbox.clone(),
             bell,
-            line: Some(line),
-            pool,
+            dispatcher,
             settings,
             clients: Clients::default(),
-            next_number: 0,
-            requests: Vec::new(),
-            exchanges: Vec::new(),
             next_sweep: Instant::now() + SWEEP,
             trimmer: Trimmer::new(CROWD),
             is_stopping: false,
@@ -168,7 +102,7 @@ impl Door {
     /// The door's life. It ends when it was told to stop and the last connection is closed.
     pub fn run(mut self) {
         let mut events = Vec::new();
-        while !(self.is_finishing && self.clients.here == 0) {
+        while !(self.is_finishing && self.clients.len() == 0) {
             if let Err(error) = self.wait(&mut events) {
                 // Nothing can be served any more. The panic hook ends the process.
                 panic!("cannot wait for sockets: {error}");
@@ -180,14 +114,11 @@ impl Door {
                 self.meet(event);
             }
             self.accept();
-            self.send();
+            self.dispatcher.send(&self.poll);
             self.sweep();
             self.report_answers();
         }
-        self.pool.stop();
-        if let Some(line) = &self.line {
-            line.close(self.pool.workers());
-        }
+        self.dispatcher.close();
     }
 
     /// Waits until something happens. Whoever was just busy looks once more after others have had a turn: under load they
@@ -218,7 +149,7 @@ impl Door {
                 Duration::ZERO
             });
         }
-        let has_deadlines = self.line.is_none() || self.clients.here > 0;
+        let has_deadlines = !self.dispatcher.has_line() || self.clients.len() > 0;
         has_deadlines.then(|| self.next_sweep.saturating_duration_since(Instant::now()))
     }
 
@@ -226,7 +157,7 @@ impl Door {
         match event.token {
             LISTENER => self.has_arrivals = true,
             BELL => {}
-            LINE => self.lose_line("it was closed"),
+            LINE => self.dispatcher.lose_line("it was closed", &self.poll),
             key => {
                 if let Some(client) = self.clients.get(key) {
                     client.note(event);
@@ -280,26 +211,28 @@ impl Door {
         self.advance(key);
     }
 
-    /// Goes as far with a connection as it goes without waiting.
+    /// Goes as far with a connection as it goes without waiting, and looks that all together do not hold too much.
     fn advance(&mut self, key: Key) {
+        self.go_on(key);
+        if self.clients.is_too_much(key, self.settings.max_held) {
+            if let Some(client) = self.clients.get(key) {
+                client.give_up(self.dispatcher.pool());
+                self.go_on(key);
+            }
+        }
+    }
+
+    fn go_on(&mut self, key: Key) {
         loop {
             let Some(client) = self.clients.get(key) else {
                 return;
             };
-            match client.step(&self.pool, &self.settings, self.is_stopping) {
+            match client.step(self.dispatcher.pool(), &self.settings, self.is_stopping) {
                 Step::Wait => return,
                 Step::Again => {}
                 Step::Close => return self.close(key),
-                Step::Dispatch {
-                    method,
-                    target,
-                    exchange,
-                } => {
-                    let number = self.next_number;
-                    self.next_number += 1;
-                    line::write_request(&method, &target, number, &mut self.requests);
-                    self.exchanges.push((number, exchange));
-                    return;
+                Step::Dispatch(method, target, exchange) => {
+                    return self.dispatcher.add(&method, &target, exchange);
                 }
             }
         }
@@ -313,48 +246,6 @@ impl Door {
         }
     }
 
-    /// Sends the requests of this round, all in one write.
-    fn send(&mut self) {
-        if self.exchanges.is_empty() {
-            return;
-        }
-        self.pool.expect(self.exchanges.drain(..));
-        let sent = match &self.line {
-            Some(line) => line.send(&self.requests),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        self.requests.clear();
-        // What a storm has left.
-        self.requests.shrink_to(64 << 10);
-        if let Err(error) = sent {
-            self.lose_line(&error.to_string());
-        }
-    }
-
-    /// The line is of no use any more: opens another.
-    fn lose_line(&mut self, why: &str) {
-        if let Some(line) = self.line.take() {
-            log::error!("event=line_lost reason={why:?}");
-            self.poll.remove(line.socket());
-            self.open_line();
-            self.pool.change_line(self.line.as_ref());
-            line.close(self.pool.workers());
-        } else {
-            self.pool.change_line(None);
-        }
-    }
-
-    fn open_line(&mut self) {
-        match Line::open() {
-            Ok(line) => {
-                if self.poll.add(line.socket(), LINE, Interest::Read).is_ok() {
-                    self.line = Some(line);
-                }
-            }
-            Err(error) => log::error!("event=no_line error={:?}", error.to_string()),
-        }
-    }
-
     /// Accepts who has come.
     fn accept(&mut self) {
         self.is_full = false;
@@ -362,7 +253,7 @@ impl Door {
             if !self.has_arrivals {
                 return;
             }
-            if self.clients.here >= self.settings.max_connections && !self.make_room() {
+            if self.clients.len() >= self.settings.max_connections && !self.make_room() {
                 self.is_full = true;
                 return;
             }
@@ -411,17 +302,13 @@ impl Door {
         self.advance(key);
     }
 
-    /// Closes the newest connection that does nothing. Returns whether there was one.
+    /// Closes the newest connections that do nothing. Returns whether there was one.
     fn make_room(&mut self) -> bool {
-        let idle = self.clients.all().filter(|client| client.is_idle());
-        let newest = idle.max_by_key(|client| client.since());
-        match newest.map(|client| client.connection.key()) {
-            Some(key) => {
-                self.close(key);
-                true
-            }
-            None => false,
+        let idle = self.clients.newest_idle();
+        for &key in &idle {
+            self.close(key);
         }
+        !idle.is_empty()
     }
 
     /// Ends what has gone on for too long.
@@ -431,25 +318,14 @@ impl Door {
             return;
         }
         self.next_sweep = now + if self.is_finishing { LAST_SWEEP } else { SWEEP };
-        if self.line.is_none() {
-            self.open_line();
-            if self.line.is_some() {
-                self.pool.change_line(self.line.as_ref());
-            }
-        }
-        let overdue: Vec<Key> = self
-            .clients
-            .all()
-            .filter(|client| client.is_overdue(now))
-            .map(|client| client.connection.key())
-            .collect();
-        for key in overdue {
+        self.dispatcher.reopen(&self.poll);
+        for key in self.clients.keys(|client| client.is_overdue(now)) {
             if let Some(client) = self.clients.get(key) {
-                client.end_in_time(&self.pool);
+                client.end_in_time(self.dispatcher.pool());
                 self.advance(key);
             }
         }
-        self.trimmer.note(self.clients.here);
+        self.trimmer.note(self.clients.len());
     }
 
     /// From now on each connection is closed behind its answer. A listener that our parent has as well is left to our
@@ -463,8 +339,7 @@ impl Door {
     }
 
     fn close_idle(&mut self, patience: Option<Duration>) {
-        let keys: Vec<Key> = self.clients.all().map(|c| c.connection.key()).collect();
-        for key in keys {
+        for key in self.clients.keys(|_| true) {
             if let Some(client) = self.clients.get(key) {
                 client.close_when_idle(patience);
                 self.advance(key);

@@ -10,7 +10,7 @@ use super::stream::{EventStream, StreamWriter, GONE};
 use super::Settings;
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::request::{Peer, Request};
+use crate::request::Peer;
 use crate::routes::{self, App, Outcome};
 use crate::stats::{Counters, Family};
 use std::collections::HashMap;
@@ -100,8 +100,8 @@ impl Pool {
     }
 
     /// What a request is answered that the door itself refuses.
-    pub fn refuse(&self, request: &Request, problem: Problem) -> Reply {
-        let reply = routes::refuse(&self.app, request, problem);
+    pub fn refuse(&self, problem: Problem) -> Reply {
+        let reply = routes::refuse(&self.app, problem);
         self.counters().answers.count(Family::Other, reply.status());
         reply
     }
@@ -167,16 +167,16 @@ impl Pool {
         family: Family,
         peer: Peer,
     ) {
-        if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
+        let place = WaitingPlace::take(self);
+        if self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
             let detail = "too many requests wait for their turn; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             return self.answer(exchange, reply, family);
         }
         let pool = self.clone();
         let job = move |exchange| {
-            pool.waiting.fetch_add(1, Ordering::Relaxed);
             let outcome = waiting.finish();
-            pool.waiting.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
             pool.finish(exchange, outcome, family, peer);
         };
         let mut work = Some(exchange);
@@ -269,6 +269,22 @@ impl Pool {
         );
         let reply = Reply::from(problem).with_cors_of(&head);
         self.answer(exchange, reply, family);
+    }
+}
+
+/// A place among the threads that wait, free again however its request ends.
+struct WaitingPlace(Arc<Pool>);
+
+impl WaitingPlace {
+    fn take(pool: &Arc<Pool>) -> WaitingPlace {
+        pool.waiting.fetch_add(1, Ordering::Relaxed);
+        WaitingPlace(pool.clone())
+    }
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

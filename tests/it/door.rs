@@ -6,6 +6,7 @@ mod bodies;
 mod bytes;
 mod crowds;
 mod cuts;
+mod memory;
 mod smuggling;
 mod streams;
 mod table;

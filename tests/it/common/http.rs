@@ -131,9 +131,12 @@ pub fn read_until_closed(connection: &mut Socket, bound: Duration) -> (Vec<u8>, 
     }
 }
 
-/// Whether a read or write only took too long.
+/// Whether a read or write only took too long. A machine that is paused meanwhile interrupts it (`signal(7)`).
 pub fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
 }
 
 /// All answers in what came on one connection, an interim one (`100`) included; or what is wrong with them. The first
@@ -256,6 +259,7 @@ fn read_head(connection: &mut impl Read, bytes: &mut Vec<u8>) -> Result<Head, St
                 ))
             }
             Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => {
                 return Err(format!(
                     "no answer: {e}, after {:?}",

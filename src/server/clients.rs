@@ -1,0 +1,106 @@
+//! The connections that the door has, each in a place that its key names, and the memory that they hold.
+
+use super::client::Client;
+use super::connection::Key;
+use std::cmp::Reverse;
+
+/// Bits of a key that name the place; the others are the connection's count.
+const PLACE_BITS: u32 = 24;
+
+/// Idle connections that go at once when there is no room: a part of all, so that a storm does not look at each of them
+/// for every newcomer.
+const PART_TO_GO: usize = 64;
+
+/// All connections from accept to close.
+#[derive(Default)]
+pub struct Clients {
+    places: Vec<Option<Client>>,
+    free: Vec<usize>,
+    /// Counts all connections, so that no two have the same key.
+    count: u64,
+    here: usize,
+    /// Bytes that all hold of requests and answers, as counted last.
+    held: usize,
+}
+
+impl Clients {
+    fn place(key: Key) -> usize {
+        (key & ((1 << PLACE_BITS) - 1)) as usize
+    }
+
+    /// Finds a place for a client that is made with its key. `None` beyond 16 million.
+    pub fn add(&mut self, make: impl FnOnce(Key) -> Client) -> Option<Key> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None if self.places.len() < 1 << PLACE_BITS => {
+                self.places.push(None);
+                self.places.len() - 1
+            }
+            None => return None,
+        };
+        self.count = (self.count + 1) % (1 << (63 - PLACE_BITS));
+        let key = (self.count << PLACE_BITS) | place as u64;
+        self.places[place] = Some(make(key));
+        self.here += 1;
+        Some(key)
+    }
+
+    /// The client with this key, if it is still here.
+    pub fn get(&mut self, key: Key) -> Option<&mut Client> {
+        let client = self.places.get_mut(Self::place(key))?.as_mut()?;
+        (client.connection.key() == key).then_some(client)
+    }
+
+    /// Gives the client away, and its place to the next.
+    pub fn remove(&mut self, key: Key) -> Option<Client> {
+        self.get(key)?;
+        let place = Self::place(key);
+        let client = self.places[place].take()?;
+        self.free.push(place);
+        self.here -= 1;
+        self.held -= client.held;
+        Some(client)
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Client> {
+        self.places.iter().flatten()
+    }
+
+    /// The keys of those that are like this.
+    pub fn keys(&self, is_one: impl Fn(&Client) -> bool) -> Vec<Key> {
+        let those = self.all().filter(|client| is_one(client));
+        those.map(|client| client.connection.key()).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.here
+    }
+
+    /// Counts anew what a client holds. Returns whether it holds more than before, and all together more than `limit` bytes.
+    pub fn is_too_much(&mut self, key: Key, limit: usize) -> bool {
+        let Some(client) = self.get(key) else {
+            return false;
+        };
+        let now = client.held_bytes();
+        let before = std::mem::replace(&mut client.held, now);
+        self.held = self.held - before + now;
+        now > before && self.held > limit
+    }
+
+    /// The newest of those that do nothing: at least one, if there is one.
+    pub fn newest_idle(&self) -> Vec<Key> {
+        let mut idle: Vec<_> = self
+            .all()
+            .filter(|client| client.is_idle())
+            .map(|client| (Reverse(client.since()), client.connection.key()))
+            .collect();
+        let count = (self.here / PART_TO_GO).max(1);
+        if count < idle.len() {
+            idle.select_nth_unstable(count);
+            idle.truncate(count);
+        }
+        idle.into_iter().map(|(_, key)| key).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! What has arrived on a connection and belongs to no request yet.
+
+use super::connection::Connection;
+use crate::host::Event;
+use std::cell::RefCell;
+use std::io;
+
+/// Bytes that are read at once. A message of the usual largest size comes with its head.
+const READ_BYTES: usize = 80 << 10;
+
+thread_local! {
+    /// The door's own: what is read goes through it, so that a connection at rest holds no memory for that.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What comes of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Bytes, or the end of what the client sends.
+    News,
+    /// Nothing now. An event tells of more.
+    Nothing,
+    /// The connection is broken.
+    Broken,
+}
+
+/// The bytes, and whether others may come.
+#[derive(Debug)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+    /// There may be more to read.
+    is_readable: bool,
+    /// An event told that the client sends nothing more. Something may be left to read.
+    end_was_told: bool,
+    /// Nothing is.
+    has_ended: bool,
+}
+
+impl Inbox {
+    /// Of a connection that has just come: most have sent their request by now.
+    pub fn new() -> Inbox {
+        Inbox {
+            bytes: Vec::new(),
+            is_readable: true,
+            end_was_told: false,
+            has_ended: false,
+        }
+    }
+
+    /// Takes note of what has changed about the socket.
+    pub fn note(&mut self, event: &Event) {
+        self.is_readable |= event.is_readable;
+        self.end_was_told |= event.is_ended;
+    }
+
+    /// The next reading asks the system, whatever events have told.
+    pub fn look_again(&mut self) {
+        self.is_readable = true;
+    }
+
+    /// Reads without waiting.
+    pub fn read(&mut self, connection: &Connection) -> Arrival {
+        if !self.is_readable {
+            return Arrival::Nothing;
+        }
+        BUFFER.with_borrow_mut(|buffer| match connection.read(buffer) {
+            Ok(0) => {
+                self.has_ended = true;
+                self.is_readable = false;
+                Arrival::News
+            }
+            Ok(count) => {
+                self.bytes.extend_from_slice(&buffer[..count]);
+                // That was all, unless the end is there as well: what comes later is told.
+                self.is_readable = count == buffer.len() || self.end_was_told;
+                Arrival::News
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                Arrival::Nothing
+            }
+            Err(_) => Arrival::Broken,
+        })
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Memory that they take.
+    pub fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Drops the first `count` bytes, and the memory with the last of them.
+    pub fn discard(&mut self, count: usize) {
+        self.bytes.drain(..count);
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Drops all bytes, and returns their number.
+    pub fn clear(&mut self) -> usize {
+        std::mem::take(&mut self.bytes).len()
+    }
+
+    /// Whether the client has sent its last byte, and it was read.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether something is here or may be read that comes behind the request at hand, if only the end.
+    pub fn has_more(&self) -> bool {
+        !self.bytes.is_empty() || self.is_readable || self.has_ended
+    }
+}
