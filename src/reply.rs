@@ -102,7 +102,7 @@ impl Reply {
     }
 
     /// The head of an event stream, which has no length and ends with its connection.
-    pub fn into_stream_head(self, chunked: bool) -> Vec<u8> {
+    pub fn stream_head(&self, chunked: bool) -> Vec<u8> {
         let mut head = self.head(Connection::Close);
         if chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");

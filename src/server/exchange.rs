@@ -96,11 +96,20 @@ impl Exchange {
         self.connection.answer(bytes, !keeps_alive);
     }
 
-    /// Turns the exchange into an event stream: its connection, and whether its body is sent in chunks (HTTP/1.1), or
-    /// bare until the connection closes (HTTP/1.0).
-    pub fn into_stream(mut self) -> (Arc<Connection>, bool) {
-        let is_old = self.parts.take().is_some_and(|parts| parts.is_old);
-        (self.connection.clone(), !is_old)
+    /// Where the answer goes.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Whether it is HTTP/1.0, which knows no chunks.
+    pub fn is_old(&self) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.is_old)
+    }
+
+    /// Leaves the connection to an event stream, which is the answer.
+    pub fn into_stream(mut self) -> Arc<Connection> {
+        self.parts = None;
+        self.connection.clone()
     }
 }
 

@@ -13,6 +13,7 @@ mod inbox;
 mod line;
 mod listener;
 mod mailbox;
+mod new_stream;
 mod pending;
 mod pool;
 mod stream;

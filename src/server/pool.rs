@@ -2,11 +2,9 @@
 //! routes. None of them ever waits for a client, for room, or for another server, so a few are enough. A request that
 //! panics costs nobody else anything. Started by the door.
 
-use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
 use super::line::{Line, Server};
-use super::mailbox::Note;
-use super::stream::{EventStream, StreamWriter, GONE};
+use super::new_stream::NewStream;
 use super::Settings;
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -18,15 +16,13 @@ use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
-/// Virtual memory for a stream's thread; it touches a few pages of it.
-const STREAM_STACK: usize = 64 << 10;
-
-/// Threads for requests that have to wait for somebody.
+/// Threads for requests that have to wait for somebody, and the virtual memory for the stack of each.
 const MAX_WAITING: usize = 1024;
+const WAITING_STACK: usize = 256 << 10;
 
-/// Seconds after which a client that got no stream may try again.
+/// Seconds after which a client may try again that met no free thread.
 const RETRY_AFTER: u32 = 5;
 
 /// What workers and door share.
@@ -67,12 +63,13 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Number of workers: what the cores can do at once, and some that may be held up by a page that is swapped out.
+    /// Number of workers: what the cores can do at once. More would only wake each other. Two at least, so that nobody waits
+    /// behind one long batch.
     pub fn workers(&self) -> usize {
         static CORES: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
             std::thread::available_parallelism().map_or(1, usize::from)
         });
-        *CORES + 2
+        (*CORES).max(2)
     }
 
     /// Leaves requests for whoever gets their numbers.
@@ -92,6 +89,11 @@ impl Pool {
                 Problem::unavailable("the server lost the request on its way; try again", 1).into(),
             );
         }
+    }
+
+    /// Time without traffic after which a stream gets a heartbeat.
+    pub fn heartbeat(&self) -> Duration {
+        self.settings.heartbeat
     }
 
     /// Lets the workers end.
@@ -139,7 +141,9 @@ impl Pool {
     fn finish(self: &Arc<Self>, exchange: Exchange, outcome: Outcome, family: Family, peer: Peer) {
         match outcome {
             Outcome::Reply(reply) => self.answer(exchange, reply, family),
-            Outcome::Stream(stream) => self.serve_stream(exchange, *stream, family, peer),
+            Outcome::Stream(stream) => {
+                Box::new(NewStream::new(self, exchange, *stream, family, peer)).start();
+            }
             Outcome::Later(later) => {
                 let pool = self.clone();
                 later.begin(Box::new(move |reply| pool.answer(exchange, reply, family)));
@@ -150,11 +154,13 @@ impl Pool {
         }
     }
 
-    fn counters(&self) -> &Counters {
+    /// What the server counts.
+    pub fn counters(&self) -> &Counters {
         self.app.hub.counters()
     }
 
-    fn answer(&self, exchange: Exchange, reply: Reply, family: Family) {
+    /// Answers, and counts the answer.
+    pub fn answer(&self, exchange: Exchange, reply: Reply, family: Family) {
         self.counters().answers.count(family, reply.status());
         exchange.answer(reply);
     }
@@ -167,190 +173,82 @@ impl Pool {
         family: Family,
         peer: Peer,
     ) {
-        let place = WaitingPlace::take(self);
-        if self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
+        let Some(place) = Place::take(self, |pool| &pool.waiting, MAX_WAITING) else {
             let detail = "too many requests wait for their turn; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             return self.answer(exchange, reply, family);
-        }
-        let pool = self.clone();
+        };
         let job = move |exchange| {
             let outcome = waiting.finish();
-            drop(place);
+            let pool = place.leave();
             pool.finish(exchange, outcome, family, peer);
         };
-        let mut work = Some(exchange);
-        let spawned = spawn("waiting", 4 * STREAM_STACK, job, || work.take());
-        if let (Err(_), Some(exchange)) = (spawned, work) {
+        if let Err((_, Some(exchange))) = spawn("waiting", WAITING_STACK, exchange, job) {
             let detail = "the server has no threads left; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             self.answer(exchange, reply, family);
         }
     }
 
-    /// Gives a stream a thread of its own.
-    fn serve_stream(
-        self: &Arc<Self>,
-        exchange: Exchange,
-        stream: routes::Stream,
-        family: Family,
-        peer: Peer,
-    ) {
-        if self.streams.load(Ordering::Relaxed) >= self.settings.max_streams {
-            return self.refuse_stream(exchange, stream, family, peer, "descriptors");
-        }
-        let run = move |opened: Box<OpenStream>| opened.run(family, peer);
-        // Begun here, on a thread that has some stack anyway: whatever a stream's own thread touches stays in memory for
-        // the stream's whole life.
-        let mut work = Some((exchange, stream));
-        let spawned = spawn("stream", STREAM_STACK, run, || {
-            let (exchange, stream) = work.take()?;
-            Some(self.open_stream(exchange, stream, family))
-        });
-        if let (Err(error), Some((exchange, stream))) = (spawned, work) {
-            log::warn!("event=no_thread error={:?}", error.to_string());
-            self.refuse_stream(exchange, stream, family, peer, "threads");
-        }
-    }
-
-    fn open_stream(
-        self: &Arc<Self>,
-        exchange: Exchange,
-        stream: routes::Stream,
-        family: Family,
-    ) -> Box<OpenStream> {
-        self.counters().answers.count(family, 200);
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        let (connection, is_chunked) = exchange.into_stream();
-        let progress = stream.subscription.progress();
-        let key = connection.key();
-        connection.tell(Note::Streams(key, progress.clone()));
-        let writer = StreamWriter::new(connection.clone(), is_chunked);
-        let mut opened = EventStream {
-            writer,
-            subscription: stream.subscription,
-            kind: stream.kind,
-            started: Instant::now(),
-            heartbeat: self.settings.heartbeat,
-            heartbeat_is_event: stream.heartbeat_is_event,
-        };
-        opened.open(stream.head.into_stream_head(is_chunked));
-        let direct = StreamSocket {
-            connection: connection.clone(),
-            is_chunked,
-        };
-        opened.subscription.progress().allow_help(Box::new(direct));
-        Box::new(OpenStream {
-            pool: self.clone(),
-            stream: opened,
-            connection,
-            _place: stream.place,
-        })
-    }
-
-    fn refuse_stream(
-        &self,
-        exchange: Exchange,
-        stream: routes::Stream,
-        family: Family,
-        peer: Peer,
-        lack: &str,
-    ) {
-        log::warn!(
-            "event=disconnect {}={} peer={peer} reason=no_{lack}",
-            stream.kind,
-            stream.subscription.number,
-        );
-        let head = stream.head;
-        drop(stream.subscription);
-        let problem = Problem::unavailable(
-            format!("the server has no {lack} left for another stream; try again later"),
-            RETRY_AFTER,
-        );
-        let reply = Reply::from(problem).with_cors_of(&head);
-        self.answer(exchange, reply, family);
+    /// A place for another stream, if there is one.
+    pub fn place_for_stream(self: &Arc<Self>) -> Option<Place> {
+        Place::take(self, |pool| &pool.streams, self.settings.max_streams)
     }
 }
 
-/// A place among the threads that wait, free again however its request ends.
-struct WaitingPlace(Arc<Pool>);
-
-impl WaitingPlace {
-    fn take(pool: &Arc<Pool>) -> WaitingPlace {
-        pool.waiting.fetch_add(1, Ordering::Relaxed);
-        WaitingPlace(pool.clone())
-    }
-}
-
-impl Drop for WaitingPlace {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A stream that has begun. However it ends, its place is free again, and the door closes its connection.
-struct OpenStream {
+/// A place among the threads of one kind, free again when it is dropped.
+pub struct Place {
     pool: Arc<Pool>,
-    stream: EventStream,
-    connection: Arc<Connection>,
-    /// Its place among the streams of its client's address.
-    _place: Option<routes::Place>,
+    count: fn(&Pool) -> &AtomicUsize,
 }
 
-impl OpenStream {
-    fn run(mut self, family: Family, peer: Peer) {
-        let stream = &mut self.stream;
-        let finished = stream.run();
-        if family == Family::Subscribe {
-            let counters = self.pool.counters();
-            counters.disconnected.count(finished.reason);
-        }
-        if matches!(finished.reason, GONE | "slow") {
-            self.connection.cut();
-        }
-        // Before the subscription is dropped: with the last one the process ends.
-        log::info!(
-            "event=disconnect {}={} peer={peer} reason={} messages={} seconds={}",
-            stream.kind,
-            stream.subscription.number,
-            finished.reason,
-            finished.messages,
-            stream.started.elapsed().as_secs()
-        );
+impl Place {
+    fn take(pool: &Arc<Pool>, count: fn(&Pool) -> &AtomicUsize, most: usize) -> Option<Place> {
+        let before = count(pool).fetch_add(1, Ordering::Relaxed);
+        let place = Place {
+            pool: pool.clone(),
+            count,
+        };
+        (before < most).then_some(place)
+    }
+
+    fn leave(self) -> Arc<Pool> {
+        self.pool.clone()
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.pool.streams.fetch_sub(1, Ordering::Relaxed);
-        self.connection.tell(Note::Ended(self.connection.key()));
+        (self.count)(&self.pool).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Runs a job on a thread of its own, with what `begin` gives. The thread comes first: without one nothing is begun, and
-/// there is still somebody to answer.
-fn spawn<T: Send + 'static>(
+/// Runs a job with its work on a thread of its own.
+///
+/// # Errors
+/// If the system gives no thread; the work comes back.
+pub fn spawn<T: Send + 'static>(
     name: &str,
     stack: usize,
+    work: T,
     job: impl FnOnce(T) + Send + 'static,
-    begin: impl FnOnce() -> Option<T>,
-) -> io::Result<()> {
-    let slot: Arc<Mutex<Option<T>>> = Arc::default();
-    let own = slot.clone();
-    // The thread finds its work as soon as this is free.
-    let mut work = lock(&slot);
-    std::thread::Builder::new()
+) -> Result<(), (io::Error, Option<T>)> {
+    // What a thread that cannot be had was given is dropped, so it is not given the work itself.
+    let kept = Arc::new(Mutex::new(Some(work)));
+    let taken = kept.clone();
+    let spawned = std::thread::Builder::new()
         .name(name.into())
         .stack_size(stack)
         .spawn(move || {
-            let begun = lock(&own).take();
-            drop(own);
-            if let Some(begun) = begun {
-                job(begun);
+            let work = lock(&taken).take();
+            drop(taken);
+            if let Some(work) = work {
+                job(work);
             }
-        })?;
-    *work = begin();
-    Ok(())
+        });
+    spawned
+        .map(drop)
+        .map_err(|error| (error, lock(&kept).take()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! The thread of one event stream: it takes batches from its subscription and writes them to its client, one write a
 //! batch, with heartbeats when there is nothing else. It ends when the hub closes its channel, cuts it off, or the
-//! client is gone. Opened by the dispatcher for each `GET /sse`, and run by a thread of its own, of whose stack it should
+//! client is gone. Made by `new_stream` for each `GET /sse`, and run by a thread of its own, of whose stack it should
 //! touch as few pages as it can: there may be ten thousand of them.
 
 use super::connection::Connection;
@@ -44,9 +44,8 @@ pub struct Finished {
 }
 
 impl EventStream {
-    /// Writes the answer's head and the stream's first lines, at once, so that the client's `onopen` fires. What the client
-    /// does not take without waiting is left to `run`.
-    pub fn open(&mut self, mut head: Vec<u8>) {
+    /// Sets what `run` writes first: the answer's head, and lines that make the client's `onopen` fire.
+    pub fn begin_with(&mut self, mut head: Vec<u8>) {
         let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
         // The client's number, scattered: all that is needed is that clients differ.
         let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
@@ -56,10 +55,10 @@ impl EventStream {
             out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
         });
         head.extend_from_slice(frame.bytes(self.writer.is_chunked()));
-        self.writer.begin(head);
+        self.writer.beginning = head;
     }
 
-    /// Writes the stream to its end, after `open`.
+    /// Writes the stream to its end.
     pub fn run(&mut self) -> Finished {
         let mut messages = 0;
         let end = self.write_all(&mut messages);
@@ -96,7 +95,7 @@ impl EventStream {
     }
 
     fn write_all(&mut self, messages: &mut u64) -> io::Result<End> {
-        self.writer.finish_beginning()?;
+        self.writer.begin()?;
         if let Some(replay) = self.subscription.take_replay() {
             self.replay(&replay, messages)?;
         }
@@ -194,7 +193,7 @@ impl EventStream {
 pub struct StreamWriter {
     connection: Arc<Connection>,
     is_chunked: bool,
-    /// What the client has not taken of the stream's beginning.
+    /// The answer's head and the stream's first lines, until they are written.
     beginning: Vec<u8>,
 }
 
@@ -216,18 +215,9 @@ impl StreamWriter {
         self.is_chunked
     }
 
-    fn begin(&mut self, mut bytes: Vec<u8>) {
-        // If the client is gone, the next write tells.
-        let written = self.connection.write_now(&bytes).unwrap_or(0);
-        bytes.drain(..written);
-        if !bytes.is_empty() {
-            self.beginning = bytes;
-        }
-    }
-
-    fn finish_beginning(&mut self) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.beginning);
-        self.connection.write_all(&rest)
+    fn begin(&mut self) -> io::Result<()> {
+        let beginning = std::mem::take(&mut self.beginning);
+        self.connection.write_all(&beginning)
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {

@@ -1,0 +1,142 @@
+//! The beginning and the end of an event stream: it gets a place, a thread and its connection, or is refused; and however it
+//! ends, they are given back.
+
+use super::connection::{Connection, StreamSocket};
+use super::exchange::Exchange;
+use super::mailbox::Note;
+use super::pool::{spawn, Place, Pool};
+use super::stream::{EventStream, StreamWriter, GONE};
+use crate::problem::Problem;
+use crate::reply::Reply;
+use crate::request::Peer;
+use crate::routes;
+use crate::stats::Family;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Virtual memory for a stream's thread; it touches a few pages of it.
+const STREAM_STACK: usize = 64 << 10;
+
+/// Seconds after which a client that got no stream may try again.
+const RETRY_AFTER: u32 = 5;
+
+/// A stream that a route has granted. All that can be made of it is made before its thread begins, on one that has some
+/// stack anyway: whatever a stream's own thread touches stays in memory for the stream's whole life.
+pub struct NewStream {
+    pool: Arc<Pool>,
+    exchange: Exchange,
+    /// For a refusal.
+    head: Reply,
+    stream: EventStream,
+    family: Family,
+    peer: Peer,
+    /// Among all streams. `None` if there was none.
+    place: Option<Place>,
+    /// Among the streams of its client's address, if those are limited.
+    _address: Option<routes::Place>,
+}
+
+impl NewStream {
+    /// The stream that answers this exchange.
+    pub fn new(
+        pool: &Arc<Pool>,
+        exchange: Exchange,
+        granted: routes::Stream,
+        family: Family,
+        peer: Peer,
+    ) -> NewStream {
+        let connection = exchange.connection().clone();
+        let is_chunked = !exchange.is_old();
+        let mut stream = EventStream {
+            writer: StreamWriter::new(connection.clone(), is_chunked),
+            subscription: granted.subscription,
+            kind: granted.kind,
+            started: Instant::now(),
+            heartbeat: pool.heartbeat(),
+            heartbeat_is_event: granted.heartbeat_is_event,
+        };
+        stream.begin_with(granted.head.stream_head(is_chunked));
+        let direct = StreamSocket {
+            connection,
+            is_chunked,
+        };
+        stream.subscription.progress().allow_help(Box::new(direct));
+        NewStream {
+            pool: pool.clone(),
+            exchange,
+            head: granted.head,
+            stream,
+            family,
+            peer,
+            place: pool.place_for_stream(),
+            _address: granted.place,
+        }
+    }
+
+    /// Gives it a thread of its own, or refuses it.
+    pub fn start(self: Box<Self>) {
+        if self.place.is_none() {
+            return self.refuse("descriptors");
+        }
+        if let Err((error, Some(new))) = spawn("stream", STREAM_STACK, self, NewStream::run) {
+            log::warn!("event=no_thread error={:?}", error.to_string());
+            new.refuse("threads");
+        }
+    }
+
+    fn refuse(self: Box<Self>, lack: &str) {
+        let stream = self.stream;
+        log::warn!(
+            "event=disconnect {}={} peer={} reason=no_{lack}",
+            stream.kind,
+            stream.subscription.number,
+            self.peer,
+        );
+        drop(stream);
+        let problem = Problem::unavailable(
+            format!("the server has no {lack} left for another stream; try again later"),
+            RETRY_AFTER,
+        );
+        let reply = Reply::from(problem).with_cors_of(&self.head);
+        self.pool.answer(self.exchange, reply, self.family);
+    }
+
+    /// The life of the stream's thread.
+    fn run(self: Box<Self>) {
+        let counters = self.pool.counters();
+        counters.answers.count(self.family, 200);
+        // Nobody is refused any more.
+        drop(self.head);
+        let connection = self.exchange.into_stream();
+        let progress = self.stream.subscription.progress().clone();
+        connection.tell(Note::Streams(connection.key(), progress));
+        let ending = Ending(connection);
+        let mut stream = self.stream;
+        let finished = stream.run();
+        if self.family == Family::Subscribe {
+            counters.disconnected.count(finished.reason);
+        }
+        if matches!(finished.reason, GONE | "slow") {
+            ending.0.cut();
+        }
+        // Before the subscription is dropped: with the last one the process ends.
+        log::info!(
+            "event=disconnect {}={} peer={} reason={} messages={} seconds={}",
+            stream.kind,
+            stream.subscription.number,
+            self.peer,
+            finished.reason,
+            finished.messages,
+            stream.started.elapsed().as_secs()
+        );
+    }
+}
+
+/// However a stream ends, the door closes its connection.
+struct Ending(Arc<Connection>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.tell(Note::Ended(self.0.key()));
+    }
+}
