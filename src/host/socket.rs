@@ -5,23 +5,23 @@ use socket2::Socket;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Takes what has arrived, at most a buffer full, without waiting (`recv(2)`, `MSG_DONTWAIT`). Returns the number of
-/// bytes, 0 at the end of what the peer sends.
+/// Takes what has arrived, as far as `buffer` has capacity, without waiting (`recv(2)`, `MSG_DONTWAIT`). What was in it goes;
+/// it is empty at the end of what the peer sends.
 ///
 /// # Errors
 /// `WouldBlock` if nothing has arrived; anything else ends the connection.
-pub fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| {
-        // SAFETY: pointer and length are those of `buffer`, and the descriptor is open for as long as `socket` lives.
-        unsafe {
-            libc::recv(
-                socket.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                libc::MSG_DONTWAIT,
-            )
-        }
-    })
+pub fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.clear();
+    let spare = buffer.spare_capacity_mut();
+    let (start, length) = (spare.as_mut_ptr(), spare.len());
+    let count = retry(|| {
+        // SAFETY: pointer and length are those of the spare capacity, and the descriptor is open for as long as `socket`
+        // lives.
+        unsafe { libc::recv(socket.as_raw_fd(), start.cast(), length, libc::MSG_DONTWAIT) }
+    })?;
+    // SAFETY: the call has written so many bytes.
+    unsafe { buffer.set_len(count) };
+    Ok(())
 }
 
 /// Writes what the system takes without waiting (`send(2)`, `MSG_DONTWAIT`), and returns the number of bytes. SIGPIPE is

@@ -120,11 +120,11 @@ impl Connection {
         self.key
     }
 
-    /// Takes in what has arrived, without waiting.
+    /// Takes what has arrived into the buffer, without waiting.
     ///
     /// # Errors
     /// As `host::receive`.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         host::receive(&self.socket, buffer)
     }
 

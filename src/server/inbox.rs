@@ -10,7 +10,7 @@ const READ_BYTES: usize = 80 << 10;
 
 thread_local! {
     /// The door's own: what is read goes through it, so that a connection at rest holds no memory for that.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(READ_BYTES));
 }
 
 /// What comes of reading.
@@ -64,15 +64,15 @@ impl Inbox {
             return Arrival::Nothing;
         }
         BUFFER.with_borrow_mut(|buffer| match connection.read(buffer) {
-            Ok(0) => {
+            Ok(()) if buffer.is_empty() => {
                 self.has_ended = true;
                 self.is_readable = false;
                 Arrival::News
             }
-            Ok(count) => {
-                self.bytes.extend_from_slice(&buffer[..count]);
+            Ok(()) => {
+                self.bytes.extend_from_slice(buffer);
                 // That was all, unless the end is there as well: what comes later is told.
-                self.is_readable = count == buffer.len() || self.end_was_told;
+                self.is_readable = buffer.len() == buffer.capacity() || self.end_was_told;
                 Arrival::News
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
