@@ -5,9 +5,12 @@
 //! round: batching comes by itself. An audience that does not keep up has a backlog here; publishers to its channels
 //! wait, everybody else goes on. Started by the hub.
 
-use super::round::{Encoded, Helpers, Round, Tally};
-use super::subscriber::{now_ms, wake_all, Subscriber};
-use super::table::{AudienceId, Errand};
+use super::batch::Encoded;
+use super::clock::running_ms;
+use super::pace::{Pace, PaceCounts};
+use super::round::{Helpers, Round};
+use super::subscriber::Subscriber;
+use super::table::{AudienceId, Delivery};
 use super::Hub;
 use crate::event::Event;
 use std::collections::hash_map::Entry;
@@ -64,9 +67,9 @@ type Backlogs = HashMap<AudienceId, Backlog>;
 impl Announcer {
     fn run(&self) {
         let mut backlogs = Backlogs::new();
-        while let Some(errands) = self.wait_for_errands(!backlogs.is_empty()) {
-            for errand in errands {
-                add(&mut backlogs, errand);
+        while let Some(deliveries) = self.wait_for_deliveries(!backlogs.is_empty()) {
+            for delivery in deliveries {
+                add(&mut backlogs, delivery);
             }
             let mut made = None;
             for backlog in backlogs.values_mut() {
@@ -80,16 +83,16 @@ impl Announcer {
 
     /// Sleeps until something was published; with a backlog only for a moment. `None` once the hub closes and
     /// everything is on its way.
-    fn wait_for_errands(&self, has_backlog: bool) -> Option<Vec<Errand>> {
+    fn wait_for_deliveries(&self, has_backlog: bool) -> Option<Vec<Delivery>> {
         if has_backlog {
             std::thread::park_timeout(BREATH);
         }
         loop {
             let mut table = self.hub.lock();
-            if let Some(errands) = table.take_errands() {
+            if let Some(deliveries) = table.take_deliveries() {
                 drop(table);
                 self.hub.room.notify_all();
-                return Some(errands);
+                return Some(deliveries);
             }
             if has_backlog || table.memory_is_full {
                 return Some(Vec::new());
@@ -127,24 +130,32 @@ impl Announcer {
         subscribers: &Arc<[Arc<Subscriber>]>,
         events: &[Arc<Event>],
         made: &mut Option<Arc<Encoded>>,
-    ) -> Tally {
+    ) -> PaceCounts {
         let encoded = match made.take().filter(|made| made.is_of(events)) {
             Some(made) => made,
             None => Arc::new(Encoded::new(events)),
         };
         *made = Some(encoded.clone());
-        let round = Round::new(&self.hub, subscribers, &encoded, &self.in_flight, now_ms());
+        let round = Round::new(
+            &self.hub,
+            subscribers,
+            &encoded,
+            &self.in_flight,
+            running_ms(),
+        );
         self.helpers.run(round)
     }
 
-    fn look(&self, backlog: &Backlog) -> Tally {
-        let now = now_ms();
-        let mut tally = Tally::default();
+    fn look(&self, backlog: &Backlog) -> PaceCounts {
+        let now = running_ms();
+        let mut counts = PaceCounts::default();
         for subscriber in backlog.subscribers.iter() {
-            let pace = subscriber.look(self.hub.limits.client_queue, now);
-            tally.note(&self.hub, subscriber, pace);
+            match subscriber.progress.pace(self.hub.limits.client_queue, now) {
+                Pace::TooSlow => self.hub.cut_as_slow(subscriber),
+                pace => counts.count(pace),
+            }
         }
-        tally
+        counts
     }
 
     /// Tells the publishers who has to wait.
@@ -198,27 +209,27 @@ impl Announcer {
     /// Closes every subscriber's channel: each stream thread writes what it still has, and ends.
     fn end_all_streams(&self) {
         let subscribers = self.hub.lock().take_all();
-        let wakers: Vec<_> = subscribers.iter().map(|s| s.waker()).collect();
+        let progress: Vec<_> = subscribers.iter().map(|s| s.progress.clone()).collect();
         drop(subscribers);
         self.hub.closed.store(true, Ordering::SeqCst);
-        wake_all(&wakers);
+        progress.iter().for_each(|progress| progress.handoff.wake());
     }
 }
 
-fn add(backlogs: &mut Backlogs, errand: Errand) {
-    match backlogs.entry(errand.audience) {
+fn add(backlogs: &mut Backlogs, delivery: Delivery) {
+    match backlogs.entry(delivery.audience) {
         Entry::Vacant(entry) => {
             entry.insert(Backlog {
-                subscribers: errand.subscribers,
-                events: errand.events,
+                subscribers: delivery.subscribers,
+                events: delivery.events,
                 is_congested: false,
             });
         }
         Entry::Occupied(mut entry) => {
             let backlog = entry.get_mut();
             // Who joined since gets only what is newer than its replay.
-            backlog.subscribers = errand.subscribers;
-            backlog.events.extend(errand.events);
+            backlog.subscribers = delivery.subscribers;
+            backlog.events.extend(delivery.events);
         }
     }
 }

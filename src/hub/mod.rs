@@ -4,14 +4,24 @@
 //! subscribers' crossbeam channels; each stream thread takes it from there. Called by the routes and by `main`.
 
 mod announcer;
+mod batch;
 mod channel;
+mod clock;
 mod expired;
+mod handoff;
 mod janitor;
+mod pace;
+mod progress;
 mod round;
 mod subscriber;
+mod subscription;
+mod sync;
 mod table;
 
-pub use subscriber::{Batch, DirectWriter, End, Next, Progress, Queued, Replay, Subscription};
+pub use batch::{Batch, Queued};
+pub use progress::{DirectWriter, End, Progress};
+pub use subscription::{Next, Subscription};
+pub use table::Replay;
 
 use crate::access::Permit;
 use crate::event::{ChannelName, Event, EventId, EventName, Form};
@@ -229,7 +239,7 @@ impl Hub {
         table.admit(&channels)?;
         let number = table.next_client();
         let (replay, joined_after) = table.meet(&channels, last_event_id);
-        let (subscriber, subscription) = subscriber::pair(
+        let (subscriber, subscription) = subscription::pair(
             self.clone(),
             number,
             form,
@@ -250,7 +260,7 @@ impl Hub {
         for subscriber in subscribers {
             if !still_grants(&subscriber.permit) {
                 self.leave(subscriber.number);
-                subscriber.revoke();
+                subscriber.progress.revoke();
                 count += 1;
             }
         }
@@ -378,7 +388,8 @@ impl Hub {
             .collect();
         table.set_filled();
         self.poke_announcer(table);
-        gone.iter().for_each(|subscriber| subscriber.send_away());
+        gone.iter()
+            .for_each(|subscriber| subscriber.progress.send_away());
     }
 
     /// Clients' ids that are yet to come in, or were never given.
@@ -393,7 +404,9 @@ impl Hub {
             return;
         }
         let liars = self.lock().settle(claims, newest);
-        liars.iter().for_each(|subscriber| subscriber.send_away());
+        liars
+            .iter()
+            .for_each(|subscriber| subscriber.progress.send_away());
     }
 
     /// Ends the streams of clients that say that they have more than `id`, the newest that there is.
@@ -405,7 +418,7 @@ impl Hub {
     fn send_away(&self, subscribers: &[Arc<subscriber::Subscriber>]) {
         for subscriber in subscribers {
             if self.lock().leave(subscriber.number).is_some() {
-                subscriber.send_away();
+                subscriber.progress.send_away();
             }
         }
     }
@@ -486,19 +499,21 @@ impl Hub {
     fn cut_as_slow(&self, subscriber: &subscriber::Subscriber) {
         if self.lock().leave(subscriber.number).is_some() {
             self.counters.slow_clients.add(1);
-            subscriber.cut_as_slow();
+            subscriber.progress.cut_as_slow();
         }
     }
 
     /// Cuts every client off that stays behind although memory is full.
     fn cut_hoarders(&self) {
-        self.cut_if(|subscriber, now_ms| subscriber.hoards(self.limits.client_queue, now_ms));
+        let limit = self.limits.client_queue;
+        self.cut_if(|subscriber, now_ms| subscriber.progress.hoards(limit, now_ms));
     }
 
     /// Cuts every client off that has been behind for too long, also when nothing is published to it any more.
     fn cut_laggards(&self) {
         self.cut_if(|subscriber, now_ms| {
-            subscriber.look(self.limits.client_queue, now_ms) == subscriber::Pace::TooSlow
+            let progress = &subscriber.progress;
+            progress.pace(self.limits.client_queue, now_ms) == pace::Pace::TooSlow
         });
     }
 
@@ -506,12 +521,15 @@ impl Hub {
     fn wake_expired(&self) {
         let wall = SystemTime::now();
         for subscriber in self.lock().subscribers() {
-            subscriber.wake_if_expired(wall);
+            let expires = subscriber.permit.expires();
+            if expires.is_some_and(|expires| wall >= expires) {
+                subscriber.progress.handoff.wake();
+            }
         }
     }
 
     fn cut_if(&self, is_to_go: impl Fn(&subscriber::Subscriber, u64) -> bool) {
-        let now_ms = subscriber::now_ms();
+        let now_ms = clock::running_ms();
         let to_go: Vec<_> = self
             .lock()
             .subscribers()

@@ -4,16 +4,17 @@
 //! subscriber is served by one thread in a round, and the announcer waits for the end of a round before it begins the
 //! next, so a stream's order is kept. Nobody waits for a client here. Made by the announcer.
 
-use super::subscriber::{Batch, Pace, Subscriber};
+use super::batch::Encoded;
+use super::pace::{Pace, PaceCounts};
+use super::subscriber::Subscriber;
 use super::Hub;
-use crate::event::{encode, Event, EventId, Form, Frame};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A thread takes so many subscribers at a time: few enough that nobody waits long for the last one.
-const PORTION: usize = 16;
+const CHUNK: usize = 16;
 
 /// So many subscribers are worth waking a helper for.
 const WORTH_HELP: usize = 64;
@@ -23,101 +24,6 @@ const MOST_HELPERS: usize = 3;
 
 /// How often the announcer looks whether a round has ended, if nobody wakes it.
 const LOOK: Duration = Duration::from_millis(1);
-
-/// How the subscribers of one audience keep up. Who surely does not read has no say.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    even: usize,
-    late: usize,
-    stuck: usize,
-}
-
-/// So many subscribers are stuck at the same time because a machine is busy, and not each for reasons of its own.
-const MANY: usize = 16;
-
-impl Tally {
-    /// Most are behind: it is the machine, and not the clients.
-    pub(super) fn is_late(&self) -> bool {
-        let stuck = if self.stuck >= MANY { self.stuck } else { 0 };
-        self.late + stuck > self.even
-    }
-
-    /// Takes note of one subscriber, and cuts it off if it is too slow.
-    pub(super) fn note(&mut self, hub: &Hub, subscriber: &Subscriber, pace: Pace) {
-        match pace {
-            Pace::Even => self.even += 1,
-            Pace::Late => self.late += 1,
-            Pace::Stuck => self.stuck += 1,
-            Pace::Lost => {}
-            Pace::TooSlow => hub.cut_as_slow(subscriber),
-        }
-    }
-
-    fn add(&mut self, other: &Tally) {
-        self.even += other.even;
-        self.late += other.late;
-        self.stuck += other.stuck;
-    }
-}
-
-/// Events in the forms that somebody wants, each made once: audiences with the same events share them.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    events: Vec<Arc<Event>>,
-    plain: OnceLock<Arc<Batch>>,
-    json: OnceLock<Arc<Batch>>,
-}
-
-impl Encoded {
-    pub(super) fn new(events: &[Arc<Event>]) -> Encoded {
-        Encoded {
-            events: events.to_vec(),
-            plain: OnceLock::new(),
-            json: OnceLock::new(),
-        }
-    }
-
-    /// Whether these are the events.
-    pub(super) fn is_of(&self, events: &[Arc<Event>]) -> bool {
-        fn ids(events: &[Arc<Event>]) -> impl Iterator<Item = EventId> + '_ {
-            events.iter().map(|event| event.id)
-        }
-        ids(&self.events).eq(ids(events))
-    }
-
-    /// What this subscriber has to get of them; `None` if it joined after all of them.
-    fn batch_for(
-        &self,
-        subscriber: &Subscriber,
-        in_flight: &Arc<AtomicUsize>,
-    ) -> Option<Arc<Batch>> {
-        let joined_after = subscriber.joined_after;
-        let had = self
-            .events
-            .partition_point(|event| event.id <= joined_after);
-        if had > 0 {
-            let rest = &self.events[had..];
-            return (!rest.is_empty()).then(|| make_batch(rest, subscriber.form, in_flight));
-        }
-        let made = match subscriber.form {
-            Form::Plain => &self.plain,
-            Form::Json => &self.json,
-        };
-        let batch = made.get_or_init(|| make_batch(&self.events, subscriber.form, in_flight));
-        Some(batch.clone())
-    }
-}
-
-fn make_batch(events: &[Arc<Event>], form: Form, in_flight: &Arc<AtomicUsize>) -> Arc<Batch> {
-    let frame = Frame::build(|out| {
-        for event in events {
-            encode(event, form, out);
-        }
-    });
-    // Never empty; and a batch of nothing would have taken no time.
-    let oldest = events.first().map_or_else(Instant::now, |event| event.at);
-    Batch::new(frame, events.len(), oldest, in_flight)
-}
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -131,8 +37,8 @@ pub(super) struct Round {
     next: AtomicUsize,
     /// Subscribers that are still to be served.
     left: AtomicUsize,
-    /// Held for a line, once a portion.
-    tally: Mutex<Tally>,
+    /// Held for a line, once a chunk.
+    counts: Mutex<PaceCounts>,
     announcer: Thread,
 }
 
@@ -152,7 +58,7 @@ impl Round {
             now_ms,
             next: AtomicUsize::new(0),
             left: AtomicUsize::new(subscribers.len()),
-            tally: Mutex::new(Tally::default()),
+            counts: Mutex::new(PaceCounts::default()),
             announcer: std::thread::current(),
         }
     }
@@ -160,32 +66,36 @@ impl Round {
     /// Serves subscribers for as long as there are any that nobody serves.
     fn serve(&self) {
         loop {
-            let first = self.next.fetch_add(PORTION, Ordering::Relaxed);
+            let first = self.next.fetch_add(CHUNK, Ordering::Relaxed);
             let Some(rest) = self.subscribers.get(first..).filter(|r| !r.is_empty()) else {
                 return;
             };
-            let portion = &rest[..rest.len().min(PORTION)];
-            let mut tally = Tally::default();
-            for subscriber in portion {
-                if let Some(pace) = self.send(subscriber) {
-                    tally.note(&self.hub, subscriber, pace);
+            let chunk = &rest[..rest.len().min(CHUNK)];
+            let mut counts = PaceCounts::default();
+            for subscriber in chunk {
+                match self.send(subscriber) {
+                    Some(Pace::TooSlow) => self.hub.cut_as_slow(subscriber),
+                    Some(pace) => counts.count(pace),
+                    None => {}
                 }
             }
-            self.total().add(&tally);
-            if self.left.fetch_sub(portion.len(), Ordering::AcqRel) == portion.len() {
+            self.total().add(&counts);
+            if self.left.fetch_sub(chunk.len(), Ordering::AcqRel) == chunk.len() {
                 self.announcer.unpark();
             }
         }
     }
 
     fn send(&self, subscriber: &Subscriber) -> Option<Pace> {
-        let batch = self.encoded.batch_for(subscriber, &self.in_flight)?;
+        let batch =
+            self.encoded
+                .batch_for(subscriber.joined_after, subscriber.form, &self.in_flight)?;
         let limit = self.hub.limits.client_queue;
         Some(subscriber.send(batch, limit, self.now_ms, &self.hub.counters))
     }
 
-    fn total(&self) -> std::sync::MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    fn total(&self) -> std::sync::MutexGuard<'_, PaceCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,7 +124,7 @@ struct Slot {
 
 impl Helpers {
     /// Sees a round to its end, and says how its subscribers keep up.
-    pub(super) fn run(&self, round: Round) -> Tally {
+    pub(super) fn run(&self, round: Round) -> PaceCounts {
         let round = Arc::new(round);
         let is_shared = round.subscribers.len() >= WORTH_HELP && self.count() > 0;
         if is_shared {
@@ -227,8 +137,8 @@ impl Helpers {
             }
             self.desk.put(None);
         }
-        let tally = std::mem::take(&mut *round.total());
-        tally
+        let counts = std::mem::take(&mut *round.total());
+        counts
     }
 
     fn count(&self) -> usize {

@@ -4,13 +4,14 @@
 //! Called by the hub, the announcer and the janitor, each for a few lines at a time.
 
 use super::channel::Channel;
+use super::clock::unix_ms;
 use super::expired::Expired;
-use super::subscriber::{Replay, Subscriber};
+use super::subscriber::Subscriber;
 use super::{ChannelStats, Claim, LastId, Limits, Published, Refusal};
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Number of an audience, unique while the server runs.
 pub(super) type AudienceId = u64;
@@ -35,10 +36,21 @@ impl Audience {
 }
 
 /// What one audience has to get, in the order of ids.
-pub(super) struct Errand {
+pub(super) struct Delivery {
     pub(super) audience: AudienceId,
     pub(super) subscribers: Arc<[Arc<Subscriber>]>,
     pub(super) events: Vec<Arc<Event>>,
+}
+
+/// What a client that came back has to get before it goes live.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// The id that the client named, as it named it.
+    pub after: String,
+    /// Channels of which messages after that id are, or may be, lost.
+    pub gaps: Vec<ChannelName>,
+    /// Retained events after that id, in order.
+    pub events: Vec<Arc<Event>>,
 }
 
 /// See the module's comment.
@@ -546,7 +558,7 @@ impl Table {
     }
 
     /// Takes everything that was published since the last time, by audience. `None` if there is nothing.
-    pub(super) fn take_errands(&mut self) -> Option<Vec<Errand>> {
+    pub(super) fn take_deliveries(&mut self) -> Option<Vec<Delivery>> {
         if self.pending.is_empty() {
             return None;
         }
@@ -562,18 +574,18 @@ impl Table {
                 channel.audiences.iter().for_each(&mut add);
             }
         }
-        let errands = by_audience
+        let deliveries = by_audience
             .into_iter()
             .filter_map(|(id, events)| {
                 let subscribers = self.audiences.get_mut(&id)?.snapshot();
-                Some(Errand {
+                Some(Delivery {
                     audience: id,
                     subscribers,
                     events,
                 })
             })
             .collect();
-        Some(errands)
+        Some(deliveries)
     }
 
     /// Every subscriber there is.
@@ -662,11 +674,4 @@ fn channel_mut<'a>(
     } else {
         channels.get_mut(name)
     }
-}
-
-/// The wall clock in ms since the Unix epoch; a clock before 1970 counts as 1970.
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_millis() as u64)
 }

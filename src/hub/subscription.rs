@@ -1,0 +1,181 @@
+//! The stream thread's end of a subscriber: take what is queued, sleep, report what was written.
+
+use super::batch::{Batch, Queued};
+use super::clock::running_ms;
+use super::progress::{End, Progress};
+use super::subscriber::Subscriber;
+use super::{Hub, Replay};
+use crate::access::Permit;
+use crate::event::{EventId, Form};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Held by the stream's thread. Dropping it takes the client out of the hub.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    /// Number of the client, unique while the server runs.
+    pub number: u64,
+    /// The form in which it wants its events.
+    pub form: Form,
+    /// What it is allowed for.
+    pub permit: Arc<Permit>,
+    queue: Receiver<Queued>,
+    progress: Arc<Progress>,
+    replay: Option<Replay>,
+    /// Closes when the last subscription is dropped: how the end of all streams is awaited.
+    _open: Sender<Infallible>,
+}
+
+/// What `Subscription::try_next` finds.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch to write.
+    Batch(Queued),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more.
+    End(End),
+}
+
+/// The two ends of a new subscriber.
+pub(super) fn pair(
+    hub: Arc<Hub>,
+    number: u64,
+    form: Form,
+    joined_after: EventId,
+    permit: Permit,
+    replay: Option<Replay>,
+    open: Sender<Infallible>,
+) -> (Arc<Subscriber>, Subscription) {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let progress = Arc::new(Progress::new());
+    let permit = Arc::new(permit);
+    let subscriber = Arc::new(Subscriber {
+        number,
+        form,
+        joined_after,
+        permit: permit.clone(),
+        queue: sender,
+        progress: progress.clone(),
+    });
+    let subscription = Subscription {
+        hub,
+        number,
+        form,
+        permit,
+        queue: receiver,
+        progress,
+        replay,
+        _open: open,
+    };
+    (subscriber, subscription)
+}
+
+impl Subscription {
+    /// What both ends see; whoever watches the connection can end the stream through it.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// What has to be sent before anything that is live, if the client asked for it. Once.
+    pub fn take_replay(&mut self) -> Option<Replay> {
+        self.replay.take()
+    }
+
+    /// The next batch, without waiting.
+    pub fn try_next(&self) -> Next {
+        if let Some(end) = self.progress.cut() {
+            return Next::End(end);
+        }
+        let over = self.permit_is_over();
+        let end = over.map(|(end, _)| end);
+        match self.queue.try_recv() {
+            // What is written in part has to be written whole.
+            Ok(queued) => match over {
+                Some((end, since)) if queued.batch.oldest > since && queued.written == 0 => {
+                    Next::End(end)
+                }
+                _ => Next::Batch(queued),
+            },
+            Err(TryRecvError::Empty) => end.map_or(Next::Nothing, Next::End),
+            Err(TryRecvError::Disconnected) => {
+                Next::End(self.progress.cut().or(end).unwrap_or(End::Shutdown))
+            }
+        }
+    }
+
+    /// How and since when the stream is not allowed any more. What was published before is still delivered.
+    fn permit_is_over(&self) -> Option<(End, Instant)> {
+        if let Some(since) = self.progress.revoked.get() {
+            return Some((End::Revoked, *since));
+        }
+        let now = Instant::now();
+        let until = self.permit.valid_until(now, SystemTime::now())?;
+        (now >= until).then_some((End::Expired, until))
+    }
+
+    /// Sleeps until there may be something new, or until `deadline`, or until the permit has run out.
+    ///
+    /// Not a blocking `recv`: that spins and yields before it sleeps, which with thousands of threads on few cores
+    /// costs more than all the writing.
+    pub fn sleep(&self, deadline: Instant) {
+        let progress = &self.progress;
+        let has_news = || {
+            let must_end = progress.cut().is_some() || progress.revoked.get().is_some();
+            must_end || !self.queue.is_empty() || self.hub.is_closed()
+        };
+        let sleep = || {
+            let now = Instant::now();
+            // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
+            let until = self.permit.valid_until(now, SystemTime::now());
+            let deadline = until.map_or(deadline, |until| until.min(deadline));
+            if deadline > now {
+                std::thread::park_timeout(deadline - now);
+            }
+        };
+        progress.handoff.sleep(has_news, sleep);
+    }
+
+    /// Time since the announcer wrote to this client; `None` if it never did.
+    pub fn time_since_help(&self) -> Option<Duration> {
+        match self.progress.helped_at.load(Ordering::Relaxed) {
+            0 => None,
+            then => Some(Duration::from_millis(running_ms().saturating_sub(then))),
+        }
+    }
+
+    /// Runs one write to the client, so that the hub sees for how long it is under way.
+    pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        let since = &self.progress.writing_since;
+        since.store(running_ms(), Ordering::Relaxed);
+        let result = write();
+        since.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// Reports that a live batch has been written. Returns the number of its messages.
+    pub fn delivered(&self, batch: &Batch) -> u64 {
+        self.progress
+            .lag
+            .fetch_sub(batch.messages, Ordering::Relaxed);
+        batch.count_delivery(self.hub.counters());
+        batch.messages as u64
+    }
+
+    /// Reports that `messages` of the replay have been written.
+    pub fn replayed(&self, messages: usize) {
+        self.hub.counters().delivered.add(messages as u64);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // The announcer may still have messages for it.
+        self.progress.client_has_gone();
+        self.hub.leave(self.number);
+    }
+}
