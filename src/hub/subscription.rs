@@ -2,9 +2,10 @@
 
 use super::batch::{Batch, Queued};
 use super::clock::running_ms;
+use super::history::Replay;
 use super::progress::{End, Progress};
+use super::shared::Shared;
 use super::subscriber::Subscriber;
-use super::{Hub, Replay};
 use crate::access::Permit;
 use crate::event::{EventId, Form};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Held by the stream's thread. Dropping it takes the client out of the hub.
 #[derive(Debug)]
 pub struct Subscription {
-    hub: Arc<Hub>,
+    shared: Arc<Shared>,
     /// Number of the client, unique while the server runs.
     pub number: u64,
     /// The form in which it wants its events.
@@ -43,7 +44,7 @@ pub enum Next {
 
 /// The two ends of a new subscriber.
 pub(super) fn pair(
-    hub: Arc<Hub>,
+    shared: Arc<Shared>,
     number: u64,
     form: Form,
     joined_after: EventId,
@@ -63,7 +64,7 @@ pub(super) fn pair(
         progress: progress.clone(),
     });
     let subscription = Subscription {
-        hub,
+        shared,
         number,
         form,
         permit,
@@ -126,7 +127,7 @@ impl Subscription {
         let progress = &self.progress;
         let has_news = || {
             let must_end = progress.cut().is_some() || progress.revoked.get().is_some();
-            must_end || !self.queue.is_empty() || self.hub.is_closed()
+            must_end || !self.queue.is_empty() || self.shared.is_closed()
         };
         let sleep = || {
             let now = Instant::now();
@@ -162,13 +163,13 @@ impl Subscription {
         self.progress
             .lag
             .fetch_sub(batch.messages, Ordering::Relaxed);
-        batch.count_delivery(self.hub.counters());
+        batch.count_delivery(&self.shared.counters);
         batch.messages as u64
     }
 
     /// Reports that `messages` of the replay have been written.
     pub fn replayed(&self, messages: usize) {
-        self.hub.counters().delivered.add(messages as u64);
+        self.shared.counters.delivered.add(messages as u64);
     }
 }
 
@@ -176,6 +177,6 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         // The announcer may still have messages for it.
         self.progress.client_has_gone();
-        self.hub.leave(self.number);
+        self.shared.leave(self.number);
     }
 }
