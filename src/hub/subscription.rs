@@ -89,14 +89,21 @@ impl Subscription {
 
     /// The next batch, without waiting.
     pub fn try_next(&self) -> Next {
-        if let Some(end) = self.progress.cut() {
-            return Next::End(end);
+        match self.progress.cut() {
+            // What was begun is finished, so that the client can tell this end from an event that is cut in two. It is the
+            // first in the queue: nothing is written in the thread's place while something is queued.
+            Some(End::SentAway) => match self.queue.try_recv() {
+                Ok(queued) if queued.written > 0 => return Next::Batch(queued),
+                _ => return Next::End(End::SentAway),
+            },
+            Some(end) => return Next::End(end),
+            None => {}
         }
         let over = self.permit_is_over();
         let end = over.map(|(end, _)| end);
         match self.queue.try_recv() {
-            // What is written in part has to be written whole.
             Ok(queued) => match over {
+                // As above.
                 Some((end, since)) if queued.batch.oldest > since && queued.written == 0 => {
                     Next::End(end)
                 }
@@ -178,5 +185,81 @@ impl Drop for Subscription {
         // The announcer may still have messages for it.
         self.progress.client_has_gone();
         self.shared.leave(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Limits;
+    use super::super::progress::DirectWriter;
+    use super::*;
+    use crate::access::{Access, Rules};
+    use crate::event::{ChannelName, Event, Frame, Kind};
+    use crate::stats::Counters;
+
+    /// A client that takes three bytes at a time.
+    #[derive(Debug)]
+    struct Narrow;
+
+    impl DirectWriter for Narrow {
+        fn try_write(&self, _: &Frame) -> (usize, bool) {
+            (3, false)
+        }
+
+        fn confirmed(&self) -> u64 {
+            0
+        }
+
+        fn cut(&self) {}
+    }
+
+    fn connected() -> (Arc<Subscriber>, Subscription) {
+        let limits = Limits {
+            history_events: 10,
+            history_bytes: 1000,
+            channel_ttl: Duration::from_secs(60),
+            max_clients: 10,
+            max_channels: 10,
+            client_queue: 10,
+            ids_come_from_outside: false,
+        };
+        let shared = Arc::new(Shared::new(limits, Arc::new(Counters::new())));
+        let access = Access::new(None, None, Rules::without_file());
+        let caller = access.identify(None).expect("no token is fine");
+        let permit = caller.follow(&[]).expect("everybody may follow nothing");
+        let (open, _) = crossbeam_channel::bounded(0);
+        pair(shared, 1, Form::Plain, EventId::ZERO, permit, None, open)
+    }
+
+    fn batch(seq: u64) -> Arc<Batch> {
+        let event = Arc::new(Event {
+            id: EventId { ms: 1, seq },
+            channel: ChannelName::broadcast(),
+            name: None,
+            text: "hello".into(),
+            kind: Kind::Message,
+            at: Instant::now(),
+        });
+        Arc::new(Batch::new(&[event], Form::Plain, &Arc::default()))
+    }
+
+    #[test]
+    fn a_frame_that_was_begun_is_finished_before_its_client_is_sent_away() {
+        let (subscriber, subscription) = connected();
+        subscriber.progress.allow_help(Box::new(Narrow));
+        // While the stream's thread sleeps, the announcer begins one frame, and the client is sent away.
+        let meanwhile = || {
+            let counters = Counters::new();
+            subscriber.send(batch(1), 10, 1, &counters);
+            subscriber.send(batch(2), 10, 1, &counters);
+            subscriber.progress.send_away();
+        };
+        subscriber.progress.handoff.sleep(|| false, meanwhile);
+        match subscription.try_next() {
+            Next::Batch(queued) => assert_eq!(queued.written(), 3, "the one that was begun"),
+            other => panic!("the rest of the frame has to come first: {other:?}"),
+        }
+        let next = subscription.try_next();
+        assert!(matches!(next, Next::End(End::SentAway)), "{next:?}");
     }
 }
