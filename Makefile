@@ -115,8 +115,9 @@ check-systems: cargo ## check the code for macOS and FreeBSD, without warnings
 test-docker: cargo ## build, run and stop the image, where an engine is or can be started
 	tests/docker
 
-lint: cargo ## check format and clippy, without warnings
+lint: cargo ## check format, layers and clippy, without warnings
 	cargo fmt --check
+	tests/layers
 	cargo clippy --release --locked --all-targets --all-features -- -D warnings
 	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
 

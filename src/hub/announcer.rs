@@ -1,14 +1,16 @@
-//! The announcer: one thread that carries what was published to the subscribers' queues, in the order of ids.
+//! The announcer: one thread that carries what was published to the subscribers, in the order of ids.
 //!
 //! It never waits for a client. Where a stream's thread sleeps it writes in its place, as far as the client takes it at
-//! once: that saves waking a thread. What is published while it makes its round goes with the next
-//! round: batching comes by itself. An audience that does not keep up has a backlog here; publishers to its channels
-//! wait, everybody else goes on. Started by the hub.
+//! once: that saves waking a thread. What is published while it makes its round goes with the next round: batching comes
+//! by itself. An audience that does not keep up has a backlog here; publishers to its channels wait, everybody else goes
+//! on.
 
-use super::round::{Encoded, Helpers, Round, Tally};
-use super::subscriber::{now_ms, wake_all, Subscriber};
-use super::table::{AudienceId, Errand};
-use super::Hub;
+use super::audience::{AudienceId, Delivery, Members};
+use super::batch::Encoded;
+use super::clock::running_ms;
+use super::pace::{Pace, PaceCounts};
+use super::round::{Helpers, Round};
+use super::shared::Shared;
 use crate::event::Event;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -28,32 +30,31 @@ const OVERDUE: usize = 16 << 10;
 /// How long the announcer pauses before it looks again whether the others have caught up.
 const BREATH: Duration = Duration::from_millis(1);
 
-pub(super) fn start(hub: Arc<Hub>) -> std::io::Result<()> {
+pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
     let announcer = Announcer {
-        batch_messages: (hub.limits.client_queue / 2).clamp(1, 512),
+        batch_messages: (shared.limits.client_queue / 2).clamp(1, 512),
         in_flight: Arc::new(AtomicUsize::new(0)),
         helpers: Helpers::default(),
-        hub: hub.clone(),
+        shared,
     };
-    let thread = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("announcer".into())
         .spawn(move || announcer.run())?;
-    // `start` is called once.
-    let _ = hub.announcer.set(thread.thread().clone());
     Ok(())
 }
 
 struct Announcer {
-    hub: Arc<Hub>,
+    shared: Arc<Shared>,
     /// Messages that one batch may have: a part of a client's queue, so that one batch alone cannot fill it.
     batch_messages: usize,
+    /// Bytes of the batches that somebody has still to write.
     in_flight: Arc<AtomicUsize>,
     helpers: Helpers,
 }
 
 /// What an audience has still to get.
 struct Backlog {
-    subscribers: Arc<[Arc<Subscriber>]>,
+    subscribers: Members,
     events: Vec<Arc<Event>>,
     /// Most of those who read are behind: it has to wait.
     is_congested: bool,
@@ -63,10 +64,11 @@ type Backlogs = HashMap<AudienceId, Backlog>;
 
 impl Announcer {
     fn run(&self) {
+        self.shared.become_announcer();
         let mut backlogs = Backlogs::new();
-        while let Some(errands) = self.wait_for_errands(!backlogs.is_empty()) {
-            for errand in errands {
-                add(&mut backlogs, errand);
+        while let Some(deliveries) = self.wait_for_deliveries(!backlogs.is_empty()) {
+            for delivery in deliveries {
+                add(&mut backlogs, delivery);
             }
             let mut made = None;
             for backlog in backlogs.values_mut() {
@@ -75,29 +77,29 @@ impl Announcer {
             backlogs.retain(|_, backlog| !backlog.events.is_empty() || backlog.is_congested);
             self.report(&backlogs);
         }
-        self.end_all_streams();
+        self.shared.end_all_streams();
     }
 
     /// Sleeps until something was published; with a backlog only for a moment. `None` once the hub closes and
     /// everything is on its way.
-    fn wait_for_errands(&self, has_backlog: bool) -> Option<Vec<Errand>> {
+    fn wait_for_deliveries(&self, has_backlog: bool) -> Option<Vec<Delivery>> {
         if has_backlog {
             std::thread::park_timeout(BREATH);
         }
         loop {
-            let mut table = self.hub.lock();
-            if let Some(errands) = table.take_errands() {
+            let mut table = self.shared.lock();
+            if let Some(deliveries) = table.take_deliveries() {
                 drop(table);
-                self.hub.room.notify_all();
-                return Some(errands);
+                self.shared.tell_of_room();
+                return Some(deliveries);
             }
-            if has_backlog || table.memory_is_full {
+            if has_backlog || table.pending.memory_is_full {
                 return Some(Vec::new());
             }
             if table.closing {
                 return None;
             }
-            table.announcer_asleep = true;
+            table.pending.announcer_asleep = true;
             drop(table);
             std::thread::park();
         }
@@ -106,7 +108,7 @@ impl Announcer {
     /// Sends an audience what it has to get, as far as it keeps up.
     fn announce(&self, backlog: &mut Backlog, made: &mut Option<Arc<Encoded>>) {
         // Nobody waits for this audience where events come from outside: it gets them, and who stays behind is cut.
-        let is_overdue = self.hub.limits.ids_come_from_outside && backlog.events.len() > OVERDUE;
+        let is_overdue = self.shared.limits.ids_come_from_outside && backlog.events.len() > OVERDUE;
         if backlog.is_congested {
             backlog.is_congested = self.look(backlog).is_late() && !is_overdue;
         }
@@ -124,52 +126,65 @@ impl Announcer {
 
     fn send(
         &self,
-        subscribers: &Arc<[Arc<Subscriber>]>,
+        subscribers: &Members,
         events: &[Arc<Event>],
         made: &mut Option<Arc<Encoded>>,
-    ) -> Tally {
+    ) -> PaceCounts {
         let encoded = match made.take().filter(|made| made.is_of(events)) {
             Some(made) => made,
             None => Arc::new(Encoded::new(events)),
         };
         *made = Some(encoded.clone());
-        let round = Round::new(&self.hub, subscribers, &encoded, &self.in_flight, now_ms());
+        let round = Round::new(
+            &self.shared,
+            subscribers,
+            &encoded,
+            &self.in_flight,
+            running_ms(),
+        );
         self.helpers.run(round)
     }
 
-    fn look(&self, backlog: &Backlog) -> Tally {
-        let now = now_ms();
-        let mut tally = Tally::default();
+    fn look(&self, backlog: &Backlog) -> PaceCounts {
+        let now = running_ms();
+        let mut counts = PaceCounts::default();
         for subscriber in backlog.subscribers.iter() {
-            let pace = subscriber.look(self.hub.limits.client_queue, now);
-            tally.note(&self.hub, subscriber, pace);
+            match subscriber
+                .progress
+                .pace(self.shared.limits.client_queue, now)
+            {
+                Pace::TooSlow => self.shared.cut_as_slow(subscriber),
+                pace => counts.count(pace),
+            }
         }
-        tally
+        counts
     }
 
     /// Tells the publishers who has to wait.
     fn report(&self, backlogs: &Backlogs) {
         let memory_is_full = self.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT;
         if memory_is_full {
-            self.hub.cut_hoarders();
+            self.shared
+                .cut_if_slow(|subscriber, limit, now_ms| subscriber.progress.hoards(limit, now_ms));
             // Those who got a batch need a moment to write it.
             std::thread::park_timeout(BREATH);
         }
         let congested = |backlog: &Backlog| backlog.is_congested;
-        let mut table = self.hub.lock();
-        let was_waiting = table.memory_is_full || !table.congested.is_empty();
+        let mut table = self.shared.lock();
+        let pending = &mut table.pending;
+        let was_waiting = pending.memory_is_full || !pending.congested.is_empty();
         let is_waiting = memory_is_full || backlogs.values().any(congested);
         if !was_waiting && !is_waiting {
             return;
         }
-        table.memory_is_full = memory_is_full;
-        table.congested.clear();
+        pending.memory_is_full = memory_is_full;
+        pending.congested.clear();
         let audiences = backlogs.iter().filter(|(_, backlog)| congested(backlog));
-        table
+        pending
             .congested
-            .extend(audiences.map(|(audience, _)| *audience));
+            .extend(audiences.map(|(&audience, _)| audience));
         drop(table);
-        self.hub.room.notify_all();
+        self.shared.tell_of_room();
     }
 
     /// Cuts the events into pieces that are written at once.
@@ -194,31 +209,22 @@ impl Announcer {
             Some(batch)
         })
     }
-
-    /// Closes every subscriber's channel: each stream thread writes what it still has, and ends.
-    fn end_all_streams(&self) {
-        let subscribers = self.hub.lock().take_all();
-        let wakers: Vec<_> = subscribers.iter().map(|s| s.waker()).collect();
-        drop(subscribers);
-        self.hub.closed.store(true, Ordering::SeqCst);
-        wake_all(&wakers);
-    }
 }
 
-fn add(backlogs: &mut Backlogs, errand: Errand) {
-    match backlogs.entry(errand.audience) {
+fn add(backlogs: &mut Backlogs, delivery: Delivery) {
+    match backlogs.entry(delivery.audience) {
         Entry::Vacant(entry) => {
             entry.insert(Backlog {
-                subscribers: errand.subscribers,
-                events: errand.events,
+                subscribers: delivery.subscribers,
+                events: delivery.events,
                 is_congested: false,
             });
         }
         Entry::Occupied(mut entry) => {
             let backlog = entry.get_mut();
             // Who joined since gets only what is newer than its replay.
-            backlog.subscribers = errand.subscribers;
-            backlog.events.extend(errand.events);
+            backlog.subscribers = delivery.subscribers;
+            backlog.events.extend(delivery.events);
         }
     }
 }

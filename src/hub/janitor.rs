@@ -1,10 +1,11 @@
 //! The janitor: one thread that once a second takes away what nobody needs any more, expired channels and clients that
-//! stay behind. It never touches a connection. Started by the hub.
+//! stay behind. It never touches a connection.
 
-use super::Hub;
+use super::pace::Pace;
+use super::shared::Shared;
 use crate::memory::Trimmer;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often it looks: well within the 5 s by which a channel may outlive its time.
 const ROUND: Duration = Duration::from_secs(1);
@@ -12,28 +13,48 @@ const ROUND: Duration = Duration::from_secs(1);
 /// A history of so many bytes is worth giving back to the system when it has gone.
 const WORTHWHILE: usize = 1 << 20;
 
-pub(super) fn start(hub: Arc<Hub>) -> std::io::Result<()> {
+pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("janitor".into())
-        .spawn(move || run(&hub))?;
+        .spawn(move || run(&shared))?;
     Ok(())
 }
 
-fn run(hub: &Hub) {
+fn run(shared: &Shared) {
     let mut trimmer = Trimmer::new(WORTHWHILE);
-    while !hub.is_closing() {
+    while !shared.lock().closing {
         std::thread::park_timeout(ROUND);
-        hub.cut_laggards();
-        hub.wake_expired();
-        // Taken out under the lock, logged and given back outside of it.
-        let expired = hub.lock().expire(hub.limits.channel_ttl);
-        for (name, channel) in expired {
-            log::info!(
-                "event=expire channel={name} messages={} history={}",
-                channel.messages,
-                channel.retained()
-            );
+        // Also those to whom nothing is published any more.
+        shared.cut_if_slow(|subscriber, limit, now_ms| {
+            subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
+        });
+        wake_expired(shared);
+        expire_channels(shared);
+        let history_bytes = shared.lock().history.bytes();
+        trimmer.note(history_bytes);
+    }
+}
+
+/// Has the streams whose permit has run out end, also when the wall clock was set while they slept.
+fn wake_expired(shared: &Shared) {
+    let wall = SystemTime::now();
+    let is_over = |expires| wall >= expires;
+    for subscriber in shared.lock().audiences.subscribers() {
+        if subscriber.permit.expires().is_some_and(is_over) {
+            subscriber.progress.handoff.wake();
         }
-        trimmer.note(hub.stats().history_bytes);
+    }
+}
+
+fn expire_channels(shared: &Shared) {
+    // Logged, and given back, when the lock is free again.
+    let expired = shared.lock().expire();
+    for (channel, _) in expired {
+        log::info!(
+            "event=expire channel={} messages={} history={}",
+            channel.name,
+            channel.messages,
+            channel.history
+        );
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! A write to a client takes some microseconds, so for thousands of clients one thread is slower than the machine. Each
 //! subscriber is served by one thread in a round, and the announcer waits for the end of a round before it begins the
-//! next, so a stream's order is kept. Nobody waits for a client here. Made by the announcer.
+//! next, so a stream's order is kept. Nobody waits for a client here.
 
-use super::subscriber::{Batch, Pace, Subscriber};
-use super::Hub;
-use crate::event::{encode, Event, EventId, Form, Frame};
+use super::audience::Members;
+use super::batch::Encoded;
+use super::pace::{Pace, PaceCounts};
+use super::shared::Shared;
+use super::subscriber::Subscriber;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A thread takes so many subscribers at a time: few enough that nobody waits long for the last one.
-const PORTION: usize = 16;
+const CHUNK: usize = 16;
 
 /// So many subscribers are worth waking a helper for.
 const WORTH_HELP: usize = 64;
@@ -24,106 +26,11 @@ const MOST_HELPERS: usize = 3;
 /// How often the announcer looks whether a round has ended, if nobody wakes it.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// How the subscribers of one audience keep up. Who surely does not read has no say.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    even: usize,
-    late: usize,
-    stuck: usize,
-}
-
-/// So many subscribers are stuck at the same time because a machine is busy, and not each for reasons of its own.
-const MANY: usize = 16;
-
-impl Tally {
-    /// Most are behind: it is the machine, and not the clients.
-    pub(super) fn is_late(&self) -> bool {
-        let stuck = if self.stuck >= MANY { self.stuck } else { 0 };
-        self.late + stuck > self.even
-    }
-
-    /// Takes note of one subscriber, and cuts it off if it is too slow.
-    pub(super) fn note(&mut self, hub: &Hub, subscriber: &Subscriber, pace: Pace) {
-        match pace {
-            Pace::Even => self.even += 1,
-            Pace::Late => self.late += 1,
-            Pace::Stuck => self.stuck += 1,
-            Pace::Lost => {}
-            Pace::TooSlow => hub.cut_as_slow(subscriber),
-        }
-    }
-
-    fn add(&mut self, other: &Tally) {
-        self.even += other.even;
-        self.late += other.late;
-        self.stuck += other.stuck;
-    }
-}
-
-/// Events in the forms that somebody wants, each made once: audiences with the same events share them.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    events: Vec<Arc<Event>>,
-    plain: OnceLock<Arc<Batch>>,
-    json: OnceLock<Arc<Batch>>,
-}
-
-impl Encoded {
-    pub(super) fn new(events: &[Arc<Event>]) -> Encoded {
-        Encoded {
-            events: events.to_vec(),
-            plain: OnceLock::new(),
-            json: OnceLock::new(),
-        }
-    }
-
-    /// Whether these are the events.
-    pub(super) fn is_of(&self, events: &[Arc<Event>]) -> bool {
-        fn ids(events: &[Arc<Event>]) -> impl Iterator<Item = EventId> + '_ {
-            events.iter().map(|event| event.id)
-        }
-        ids(&self.events).eq(ids(events))
-    }
-
-    /// What this subscriber has to get of them; `None` if it joined after all of them.
-    fn batch_for(
-        &self,
-        subscriber: &Subscriber,
-        in_flight: &Arc<AtomicUsize>,
-    ) -> Option<Arc<Batch>> {
-        let joined_after = subscriber.joined_after;
-        let had = self
-            .events
-            .partition_point(|event| event.id <= joined_after);
-        if had > 0 {
-            let rest = &self.events[had..];
-            return (!rest.is_empty()).then(|| make_batch(rest, subscriber.form, in_flight));
-        }
-        let made = match subscriber.form {
-            Form::Plain => &self.plain,
-            Form::Json => &self.json,
-        };
-        let batch = made.get_or_init(|| make_batch(&self.events, subscriber.form, in_flight));
-        Some(batch.clone())
-    }
-}
-
-fn make_batch(events: &[Arc<Event>], form: Form, in_flight: &Arc<AtomicUsize>) -> Arc<Batch> {
-    let frame = Frame::build(|out| {
-        for event in events {
-            encode(event, form, out);
-        }
-    });
-    // Never empty; and a batch of nothing would have taken no time.
-    let oldest = events.first().map_or_else(Instant::now, |event| event.at);
-    Batch::new(frame, events.len(), oldest, in_flight)
-}
-
-/// See the module's comment.
+/// Shared by the announcer and its helpers until all subscribers are served.
 #[derive(Debug)]
 pub(super) struct Round {
-    hub: Arc<Hub>,
-    subscribers: Arc<[Arc<Subscriber>]>,
+    shared: Arc<Shared>,
+    subscribers: Members,
     encoded: Arc<Encoded>,
     in_flight: Arc<AtomicUsize>,
     now_ms: u64,
@@ -131,28 +38,28 @@ pub(super) struct Round {
     next: AtomicUsize,
     /// Subscribers that are still to be served.
     left: AtomicUsize,
-    /// Held for a line, once a portion.
-    tally: Mutex<Tally>,
+    /// How the subscribers keep up. Held for a line, once a chunk.
+    counts: Mutex<PaceCounts>,
     announcer: Thread,
 }
 
 impl Round {
     pub(super) fn new(
-        hub: &Arc<Hub>,
-        subscribers: &Arc<[Arc<Subscriber>]>,
+        shared: &Arc<Shared>,
+        subscribers: &Members,
         encoded: &Arc<Encoded>,
         in_flight: &Arc<AtomicUsize>,
         now_ms: u64,
     ) -> Round {
         Round {
-            hub: hub.clone(),
+            shared: shared.clone(),
             subscribers: subscribers.clone(),
             encoded: encoded.clone(),
             in_flight: in_flight.clone(),
             now_ms,
             next: AtomicUsize::new(0),
             left: AtomicUsize::new(subscribers.len()),
-            tally: Mutex::new(Tally::default()),
+            counts: Mutex::new(PaceCounts::default()),
             announcer: std::thread::current(),
         }
     }
@@ -160,140 +67,149 @@ impl Round {
     /// Serves subscribers for as long as there are any that nobody serves.
     fn serve(&self) {
         loop {
-            let first = self.next.fetch_add(PORTION, Ordering::Relaxed);
+            let first = self.next.fetch_add(CHUNK, Ordering::Relaxed);
             let Some(rest) = self.subscribers.get(first..).filter(|r| !r.is_empty()) else {
                 return;
             };
-            let portion = &rest[..rest.len().min(PORTION)];
-            let mut tally = Tally::default();
-            for subscriber in portion {
-                if let Some(pace) = self.send(subscriber) {
-                    tally.note(&self.hub, subscriber, pace);
+            let chunk = &rest[..rest.len().min(CHUNK)];
+            let mut counts = PaceCounts::default();
+            for subscriber in chunk {
+                match self.send(subscriber) {
+                    Some(Pace::TooSlow) => self.shared.cut_as_slow(subscriber),
+                    Some(pace) => counts.count(pace),
+                    None => {}
                 }
             }
-            self.total().add(&tally);
-            if self.left.fetch_sub(portion.len(), Ordering::AcqRel) == portion.len() {
+            self.counts().add(&counts);
+            if self.left.fetch_sub(chunk.len(), Ordering::AcqRel) == chunk.len() {
                 self.announcer.unpark();
             }
         }
     }
 
     fn send(&self, subscriber: &Subscriber) -> Option<Pace> {
-        let batch = self.encoded.batch_for(subscriber, &self.in_flight)?;
-        let limit = self.hub.limits.client_queue;
-        Some(subscriber.send(batch, limit, self.now_ms, &self.hub.counters))
+        let batch =
+            self.encoded
+                .batch_for(subscriber.joined_after, subscriber.form, &self.in_flight)?;
+        let limit = self.shared.limits.client_queue;
+        Some(subscriber.send(batch, limit, self.now_ms, &self.shared.counters))
     }
 
-    fn total(&self) -> std::sync::MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counts(&self) -> MutexGuard<'_, PaceCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The announcer's helpers, and where they find what there is to do.
+/// The announcer's helpers: threads that take part in large rounds. They end when this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Helpers {
-    desk: Arc<Desk>,
-    /// How many there are, once they were needed.
+    current: Arc<CurrentRound>,
+    /// How many there are; unknown until they are needed.
     count: OnceLock<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Desk {
-    /// Held for a few lines.
-    slot: Mutex<Slot>,
-    news: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    /// Counts the rounds, so that each helper takes each once.
-    number: u64,
-    round: Option<Arc<Round>>,
-    is_over: bool,
 }
 
 impl Helpers {
     /// Sees a round to its end, and says how its subscribers keep up.
-    pub(super) fn run(&self, round: Round) -> Tally {
+    pub(super) fn run(&self, round: Round) -> PaceCounts {
         let round = Arc::new(round);
         let is_shared = round.subscribers.len() >= WORTH_HELP && self.count() > 0;
         if is_shared {
-            self.desk.put(Some(round.clone()));
+            self.current.set(Some(round.clone()));
         }
         round.serve();
         if is_shared {
             while round.left.load(Ordering::Acquire) > 0 {
                 std::thread::park_timeout(LOOK);
             }
-            self.desk.put(None);
+            self.current.set(None);
         }
-        let tally = std::mem::take(&mut *round.total());
-        tally
+        let counts = std::mem::take(&mut *round.counts());
+        counts
     }
 
     fn count(&self) -> usize {
-        *self.count.get_or_init(|| self.hire())
+        *self.count.get_or_init(|| self.start())
     }
 
-    /// One for each core beside the announcer's own, as far as the system gives threads.
-    fn hire(&self) -> usize {
+    /// Starts one for each core beside the announcer's own, as far as the system gives threads.
+    fn start(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let hire_one = |_: &usize| {
-            let desk = self.desk.clone();
+        let start_one = |_: &usize| {
+            let current = self.current.clone();
             std::thread::Builder::new()
                 .name("helper".into())
-                .spawn(move || desk.work())
+                .spawn(move || current.help())
                 .is_ok()
         };
-        (1..cores.min(MOST_HELPERS + 1)).filter(hire_one).count()
+        (1..cores.min(MOST_HELPERS + 1)).filter(start_one).count()
     }
 }
 
 impl Drop for Helpers {
     fn drop(&mut self) {
-        self.desk.lock().is_over = true;
-        self.desk.news.notify_all();
+        self.current.lock().is_over = true;
+        self.current.changed.notify_all();
     }
 }
 
-impl Desk {
-    fn put(&self, round: Option<Arc<Round>>) {
-        let mut slot = self.lock();
+/// The round that helpers take part in.
+#[derive(Debug, Default)]
+struct CurrentRound {
+    /// Held for a few lines.
+    state: Mutex<CurrentState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CurrentState {
+    /// Counts the rounds, so that each helper takes each once.
+    number: u64,
+    round: Option<Arc<Round>>,
+    is_over: bool,
+}
+
+impl CurrentRound {
+    fn set(&self, round: Option<Arc<Round>>) {
+        let mut state = self.lock();
         let is_news = round.is_some();
-        slot.number += u64::from(is_news);
-        let before = std::mem::replace(&mut slot.round, round);
-        drop(slot);
+        state.number += u64::from(is_news);
+        let before = std::mem::replace(&mut state.round, round);
+        drop(state);
         drop(before);
         if is_news {
-            self.news.notify_all();
+            self.changed.notify_all();
         }
     }
 
-    /// A helper's life.
-    fn work(&self) {
+    /// A helper's thread.
+    fn help(&self) {
         let mut seen = 0;
         while let Some(round) = self.next(&mut seen) {
             round.serve();
         }
     }
 
+    /// Waits for a round that was not seen yet; `None` when there will be none.
     fn next(&self, seen: &mut u64) -> Option<Arc<Round>> {
-        let mut slot = self.lock();
+        let mut state = self.lock();
         loop {
-            if slot.is_over {
+            if state.is_over {
                 return None;
             }
-            if slot.number != *seen {
-                *seen = slot.number;
-                if let Some(round) = &slot.round {
+            if state.number != *seen {
+                *seen = state.number;
+                if let Some(round) = &state.round {
                     return Some(round.clone());
                 }
             }
-            slot = self.news.wait(slot).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CurrentState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

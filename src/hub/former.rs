@@ -1,25 +1,24 @@
-//! What is remembered of channels that are not in the table: the newest id that each has had, so that a client that
-//! comes back to one is told of a gap only if it missed something of that channel. Bounded; what is forgotten is known
-//! by one id for all. No locks and no threads here. Called by the table alone.
+//! What is remembered of channels that have no history: the newest id that each has had, so that a client that comes back
+//! to one is told of a gap only if it missed something of that channel. Bounded: for all that are forgotten there is one
+//! id.
 
 use crate::event::{ChannelName, EventId};
 use std::collections::{BTreeSet, HashMap};
 
-/// See the module's comment.
+/// Owned by the history.
 #[derive(Debug)]
-pub(super) struct Expired {
+pub(super) struct FormerChannels {
     newest: HashMap<ChannelName, EventId>,
     by_age: BTreeSet<(EventId, ChannelName)>,
     /// Every channel that is not named here may have had messages up to this id.
     forgotten: EventId,
-    /// Channels to remember.
     most: usize,
 }
 
-impl Expired {
-    /// Nothing yet; at most so many channels.
-    pub(super) fn new(most: usize) -> Expired {
-        Expired {
+impl FormerChannels {
+    /// Remembers nothing yet, and at most `most` channels.
+    pub(super) fn new(most: usize) -> FormerChannels {
+        FormerChannels {
             newest: HashMap::new(),
             by_age: BTreeSet::new(),
             forgotten: EventId::ZERO,
@@ -32,7 +31,7 @@ impl Expired {
         self.newest.get(name).copied().unwrap_or(self.forgotten)
     }
 
-    /// The same, of a channel that exists again.
+    /// As `newest_of`, for a channel that has a history again: it is not remembered here any more.
     pub(super) fn take(&mut self, name: &ChannelName) -> EventId {
         match self.newest.remove_entry(name) {
             Some((name, newest)) => {
@@ -87,33 +86,33 @@ mod tests {
 
     #[test]
     fn each_channel_is_known_by_its_own_id_until_there_are_too_many() {
-        let mut expired = Expired::new(2);
-        expired.remember(name("a"), id(1));
-        expired.remember(name("b"), id(5));
-        assert_eq!(expired.newest_of(&name("a")), id(1));
-        assert_eq!(expired.newest_of(&name("other")), EventId::ZERO);
-        expired.remember(name("c"), id(7));
-        assert_eq!(expired.newest_of(&name("a")), id(1), "by the id for all");
-        assert_eq!(expired.newest_of(&name("other")), id(1));
-        assert_eq!(expired.newest_of(&name("b")), id(5));
+        let mut former = FormerChannels::new(2);
+        former.remember(name("a"), id(1));
+        former.remember(name("b"), id(5));
+        assert_eq!(former.newest_of(&name("a")), id(1));
+        assert_eq!(former.newest_of(&name("other")), EventId::ZERO);
+        former.remember(name("c"), id(7));
+        assert_eq!(former.newest_of(&name("a")), id(1), "by the id for all");
+        assert_eq!(former.newest_of(&name("other")), id(1));
+        assert_eq!(former.newest_of(&name("b")), id(5));
     }
 
     #[test]
     fn a_channel_that_exists_again_is_taken_out() {
-        let mut expired = Expired::new(2);
-        expired.remember(name("a"), id(3));
-        assert_eq!(expired.take(&name("a")), id(3));
-        assert_eq!(expired.take(&name("a")), EventId::ZERO);
-        assert!(expired.by_age.is_empty());
+        let mut former = FormerChannels::new(2);
+        former.remember(name("a"), id(3));
+        assert_eq!(former.take(&name("a")), id(3));
+        assert_eq!(former.take(&name("a")), EventId::ZERO);
+        assert!(former.by_age.is_empty());
     }
 
     #[test]
     fn a_loss_is_known_of_every_channel() {
-        let mut expired = Expired::new(9);
-        expired.remember(name("a"), id(3));
-        expired.remember(name("b"), id(8));
-        expired.forget_up_to(id(5));
-        assert_eq!(expired.newest_of(&name("a")), id(5));
-        assert_eq!(expired.newest_of(&name("b")), id(8));
+        let mut former = FormerChannels::new(9);
+        former.remember(name("a"), id(3));
+        former.remember(name("b"), id(8));
+        former.forget_up_to(id(5));
+        assert_eq!(former.newest_of(&name("a")), id(5));
+        assert_eq!(former.newest_of(&name("b")), id(8));
     }
 }

@@ -1,0 +1,117 @@
+//! Audiences: the clients that follow the same set of channels, and so get the same bytes.
+
+use super::subscriber::Subscriber;
+use crate::event::{ChannelName, Event};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Number of an audience, unique while the server runs.
+pub(super) type AudienceId = u64;
+
+/// The clients of one audience as the announcer takes them along.
+pub(super) type Members = Arc<[Arc<Subscriber>]>;
+
+/// What one audience has to get.
+pub(super) struct Delivery {
+    pub(super) audience: AudienceId,
+    pub(super) subscribers: Members,
+    /// In the order of ids.
+    pub(super) events: Vec<Arc<Event>>,
+}
+
+#[derive(Debug)]
+struct Audience {
+    /// Sorted, each once, without `broadcast`; empty for those who want broadcasts alone.
+    channels: Arc<[ChannelName]>,
+    members: HashMap<u64, Arc<Subscriber>>,
+    /// `members` for the announcer; made anew when somebody came or went.
+    snapshot: Option<Members>,
+}
+
+/// A client that has left.
+pub(super) struct Left {
+    pub(super) subscriber: Arc<Subscriber>,
+    /// What it followed.
+    pub(super) channels: Arc<[ChannelName]>,
+    /// Its audience, if nobody is left in it.
+    pub(super) deserted: Option<AudienceId>,
+}
+
+/// All clients. Owned by the table, and guarded with it.
+#[derive(Debug, Default)]
+pub(super) struct Audiences {
+    by_id: HashMap<AudienceId, Audience>,
+    by_channels: HashMap<Arc<[ChannelName]>, AudienceId>,
+    by_client: HashMap<u64, AudienceId>,
+}
+
+impl Audiences {
+    /// Adds a client. `channels` is sorted, each once, without `broadcast`. Returns the client's audience if it is new.
+    pub(super) fn join(
+        &mut self,
+        channels: &[ChannelName],
+        subscriber: Arc<Subscriber>,
+    ) -> Option<AudienceId> {
+        let known = self.by_channels.get(channels).copied();
+        // Clients' numbers are unique: so is that of the first.
+        let id = known.unwrap_or(subscriber.number);
+        let audience = self.by_id.entry(id).or_insert_with(|| {
+            let channels: Arc<[ChannelName]> = channels.into();
+            self.by_channels.insert(channels.clone(), id);
+            Audience {
+                channels,
+                members: HashMap::new(),
+                snapshot: None,
+            }
+        });
+        self.by_client.insert(subscriber.number, id);
+        audience.members.insert(subscriber.number, subscriber);
+        audience.snapshot = None;
+        known.is_none().then_some(id)
+    }
+
+    /// Takes a client out; `None` if it is out already.
+    pub(super) fn leave(&mut self, number: u64) -> Option<Left> {
+        let id = self.by_client.remove(&number)?;
+        let audience = self.by_id.get_mut(&id)?;
+        audience.snapshot = None;
+        let subscriber = audience.members.remove(&number)?;
+        let channels = audience.channels.clone();
+        let is_deserted = audience.members.is_empty();
+        if is_deserted {
+            self.by_id.remove(&id);
+            self.by_channels.remove(&channels);
+        }
+        Some(Left {
+            subscriber,
+            channels,
+            deserted: is_deserted.then_some(id),
+        })
+    }
+
+    /// Every audience.
+    pub(super) fn ids(&self) -> impl Iterator<Item = AudienceId> + '_ {
+        self.by_id.keys().copied()
+    }
+
+    /// The clients of an audience.
+    pub(super) fn members(&mut self, id: AudienceId) -> Option<Members> {
+        let audience = self.by_id.get_mut(&id)?;
+        let members = &audience.members;
+        let snapshot = audience
+            .snapshot
+            .get_or_insert_with(|| members.values().cloned().collect());
+        Some(snapshot.clone())
+    }
+
+    /// Every client.
+    pub(super) fn subscribers(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        let audiences = self.by_id.values();
+        audiences.flat_map(|audience| audience.members.values())
+    }
+
+    /// Number of clients.
+    pub(super) fn client_count(&self) -> usize {
+        self.by_client.len()
+    }
+}

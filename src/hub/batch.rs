@@ -1,0 +1,124 @@
+//! Batches: events that are encoded once and shared by every client that gets the same bytes.
+
+use crate::event::{encode, Event, EventId, Form, Frame};
+use crate::stats::Counters;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// One encoded batch. Dropped when the last client that gets it has it, or has left.
+#[derive(Debug)]
+pub struct Batch {
+    frame: Frame,
+    /// Number of its messages.
+    pub(super) messages: usize,
+    /// When the oldest of them was published.
+    pub(super) oldest: Instant,
+    /// Bytes of all batches that somebody has still to write.
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Batch {
+    /// `events` is not empty.
+    pub(super) fn new(events: &[Arc<Event>], form: Form, in_flight: &Arc<AtomicUsize>) -> Batch {
+        let frame = Frame::build(|out| {
+            for event in events {
+                encode(event, form, out);
+            }
+        });
+        in_flight.fetch_add(frame.len(), Ordering::Relaxed);
+        Batch {
+            frame,
+            messages: events.len(),
+            oldest: events.first().map_or_else(Instant::now, |event| event.at),
+            in_flight: in_flight.clone(),
+        }
+    }
+
+    /// Counts that a client has it.
+    pub(super) fn count_delivery(&self, counters: &Counters) {
+        let messages = self.messages as u64;
+        counters.delivered.add(messages);
+        counters.delay.observe(self.oldest.elapsed(), messages);
+    }
+
+    /// The bytes to write.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.in_flight
+            .fetch_sub(self.frame.len(), Ordering::Relaxed);
+    }
+}
+
+/// A batch in a client's queue.
+#[derive(Debug)]
+pub struct Queued {
+    pub(super) batch: Arc<Batch>,
+    pub(super) written: usize,
+}
+
+impl Queued {
+    /// The batch.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Bytes of the frame, as it is written to this client, that the client has already.
+    pub fn written(&self) -> usize {
+        self.written
+    }
+}
+
+/// Events on their way to audiences that get the same, encoded when the first client wants them in its form.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    events: Vec<Arc<Event>>,
+    plain: OnceLock<Arc<Batch>>,
+    json: OnceLock<Arc<Batch>>,
+}
+
+impl Encoded {
+    /// `events` is not empty, and in the order of ids.
+    pub(super) fn new(events: &[Arc<Event>]) -> Encoded {
+        Encoded {
+            events: events.to_vec(),
+            plain: OnceLock::new(),
+            json: OnceLock::new(),
+        }
+    }
+
+    /// Whether these are the events.
+    pub(super) fn is_of(&self, events: &[Arc<Event>]) -> bool {
+        fn ids(events: &[Arc<Event>]) -> impl Iterator<Item = EventId> + '_ {
+            events.iter().map(|event| event.id)
+        }
+        ids(&self.events).eq(ids(events))
+    }
+
+    /// What a client has to get that has everything up to `joined_after`; `None` if that is nothing.
+    pub(super) fn batch_for(
+        &self,
+        joined_after: EventId,
+        form: Form,
+        in_flight: &Arc<AtomicUsize>,
+    ) -> Option<Arc<Batch>> {
+        let had = self
+            .events
+            .partition_point(|event| event.id <= joined_after);
+        if had > 0 {
+            let rest = &self.events[had..];
+            return (!rest.is_empty()).then(|| Arc::new(Batch::new(rest, form, in_flight)));
+        }
+        let encoded = match form {
+            Form::Plain => &self.plain,
+            Form::Json => &self.json,
+        };
+        let batch = encoded.get_or_init(|| Arc::new(Batch::new(&self.events, form, in_flight)));
+        Some(batch.clone())
+    }
+}

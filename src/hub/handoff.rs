@@ -1,0 +1,103 @@
+//! Who may write to a client: its stream's thread, or the announcer in its place while that thread sleeps.
+//!
+//! Waking a thread for each small write costs more than the write. No locks and no I/O here. `tests/loom` tries every
+//! interleaving of it: no wake-up is lost, and nobody writes between the parts of a frame.
+
+use super::sync::{current, fence, park, AtomicU8, Ordering, Thread};
+use std::sync::OnceLock;
+
+/// The stream's thread is up, and the only one that writes.
+const AWAKE: u8 = 0;
+/// It is parked, or about to be, and has to be woken when there is news.
+const ASLEEP: u8 = 1;
+/// It is parked, and the announcer writes in its place.
+const HELPED: u8 = 2;
+/// The announcer writes, and has to wake the thread when that is done.
+const WANTED: u8 = 3;
+
+/// Shared by a stream's thread, the announcer, and whoever has news for the thread.
+#[derive(Debug)]
+pub(super) struct Handoff {
+    state: AtomicU8,
+    /// Set by the stream's thread before it sleeps for the first time.
+    thread: OnceLock<Thread>,
+}
+
+impl Handoff {
+    /// The stream's thread is awake.
+    pub(super) fn new() -> Handoff {
+        Handoff {
+            state: AtomicU8::new(AWAKE),
+            thread: OnceLock::new(),
+        }
+    }
+
+    /// Wakes the stream's thread if it sleeps. What the caller changed before is seen by a thread that is about to sleep.
+    pub(super) fn wake(&self) {
+        // Pairs with the fence in `sleep`.
+        fence(Ordering::SeqCst);
+        loop {
+            match self.state.load(Ordering::SeqCst) {
+                // Whoever changes the state is the one that unparks.
+                ASLEEP if self.change(ASLEEP, AWAKE) => return self.unpark(),
+                HELPED if self.change(HELPED, WANTED) => return,
+                AWAKE | WANTED => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// For the stream's thread: runs `sleep`, which parks it, unless `has_news`. Returns when the thread is again the only
+    /// one that writes; that need not mean that there is news.
+    pub(super) fn sleep(&self, has_news: impl FnOnce() -> bool, sleep: impl FnOnce()) {
+        self.thread.get_or_init(current);
+        self.state.store(ASLEEP, Ordering::SeqCst);
+        // Pairs with the fence in `wake`: what was changed before anybody could see that this thread sleeps has woken
+        // nobody, so it looks once more.
+        fence(Ordering::SeqCst);
+        if !has_news() {
+            sleep();
+        }
+        self.get_up();
+    }
+
+    fn get_up(&self) {
+        loop {
+            match self.state.load(Ordering::SeqCst) {
+                AWAKE => return,
+                ASLEEP if self.change(ASLEEP, AWAKE) => return,
+                HELPED if !self.change(HELPED, WANTED) => {}
+                // The announcer does not wait when it writes, and unparks.
+                HELPED | WANTED => park(),
+                _ => {}
+            }
+        }
+    }
+
+    /// For the announcer: runs `write` in the thread's place, if the thread sleeps. `write` must not wait, and has to leave
+    /// what it does not finish where the thread looks first: the thread may write as soon as `write` has returned.
+    pub(super) fn write_in_place<T>(&self, write: impl FnOnce() -> T) -> Option<T> {
+        if !self.change(ASLEEP, HELPED) {
+            return None;
+        }
+        let result = write();
+        if !self.change(HELPED, ASLEEP) {
+            self.state.store(AWAKE, Ordering::SeqCst);
+            self.unpark();
+        }
+        Some(result)
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        let changed = self
+            .state
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+        changed.is_ok()
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The policy for slow clients: who keeps up, who holds publishers up, and who has to go. It works on figures alone: no
+//! clock, no thread and no socket. All times are running time in ms (`clock::running_ms`).
+
+/// A client that lags by more than its queue for this long, and takes next to nothing meanwhile, is slow. Long enough for
+/// a busy machine to give its thread a turn, and for a phone to change its cell.
+const GRACE_MS: u64 = 3_000;
+
+/// Bytes that are next to nothing for `GRACE_MS`.
+const CRAWL_BYTES: u64 = 8 << 10;
+
+/// One that lags by more than its queue for this long is slow, whatever it takes.
+const PATIENCE_MS: u64 = 10_000;
+
+/// A client whose thread is inside one write for this long probably does not read.
+const STUCK_MS: u64 = 250;
+
+/// After this long in one write it has no say in how fast the others go, and it goes first when memory is short.
+const LOST_MS: u64 = 1_000;
+
+/// How a client keeps up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It keeps up.
+    Even,
+    /// More than half of its queue is full, and it makes progress.
+    Late,
+    /// It has been inside one write for a while: it does not read, or a busy machine has not come round to it.
+    Stuck,
+    /// It has been inside one write for long, or its stream is about to end: waiting for it would help nobody.
+    Lost,
+    /// It lagged behind for too long and has to go.
+    TooSlow,
+}
+
+/// A client at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    /// Messages queued and not yet written.
+    pub(super) lag: usize,
+    /// `CLIENT_QUEUE`.
+    pub(super) limit: usize,
+    /// The moment.
+    pub(super) now_ms: u64,
+    /// When the write began that its thread is in; 0 outside a write.
+    pub(super) writing_since_ms: u64,
+}
+
+impl Figures {
+    fn writes_for(&self, ms: u64) -> bool {
+        self.writing_since_ms != 0 && self.now_ms.saturating_sub(self.writing_since_ms) >= ms
+    }
+}
+
+/// What is remembered of a client from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    /// When its lag went over the limit and stayed there; 0 when it is not over.
+    since_ms: u64,
+    /// When its present grace began, and how many bytes it had confirmed then.
+    grace_since_ms: u64,
+    confirmed_then: u64,
+}
+
+impl Behind {
+    /// How the client keeps up. `confirmed` gives the bytes that its system has confirmed so far; it is asked only of those
+    /// who are behind.
+    pub(super) fn judge(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> Pace {
+        if let Some(behind_ms) = self.update(figures.lag > figures.limit, figures, &confirmed) {
+            if behind_ms >= PATIENCE_MS || self.has_stalled(figures.now_ms, confirmed) {
+                return Pace::TooSlow;
+            }
+        }
+        if figures.writes_for(LOST_MS) {
+            Pace::Lost
+        } else if figures.writes_for(STUCK_MS) {
+            Pace::Stuck
+        } else if figures.lag > figures.limit / 2 {
+            Pace::Late
+        } else {
+            Pace::Even
+        }
+    }
+
+    /// Whether the client keeps memory occupied that others need: it does not read and has used its queue up, or it did
+    /// not get its queue nearly empty for a second. Only asked when memory is full.
+    pub(super) fn hoards(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> bool {
+        let occupies = figures.lag > figures.limit / 16;
+        let behind_ms = self.update(occupies, figures, confirmed).unwrap_or(0);
+        (figures.lag > figures.limit && figures.writes_for(STUCK_MS)) || behind_ms >= LOST_MS
+    }
+
+    /// For how long it has been behind, in ms; `None` if it is not.
+    fn update(
+        &mut self,
+        is_behind: bool,
+        figures: &Figures,
+        confirmed: impl Fn() -> u64,
+    ) -> Option<u64> {
+        if !is_behind {
+            self.since_ms = 0;
+            return None;
+        }
+        if self.since_ms == 0 {
+            self.since_ms = figures.now_ms;
+            self.begin_grace(figures.now_ms, confirmed());
+        }
+        Some(figures.now_ms.saturating_sub(self.since_ms))
+    }
+
+    /// Whether it took next to nothing in its grace. If it took more it gets another one: a burst on a slow line, or to
+    /// many clients of one machine, takes its time. (How long a write takes does not tell: the system wakes a writer only
+    /// when a third of its buffer is free again.)
+    fn has_stalled(&mut self, now_ms: u64, confirmed: impl Fn() -> u64) -> bool {
+        if now_ms.saturating_sub(self.grace_since_ms) < GRACE_MS {
+            return false;
+        }
+        let then = self.confirmed_then;
+        self.begin_grace(now_ms, confirmed());
+        self.confirmed_then < then + CRAWL_BYTES
+    }
+
+    fn begin_grace(&mut self, now_ms: u64, confirmed: u64) {
+        self.grace_since_ms = now_ms;
+        self.confirmed_then = confirmed;
+    }
+}
+
+/// How many clients of an audience keep up, and how many do not. Who surely does not read has no say.
+#[derive(Debug, Default)]
+pub(super) struct PaceCounts {
+    even: usize,
+    late: usize,
+    stuck: usize,
+}
+
+/// So many clients are stuck at the same time because a machine is busy, and not each for reasons of its own.
+const MANY: usize = 16;
+
+impl PaceCounts {
+    /// Counts one client.
+    pub(super) fn count(&mut self, pace: Pace) {
+        match pace {
+            Pace::Even => self.even += 1,
+            Pace::Late => self.late += 1,
+            Pace::Stuck => self.stuck += 1,
+            Pace::Lost | Pace::TooSlow => {}
+        }
+    }
+
+    /// Adds what another thread has counted.
+    pub(super) fn add(&mut self, other: &PaceCounts) {
+        self.even += other.even;
+        self.late += other.late;
+        self.stuck += other.stuck;
+    }
+
+    /// Most are behind: it is the machine, and not the clients.
+    pub(super) fn is_late(&self) -> bool {
+        let stuck = if self.stuck >= MANY { self.stuck } else { 0 };
+        self.late + stuck > self.even
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 100;
+    const START_MS: u64 = 50;
+    const READS: u64 = CRAWL_BYTES;
+
+    /// What comes of a series of looks: (ms since the start, lag, ms in the present write, bytes confirmed).
+    fn paces(looks: &[(u64, usize, u64, u64)]) -> Vec<Pace> {
+        let mut behind = Behind::default();
+        let judge = |&(ms, lag, writing_ms, confirmed): &(u64, usize, u64, u64)| {
+            let now_ms = START_MS + ms;
+            let figures = Figures {
+                lag,
+                limit: LIMIT,
+                now_ms,
+                writing_since_ms: if writing_ms == 0 {
+                    0
+                } else {
+                    now_ms - writing_ms
+                },
+            };
+            behind.judge(&figures, || confirmed)
+        };
+        looks.iter().map(judge).collect()
+    }
+
+    #[test]
+    fn a_client_is_judged_by_its_lag_its_write_and_what_it_takes() {
+        use Pace::{Even, Late, Lost, Stuck, TooSlow};
+        type Case = (
+            &'static str,
+            &'static [(u64, usize, u64, u64)],
+            &'static [Pace],
+        );
+        let cases: &[Case] = &[
+            ("nothing queued", &[(0, 0, 0, 0)], &[Even]),
+            ("half a queue", &[(0, 50, 0, 0)], &[Even]),
+            ("more than half", &[(0, 51, 0, 0)], &[Late]),
+            (
+                "a whole queue",
+                &[(0, 100, 0, 0), (60_000, 100, 0, 0)],
+                &[Late, Late],
+            ),
+            (
+                "a long write",
+                &[(300, 1, 249, 0), (300, 1, 250, 0), (300, 1, 300, 0)],
+                &[Even, Stuck, Stuck],
+            ),
+            ("a very long write", &[(2_000, 1, 1_000, 0)], &[Lost]),
+            (
+                "it takes nothing",
+                &[(0, 101, 0, 7), (2_999, 101, 0, 7), (3_000, 101, 0, 7)],
+                &[Late, Late, TooSlow],
+            ),
+            (
+                "it takes next to nothing",
+                &[(0, 101, 0, 0), (3_000, 101, 0, READS - 1)],
+                &[Late, TooSlow],
+            ),
+            (
+                "it takes enough, until patience ends",
+                &[
+                    (0, 101, 0, 0),
+                    (3_000, 101, 0, READS),
+                    (6_000, 101, 0, 2 * READS),
+                    (9_999, 101, 0, 3 * READS),
+                    (10_000, 101, 0, 4 * READS),
+                ],
+                &[Late, Late, Late, Late, TooSlow],
+            ),
+            (
+                "it stops after a while",
+                &[
+                    (0, 101, 0, 0),
+                    (3_000, 101, 0, READS),
+                    (6_000, 101, 0, READS),
+                ],
+                &[Late, Late, TooSlow],
+            ),
+            (
+                "it catches up in between",
+                &[
+                    (0, 101, 0, 0),
+                    (2_000, 100, 0, 0),
+                    (2_001, 101, 0, 0),
+                    (5_000, 101, 0, 0),
+                    (5_001, 101, 0, 0),
+                ],
+                &[Late, Late, Late, Late, TooSlow],
+            ),
+        ];
+        for (what, looks, expected) in cases {
+            assert_eq!(paces(looks), *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn when_memory_is_full_who_occupies_some_of_it_for_a_second_has_to_go() {
+        let hoards = |looks: &[(u64, usize, u64)]| {
+            let mut behind = Behind::default();
+            let look = |&(ms, lag, writing_ms): &(u64, usize, u64)| {
+                let now_ms = START_MS + ms;
+                let figures = Figures {
+                    lag,
+                    limit: LIMIT,
+                    now_ms,
+                    writing_since_ms: if writing_ms == 0 {
+                        0
+                    } else {
+                        now_ms - writing_ms
+                    },
+                };
+                behind.hoards(&figures, || 0)
+            };
+            looks.iter().map(look).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            hoards(&[(0, 7, 0), (999, 7, 0), (1_000, 7, 0)]),
+            [false, false, true]
+        );
+        assert_eq!(hoards(&[(0, 7, 0), (500, 6, 0), (1_000, 7, 0)]), [false; 3]);
+        assert_eq!(hoards(&[(300, 101, 249)]), [false]);
+        assert_eq!(hoards(&[(300, 101, 250)]), [true], "it does not read");
+    }
+
+    #[test]
+    fn an_audience_is_late_when_most_of_those_who_read_are() {
+        let is_late = |even, late, stuck| PaceCounts { even, late, stuck }.is_late();
+        assert!(!is_late(0, 0, 0));
+        assert!(!is_late(1, 1, 0));
+        assert!(is_late(1, 2, 0));
+        assert!(!is_late(0, 0, MANY - 1), "each for reasons of its own");
+        assert!(is_late(MANY - 1, 0, MANY), "a busy machine");
+    }
+}

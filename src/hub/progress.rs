@@ -1,0 +1,175 @@
+//! What the two ends of a subscriber share, the hub's and the stream's thread's: how far the client is, who may write to
+//! it, and why its stream has to end.
+
+use super::handoff::Handoff;
+use super::pace::{Behind, Figures, Pace};
+use crate::event::Frame;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// Why a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The hub closed: everything that was queued has been delivered.
+    Shutdown,
+    /// The client read too slowly.
+    Slow,
+    /// The client has closed its connection.
+    Gone,
+    /// Its permit has run out.
+    Expired,
+    /// Its permit was taken away.
+    Revoked,
+    /// What the client has does not fit to what there is: it has to come again.
+    SentAway,
+}
+
+/// A way to write to a client beside its stream's thread.
+pub trait DirectWriter: Debug + Send + Sync {
+    /// Writes what the client takes of the frame without waiting, and returns the number of bytes and whether that is
+    /// all of it.
+    fn try_write(&self, frame: &Frame) -> (usize, bool);
+
+    /// Bytes that the client's system has confirmed so far.
+    fn confirmed(&self) -> u64;
+
+    /// Ends the connection, also for a thread that is inside a write.
+    fn cut(&self);
+}
+
+/// How far a client is. Atomics, and one lock that is held for a few lines.
+#[derive(Debug)]
+pub struct Progress {
+    pub(super) handoff: Handoff,
+    /// Messages queued and not yet written.
+    pub(super) lag: AtomicUsize,
+    /// When the write began that the stream's thread is in, in ms of running time; 0 outside a write.
+    pub(super) writing_since: AtomicU64,
+    /// What the policy for slow clients remembers of it.
+    behind: Mutex<Behind>,
+    /// How to write to it while its thread sleeps, once that is known.
+    pub(super) direct: OnceLock<Box<dyn DirectWriter>>,
+    /// When that was done last, in ms of running time; 0 for never.
+    pub(super) helped_at: AtomicU64,
+    /// Messages that were written so.
+    pub(super) helped: AtomicU64,
+    /// `NOT_CUT`, or why the stream ends without waiting for its queue to run empty.
+    cut: AtomicU8,
+    /// When its permit was taken away.
+    pub(super) revoked: OnceLock<Instant>,
+}
+
+const NOT_CUT: u8 = 0;
+const CUT_SLOW: u8 = 1;
+const CUT_GONE: u8 = 2;
+const CUT_SENT_AWAY: u8 = 3;
+
+impl Progress {
+    pub(super) fn new() -> Progress {
+        Progress {
+            handoff: Handoff::new(),
+            lag: AtomicUsize::new(0),
+            writing_since: AtomicU64::new(0),
+            behind: Mutex::default(),
+            direct: OnceLock::new(),
+            helped_at: AtomicU64::new(0),
+            helped: AtomicU64::new(0),
+            cut: AtomicU8::new(NOT_CUT),
+            revoked: OnceLock::new(),
+        }
+    }
+
+    /// Whether and why the stream has to end without waiting for its queue to run empty.
+    pub fn cut(&self) -> Option<End> {
+        match self.cut.load(Ordering::Acquire) {
+            CUT_SLOW => Some(End::Slow),
+            CUT_GONE => Some(End::Gone),
+            CUT_SENT_AWAY => Some(End::SentAway),
+            _ => None,
+        }
+    }
+
+    /// Ends the stream because its client has gone.
+    pub fn client_has_gone(&self) {
+        self.cut_off(CUT_GONE);
+    }
+
+    /// Ends the stream so that its client comes again.
+    pub(super) fn send_away(&self) {
+        self.cut_off(CUT_SENT_AWAY);
+    }
+
+    /// Ends the stream and its connection because the client reads too slowly.
+    pub(super) fn cut_as_slow(&self) {
+        self.cut_off(CUT_SLOW);
+        // Its thread may be inside a write.
+        if let Some(direct) = self.direct.get() {
+            direct.cut();
+        }
+    }
+
+    fn cut_off(&self, why: u8) {
+        // The first reason stays.
+        let _ = self
+            .cut
+            .compare_exchange(NOT_CUT, why, Ordering::AcqRel, Ordering::Acquire);
+        self.handoff.wake();
+    }
+
+    /// Ends the stream because its permit is gone; what is queued is still delivered.
+    pub(super) fn revoke(&self) {
+        // Once is enough.
+        let _ = self.revoked.set(Instant::now());
+        self.handoff.wake();
+    }
+
+    /// Lets the announcer write to this client while its thread sleeps. The first way that is given stays.
+    pub fn allow_help(&self, direct: Box<dyn DirectWriter>) {
+        let _ = self.direct.set(direct);
+    }
+
+    /// Whether the announcer may write to this client.
+    pub fn can_be_helped(&self) -> bool {
+        self.direct.get().is_some()
+    }
+
+    /// Messages that the announcer has written to this client.
+    pub fn helped(&self) -> u64 {
+        self.helped.load(Ordering::Relaxed)
+    }
+
+    /// How the client keeps up; `limit` is `CLIENT_QUEUE`, in messages.
+    pub(super) fn pace(&self, limit: usize, now_ms: u64) -> Pace {
+        if self.cut().is_some() {
+            // What it has not got has no say any more.
+            return Pace::Lost;
+        }
+        let figures = self.figures(limit, now_ms);
+        self.behind().judge(&figures, || self.confirmed())
+    }
+
+    /// Whether the client keeps memory occupied that others need.
+    pub(super) fn hoards(&self, limit: usize, now_ms: u64) -> bool {
+        let figures = self.figures(limit, now_ms);
+        self.behind().hoards(&figures, || self.confirmed())
+    }
+
+    fn figures(&self, limit: usize, now_ms: u64) -> Figures {
+        Figures {
+            lag: self.lag.load(Ordering::Relaxed),
+            limit,
+            now_ms,
+            writing_since_ms: self.writing_since.load(Ordering::Relaxed),
+        }
+    }
+
+    fn confirmed(&self) -> u64 {
+        self.direct.get().map_or(0, |direct| direct.confirmed())
+    }
+
+    fn behind(&self) -> MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! What the hub's threads and every stream's thread share: the table behind its mutex, and the ways to wake those who wait
+//! for it.
+
+use super::clock::running_ms;
+use super::limits::Limits;
+use super::subscriber::Subscriber;
+use super::table::Table;
+use crate::stats::Counters;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+/// Held by the hub, its threads, and every subscription.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) counters: Arc<Counters>,
+    /// Held for a few lines, never while somebody writes or waits.
+    table: Mutex<Table>,
+    /// Signalled when there may be room for publishers again.
+    room: Condvar,
+    /// Set once, when the announcer's thread starts.
+    announcer: OnceLock<Thread>,
+    /// All subscribers' channels are closed. Set after they are, read by stream threads before they sleep.
+    closed: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits, counters: Arc<Counters>) -> Shared {
+        Shared {
+            table: Mutex::new(Table::new(limits.clone())),
+            limits,
+            counters,
+            room: Condvar::new(),
+            announcer: OnceLock::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Nothing that holds the lock can panic half-way through a change, so a poisoned lock guards a good table.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the table when it has room, in which `has_no_room` is no longer so.
+    pub(super) fn lock_unless(
+        &self,
+        has_no_room: impl Fn(&Table) -> bool,
+    ) -> MutexGuard<'_, Table> {
+        self.room
+            .wait_while(self.lock(), |table| has_no_room(table))
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has those look again who wait for room.
+    pub(super) fn tell_of_room(&self) {
+        self.room.notify_all();
+    }
+
+    /// Makes the calling thread the one that `wake_announcer` wakes.
+    pub(super) fn become_announcer(&self) {
+        self.announcer.get_or_init(std::thread::current);
+    }
+
+    /// Wakes the announcer, whether or not there is something for it.
+    pub(super) fn wake_announcer(&self) {
+        if let Some(thread) = self.announcer.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Unlocks the table, and wakes the announcer if there is something for it.
+    pub(super) fn announce(&self, mut table: MutexGuard<'_, Table>) {
+        let wake = table.pending.wakes_announcer();
+        drop(table);
+        if wake {
+            self.wake_announcer();
+        }
+    }
+
+    /// Takes a client out; nothing happens if it is out already.
+    pub(super) fn leave(&self, number: u64) {
+        // Bound to a name, so that the lock is free again when the subscriber's memory is given back.
+        let left = self.lock().leave(number);
+        drop(left);
+    }
+
+    /// Takes a client out that reads too slowly, and ends its stream.
+    pub(super) fn cut_as_slow(&self, subscriber: &Subscriber) {
+        let left = self.lock().leave(subscriber.number);
+        if left.is_some() {
+            self.counters.slow_clients.add(1);
+            subscriber.progress.cut_as_slow();
+        }
+    }
+
+    /// Does so with every client that `is_slow` fits, which is told the limit and the running time in ms.
+    pub(super) fn cut_if_slow(&self, is_slow: impl Fn(&Subscriber, usize, u64) -> bool) {
+        let limit = self.limits.client_queue;
+        let now_ms = running_ms();
+        let slow = self
+            .lock()
+            .leave_if(|subscriber| is_slow(subscriber, limit, now_ms));
+        for subscriber in slow {
+            self.counters.slow_clients.add(1);
+            subscriber.progress.cut_as_slow();
+        }
+    }
+
+    /// Closes every subscriber's channel: each stream's thread writes what it still has, and ends.
+    pub(super) fn end_all_streams(&self) {
+        let subscribers = self.lock().leave_if(|_| true);
+        let progress: Vec<_> = subscribers.iter().map(|s| s.progress.clone()).collect();
+        drop(subscribers);
+        self.closed.store(true, Ordering::SeqCst);
+        progress.iter().for_each(|progress| progress.handoff.wake());
+    }
+
+    /// Whether all subscribers' channels are closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,265 @@
+//! The stream thread's end of a subscriber: take what is queued, sleep, report what was written.
+
+use super::batch::{Batch, Queued};
+use super::clock::running_ms;
+use super::history::Replay;
+use super::progress::{End, Progress};
+use super::shared::Shared;
+use super::subscriber::Subscriber;
+use crate::access::Permit;
+use crate::event::{EventId, Form};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Held by the stream's thread. Dropping it takes the client out of the hub.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<Shared>,
+    /// Number of the client, unique while the server runs.
+    pub number: u64,
+    /// The form in which it wants its events.
+    pub form: Form,
+    /// What it is allowed for.
+    pub permit: Arc<Permit>,
+    queue: Receiver<Queued>,
+    progress: Arc<Progress>,
+    replay: Option<Replay>,
+    /// Closes when the last subscription is dropped: how the end of all streams is awaited.
+    _open: Sender<Infallible>,
+}
+
+/// What `Subscription::try_next` finds.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch to write.
+    Batch(Queued),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more.
+    End(End),
+}
+
+/// The two ends of a new subscriber.
+pub(super) fn pair(
+    shared: Arc<Shared>,
+    number: u64,
+    form: Form,
+    joined_after: EventId,
+    permit: Permit,
+    replay: Option<Replay>,
+    open: Sender<Infallible>,
+) -> (Arc<Subscriber>, Subscription) {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let progress = Arc::new(Progress::new());
+    let permit = Arc::new(permit);
+    let subscriber = Arc::new(Subscriber {
+        number,
+        form,
+        joined_after,
+        permit: permit.clone(),
+        queue: sender,
+        progress: progress.clone(),
+    });
+    let subscription = Subscription {
+        shared,
+        number,
+        form,
+        permit,
+        queue: receiver,
+        progress,
+        replay,
+        _open: open,
+    };
+    (subscriber, subscription)
+}
+
+impl Subscription {
+    /// What both ends see; whoever watches the connection can end the stream through it.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// What has to be sent before anything that is live, if the client asked for it. Once.
+    pub fn take_replay(&mut self) -> Option<Replay> {
+        self.replay.take()
+    }
+
+    /// The next batch, without waiting.
+    pub fn try_next(&self) -> Next {
+        match self.progress.cut() {
+            // What was begun is finished, so that the client can tell this end from an event that is cut in two. It is the
+            // first in the queue: nothing is written in the thread's place while something is queued.
+            Some(End::SentAway) => match self.queue.try_recv() {
+                Ok(queued) if queued.written > 0 => return Next::Batch(queued),
+                _ => return Next::End(End::SentAway),
+            },
+            Some(end) => return Next::End(end),
+            None => {}
+        }
+        let over = self.permit_is_over();
+        let end = over.map(|(end, _)| end);
+        match self.queue.try_recv() {
+            Ok(queued) => match over {
+                // As above.
+                Some((end, since)) if queued.batch.oldest > since && queued.written == 0 => {
+                    Next::End(end)
+                }
+                _ => Next::Batch(queued),
+            },
+            Err(TryRecvError::Empty) => end.map_or(Next::Nothing, Next::End),
+            Err(TryRecvError::Disconnected) => {
+                Next::End(self.progress.cut().or(end).unwrap_or(End::Shutdown))
+            }
+        }
+    }
+
+    /// How and since when the stream is not allowed any more. What was published before is still delivered.
+    fn permit_is_over(&self) -> Option<(End, Instant)> {
+        if let Some(since) = self.progress.revoked.get() {
+            return Some((End::Revoked, *since));
+        }
+        let now = Instant::now();
+        let until = self.permit.valid_until(now, SystemTime::now())?;
+        (now >= until).then_some((End::Expired, until))
+    }
+
+    /// Sleeps until there may be something new, or until `deadline`, or until the permit has run out.
+    ///
+    /// Not a blocking `recv`: that spins and yields before it sleeps, which with thousands of threads on few cores
+    /// costs more than all the writing.
+    pub fn sleep(&self, deadline: Instant) {
+        let progress = &self.progress;
+        let has_news = || {
+            let must_end = progress.cut().is_some() || progress.revoked.get().is_some();
+            must_end || !self.queue.is_empty() || self.shared.is_closed()
+        };
+        let sleep = || {
+            let now = Instant::now();
+            // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
+            let until = self.permit.valid_until(now, SystemTime::now());
+            let deadline = until.map_or(deadline, |until| until.min(deadline));
+            if deadline > now {
+                std::thread::park_timeout(deadline - now);
+            }
+        };
+        progress.handoff.sleep(has_news, sleep);
+    }
+
+    /// Time since the announcer wrote to this client; `None` if it never did.
+    pub fn time_since_help(&self) -> Option<Duration> {
+        match self.progress.helped_at.load(Ordering::Relaxed) {
+            0 => None,
+            then => Some(Duration::from_millis(running_ms().saturating_sub(then))),
+        }
+    }
+
+    /// Runs one write to the client, so that the hub sees for how long it is under way.
+    pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        let since = &self.progress.writing_since;
+        since.store(running_ms(), Ordering::Relaxed);
+        let result = write();
+        since.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// Reports that a live batch has been written. Returns the number of its messages.
+    pub fn delivered(&self, batch: &Batch) -> u64 {
+        self.progress
+            .lag
+            .fetch_sub(batch.messages, Ordering::Relaxed);
+        batch.count_delivery(&self.shared.counters);
+        batch.messages as u64
+    }
+
+    /// Reports that `messages` of the replay have been written.
+    pub fn replayed(&self, messages: usize) {
+        self.shared.counters.delivered.add(messages as u64);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // The announcer may still have messages for it.
+        self.progress.client_has_gone();
+        self.shared.leave(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Limits;
+    use super::super::progress::DirectWriter;
+    use super::*;
+    use crate::access::{Access, Rules};
+    use crate::event::{ChannelName, Event, Frame, Kind};
+    use crate::stats::Counters;
+
+    /// A client that takes three bytes at a time.
+    #[derive(Debug)]
+    struct Narrow;
+
+    impl DirectWriter for Narrow {
+        fn try_write(&self, _: &Frame) -> (usize, bool) {
+            (3, false)
+        }
+
+        fn confirmed(&self) -> u64 {
+            0
+        }
+
+        fn cut(&self) {}
+    }
+
+    fn connected() -> (Arc<Subscriber>, Subscription) {
+        let limits = Limits {
+            history_events: 10,
+            history_bytes: 1000,
+            channel_ttl: Duration::from_secs(60),
+            max_clients: 10,
+            max_channels: 10,
+            client_queue: 10,
+            ids_come_from_outside: false,
+        };
+        let shared = Arc::new(Shared::new(limits, Arc::new(Counters::new())));
+        let access = Access::new(None, None, Rules::without_file());
+        let caller = access.identify(None).expect("no token is fine");
+        let permit = caller.follow(&[]).expect("everybody may follow nothing");
+        let (open, _) = crossbeam_channel::bounded(0);
+        pair(shared, 1, Form::Plain, EventId::ZERO, permit, None, open)
+    }
+
+    fn batch(seq: u64) -> Arc<Batch> {
+        let event = Arc::new(Event {
+            id: EventId { ms: 1, seq },
+            channel: ChannelName::broadcast(),
+            name: None,
+            text: "hello".into(),
+            kind: Kind::Message,
+            at: Instant::now(),
+        });
+        Arc::new(Batch::new(&[event], Form::Plain, &Arc::default()))
+    }
+
+    #[test]
+    fn a_frame_that_was_begun_is_finished_before_its_client_is_sent_away() {
+        let (subscriber, subscription) = connected();
+        subscriber.progress.allow_help(Box::new(Narrow));
+        // While the stream's thread sleeps, the announcer begins one frame, and the client is sent away.
+        let meanwhile = || {
+            let counters = Counters::new();
+            subscriber.send(batch(1), 10, 1, &counters);
+            subscriber.send(batch(2), 10, 1, &counters);
+            subscriber.progress.send_away();
+        };
+        subscriber.progress.handoff.sleep(|| false, meanwhile);
+        match subscription.try_next() {
+            Next::Batch(queued) => assert_eq!(queued.written(), 3, "the one that was begun"),
+            other => panic!("the rest of the frame has to come first: {other:?}"),
+        }
+        let next = subscription.try_next();
+        assert!(matches!(next, Next::End(End::SentAway)), "{next:?}");
+    }
+}
