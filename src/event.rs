@@ -3,7 +3,7 @@
 //! Knows nothing about channels' subscribers, HTTP or threads. Everything that a client sends is parsed here once,
 //! into types that cannot hold a bad value. Called by the hub and by the routes.
 
-use crate::logged::Logged;
+use crate::log::Logged;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

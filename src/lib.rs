@@ -9,27 +9,18 @@
 //! - [`cluster`]: several servers as one: a Redis stream between them. Between routes and hub, where it is used.
 //! - [`event`]: ids, names, events and their encoding.
 //!
-//! Beside them, used by several: [`config`], [`access`], [`cors`], [`query`], [`request`], [`reply`], [`problem`], [`proxies`],
-//! [`stats`], [`statistics`], [`journal`], [`logged`], [`memory`], [`service`], and [`host`], which has all unsafe code.
+//! Beside them, used by several: [`config`], [`access`], [`counters`], [`http`], the values that travel, [`log`](mod@log), and [`host`], which
+//! has all unsafe code.
 
 pub mod access;
 #[cfg_attr(not(feature = "redis"), path = "cluster/off.rs")]
 pub mod cluster;
 pub mod config;
-pub mod cors;
+pub mod counters;
 pub mod event;
 pub mod host;
+pub mod http;
 pub mod hub;
-pub mod journal;
-pub mod logged;
-pub mod memory;
-pub mod problem;
-pub mod proxies;
-pub mod query;
-pub mod reply;
-pub mod request;
+pub mod log;
 pub mod routes;
 pub mod server;
-pub mod service;
-pub mod statistics;
-pub mod stats;

@@ -3,15 +3,14 @@
 use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::cluster::{self, Cluster};
 use sse_server::config::{self, Config, Listen, VARIABLES};
+use sse_server::counters::Counters;
+use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
-use sse_server::journal;
-use sse_server::logged::Logged;
+use sse_server::log::{self as queued_log, Logged};
+use sse_server::routes::live::LiveStatistics;
 use sse_server::routes::{self, Addresses, App};
 use sse_server::server::{self, health, Listener, Settings};
-use sse_server::service::{self, Notifier};
-use sse_server::statistics::LiveStatistics;
-use sse_server::stats::Counters;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -102,7 +101,8 @@ fn serve() -> Result<(), Failure> {
     let rules = read_rules(&config)?;
     // Before the first thread: each inherits it.
     host::block_signals().map_err(|error| system_failure("block signals", &error))?;
-    journal::start(config.log_level).map_err(|error| system_failure("start a thread", &error))?;
+    queued_log::start(config.log_level)
+        .map_err(|error| system_failure("start a thread", &error))?;
     warn_of_doubts(&config);
     let descriptor_limit = raise_descriptor_limit(&config);
     let notifier = Notifier::connect(env).unwrap_or_else(|error| {
@@ -207,7 +207,7 @@ fn watch_panics() {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("tiny_http");
-        if name == journal::THREAD {
+        if name == queued_log::THREAD {
             return;
         }
         let place = panic

@@ -16,7 +16,7 @@ pub use rules::{Action, FileFault, Rules};
 pub use token::Token;
 
 use crate::event::ChannelName;
-use crate::logged::Logged;
+use crate::log::Logged;
 use jwt::{Claims, Flaw};
 use rules::{Entry, Grant, OPERATOR_NAME};
 use std::fmt;

@@ -18,9 +18,9 @@ mod writer;
 
 pub use connection::Address;
 
+use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
-use crate::stats::Histogram;
 use crossbeam_channel::{Sender, TrySendError};
 use entry::Entry;
 use position::{Position, Stream};

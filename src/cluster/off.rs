@@ -1,8 +1,8 @@
 //! The cluster of a server that was built without the feature `redis`: there is none, and `REDIS_URL` is refused.
 
+use crate::counters::Histogram;
 use crate::event::{ChannelName, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
-use crate::stats::Histogram;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::fmt;

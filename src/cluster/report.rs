@@ -4,7 +4,7 @@
 
 use super::connection::text;
 use super::Shared;
-use crate::memory;
+use crate::host::memory;
 use ::redis::{cmd, Value};
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use super::connection::Fault;
 use super::until;
-use crate::stats::Counter;
+use crate::counters::Counter;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};

@@ -3,14 +3,16 @@
 
 mod listen;
 mod slips;
+mod variables;
 
 pub use listen::Listen;
 pub use slips::meant_by;
+pub use variables::VARIABLES;
 
 use crate::access::{Secrets, Token};
 use crate::cluster::Address;
-use crate::cors::Origins;
-use crate::proxies::TrustedProxies;
+use crate::http::cors::Origins;
+use crate::http::proxies::TrustedProxies;
 use listen::port_number;
 use std::ffi::OsString;
 use std::fmt;
@@ -56,88 +58,6 @@ pub struct Config {
     /// `RUST_LOG`.
     pub log_level: log::LevelFilter,
 }
-
-/// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 18] = [
-    (
-        "LISTEN",
-        "0.0.0.0:8080",
-        "address:port, :port or unix:/path; port 0 takes a free one",
-    ),
-    ("PORT", "8080", "changes the port alone, instead of LISTEN"),
-    (
-        "AUTH_TOKEN",
-        "random, logged at start",
-        "the token that may publish and read everything",
-    ),
-    (
-        "ACCESS_FILE",
-        "none",
-        "JSON rules: tokens, what each may do, and what is public",
-    ),
-    (
-        "JWT_SECRET",
-        "none",
-        "HS256 key of tokens that carry their rights; several with commas",
-    ),
-    (
-        "CORS_ORIGINS",
-        "*",
-        "origins whose pages may use the server, separated by commas",
-    ),
-    (
-        "HISTORY_EVENTS",
-        "100",
-        "messages retained per channel for replay; 0 turns replay off",
-    ),
-    (
-        "HISTORY_BYTES",
-        "16777216",
-        "memory for all channels' history together; the oldest go first",
-    ),
-    (
-        "CHANNEL_TTL",
-        "300",
-        "seconds until a channel that nobody uses is removed",
-    ),
-    (
-        "HEARTBEAT",
-        "15",
-        "seconds without traffic until a stream gets a heartbeat",
-    ),
-    (
-        "MAX_CLIENTS",
-        "10000",
-        "clients that may be connected at once",
-    ),
-    (
-        "MAX_CLIENTS_PER_ADDRESS",
-        "0: no limit",
-        "streams that one client address may have at once",
-    ),
-    ("MAX_CHANNELS", "10000", "channels that may exist at once"),
-    ("MAX_MESSAGE_BYTES", "65536", "size of the largest message"),
-    (
-        "CLIENT_QUEUE",
-        "256",
-        "messages a slow client may lag behind before it is disconnected",
-    ),
-    (
-        "TRUSTED_PROXIES",
-        "none",
-        "whose X-Forwarded-For is believed: addresses, networks, unix",
-    ),
-    (
-        "REDIS_URL",
-        "none",
-        "redis://[user:password@]host[:port][/db], to link several servers",
-    ),
-    (
-        "RUST_LOG",
-        "info",
-        "log level: off, error, warn, info, debug or trace",
-    ),
-];
 
 /// A variable that cannot be used: one line for a person.
 #[derive(Debug, PartialEq, Eq)]

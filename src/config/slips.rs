@@ -1,6 +1,6 @@
 //! Variables that somebody has probably misspelt: no value of theirs would ever be used, and nobody would notice.
 
-use super::VARIABLES;
+use super::variables::VARIABLES;
 
 /// The variable that somebody meant who wrote `name`: one that is a single typing slip away (a character too many, one
 /// missing, a wrong one, or two in the wrong order; case does not matter). `None` for names that are right, or far off.

@@ -2,13 +2,15 @@
 //! Each call names its manual page and the test that shows that it is needed, and none touches a descriptor or memory
 //! that belongs to somebody else.
 
+pub mod memory;
 mod poll;
 mod process;
+pub mod service;
 mod socket;
 
 pub use poll::{Event, Interest, Poll};
 pub use process::{
-    block_signals, cpu_time, descriptor_limit, give_memory_back, inherited_socket,
-    open_descriptors, page_size, raise_descriptor_limit, random_bytes, wait_for_signal, Signal,
+    block_signals, cpu_time, descriptor_limit, open_descriptors, page_size, raise_descriptor_limit,
+    random_bytes, wait_for_signal, Signal,
 };
 pub use socket::{receive, send, unconfirmed};

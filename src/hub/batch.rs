@@ -1,7 +1,7 @@
 //! Batches: events that are encoded once and shared by every client that gets the same bytes.
 
+use crate::counters::Counters;
 use crate::event::{encode, Event, EventId, Form, Frame};
-use crate::stats::Counters;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;

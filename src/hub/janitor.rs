@@ -3,7 +3,7 @@
 
 use super::pace::Pace;
 use super::shared::Shared;
-use crate::memory::Trimmer;
+use crate::host::memory::Trimmer;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

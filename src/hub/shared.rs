@@ -5,7 +5,7 @@ use super::clock::running_ms;
 use super::limits::Limits;
 use super::subscriber::Subscriber;
 use super::table::Table;
-use crate::stats::Counters;
+use crate::counters::Counters;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;

@@ -194,8 +194,8 @@ mod tests {
     use super::super::progress::DirectWriter;
     use super::*;
     use crate::access::{Access, Rules};
+    use crate::counters::Counters;
     use crate::event::{ChannelName, Event, Frame, Kind};
-    use crate::stats::Counters;
 
     /// A client that takes three bytes at a time.
     #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! How many streams each client address has, where that is limited (`MAX_CLIENTS_PER_ADDRESS`). Called by the routes that
 //! open streams.
 
-use super::RETRY_AFTER;
-use crate::problem::Problem;
-use crate::request::Peer;
+use super::parameters::RETRY_AFTER;
+use crate::http::problem::Problem;
+use crate::http::request::Peer;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! `/`: the statistics page, one file that is part of the program. It asks for no other file, and its policy lets it
 //! talk to its own origin alone.
 
-use crate::reply::Reply;
-use crate::request::Request;
+use crate::http::reply::Reply;
+use crate::http::request::Request;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 

@@ -1,11 +1,12 @@
 //! The token of a request, wherever it stands, and what is answered when it does not do. Called by the routes that need
 //! to know who asks.
 
-use super::{origin, App, Origin};
+use super::app::App;
+use super::parameters::{origin, Origin};
 use crate::access::{Caller, Denial};
-use crate::cors::{self, Origins};
-use crate::problem::Problem;
-use crate::request::Request;
+use crate::http::cors::{self, Origins};
+use crate::http::problem::Problem;
+use crate::http::request::Request;
 
 /// The cookie that may carry a token.
 const COOKIE: &str = "sse_token";

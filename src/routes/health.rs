@@ -1,8 +1,9 @@
 //! `/health` and `/health/ready`: for probes, with no token and no cost.
 
-use super::{App, RETRY_AFTER};
-use crate::problem::Problem;
-use crate::reply::Reply;
+use super::app::App;
+use super::parameters::RETRY_AFTER;
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
 use serde_json::json;
 
 /// The process serves.

@@ -1,12 +1,12 @@
 //! `/metrics`: what the server does, for Prometheus. What is collected for it costs the way of a message next to nothing:
 //! counters that are there anyway, and two looks at `/proc` for each scrape.
 
-use super::App;
+use super::app::App;
 use crate::cluster::Cluster;
+use crate::counters::{Counters, Histogram};
 use crate::host;
-use crate::memory;
-use crate::reply::Reply;
-use crate::stats::{Counters, Histogram};
+use crate::host::memory;
+use crate::http::reply::Reply;
 use std::fmt::{Display, Write};
 use std::time::SystemTime;
 

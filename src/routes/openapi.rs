@@ -1,6 +1,6 @@
 //! `/openapi.json`: the description of the wire contract, which is part of the program.
 
-use crate::reply::Reply;
+use crate::http::reply::Reply;
 
 const DOCUMENT: &str = include_str!("../../assets/openapi.json");
 

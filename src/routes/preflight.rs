@@ -1,8 +1,8 @@
 //! `OPTIONS`, on every path: the answer to a CORS preflight.
 
-use crate::cors;
-use crate::reply::Reply;
-use crate::request::Request;
+use crate::http::cors;
+use crate::http::reply::Reply;
+use crate::http::request::Request;
 
 pub(super) fn answer(request: &Request) -> Reply {
     let asked = request.headers("Access-Control-Request-Headers");

@@ -1,14 +1,16 @@
 //! `POST /publish`: ask access, read the message, hand it to the hub, answer with its id.
 
+use super::app::App;
 use super::credentials::{denied, identify};
-use super::{channels, refused, single, App, Later, Outcome, Waiting};
+use super::outcome::{Later, Outcome, Waiting};
+use super::parameters::{channels, refused, single};
 use crate::access::{Action, Caller};
 use crate::event::{ChannelName, EventName};
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
+use crate::http::request::{BodyError, NoBody, Peer, Request};
 use crate::hub::{Attempt, Published, Refusal};
-use crate::problem::Problem;
-use crate::query::Query;
-use crate::reply::Reply;
-use crate::request::{BodyError, NoBody, Peer, Request};
 use serde::Serialize;
 use serde_json::Value;
 

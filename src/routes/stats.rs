@@ -1,16 +1,18 @@
 //! `/stats` and `/stats/stream`: what the server does, and with a token that may see it, each channel.
 
+use super::app::App;
 use super::credentials::{denied, identify};
-use super::{refused, App, Outcome, Stream};
+use super::live;
+use super::outcome::{Outcome, Stream};
+use super::parameters::refused;
 use crate::access::Denial;
-use crate::problem::Problem;
-use crate::reply::Reply;
-use crate::request::{Method, Request};
-use crate::statistics;
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
+use crate::http::request::{Method, Request};
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = identify(app, request)?.may_see_channels();
-    Ok(Reply::json(&statistics::snapshot(
+    Ok(Reply::json(&live::snapshot(
         &app.hub,
         app.cluster.as_deref(),
         with_channels,

@@ -1,14 +1,17 @@
 //! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
 
+use super::addresses::Place;
+use super::app::App;
 use super::credentials::{denied, identify};
-use super::{channels, refused, single, App, Outcome, Place, Stream, Waiting};
+use super::outcome::{Outcome, Stream, Waiting};
+use super::parameters::{channels, refused, single};
 use crate::access::{Access, Caller, Denial, Permit};
 use crate::event::{ChannelName, Form};
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
+use crate::http::request::{Peer, Request};
 use crate::hub::{Hub, LastId};
-use crate::logged::Logged;
-use crate::problem::Problem;
-use crate::reply::Reply;
-use crate::request::{Peer, Request};
+use crate::log::Logged;
 use std::sync::Arc;
 
 /// What a client asks for.

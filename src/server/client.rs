@@ -2,17 +2,17 @@
 //! no locks here; the door alone calls it.
 
 use super::connection::{Connection, Turn};
-use super::exchange::{Exchange, Parts};
-use super::head::{self, Head};
+use super::exchange::Exchange;
+use super::head::{self, Head, Parts};
 use super::inbox::{Arrival, Inbox};
 use super::pending::{self, Pending};
 use super::pool::Pool;
-use super::Settings;
+use super::settings::Settings;
 use crate::host::Event;
+use crate::http::problem::Problem;
+use crate::http::reply::Connection as After;
+use crate::http::request::{Body, BodyError};
 use crate::hub::Progress;
-use crate::problem::Problem;
-use crate::reply::Connection as After;
-use crate::request::{Body, BodyError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! The connections that the door has, each in a place that its key names, and the memory that they hold.
 
 use super::client::Client;
-use super::connection::Key;
+use super::mailbox::Key;
 use std::cmp::Reverse;
 
 /// Bits of a key that name the place; the others are the connection's count.

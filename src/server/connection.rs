@@ -1,7 +1,7 @@
 //! One client's connection, as everybody sees it who may write to it: the door, a worker that answers, the thread of a
 //! stream. Made by the door, which closes it.
 
-use super::mailbox::{Mailbox, Note};
+use super::mailbox::{Key, Mailbox, Note};
 use crate::event::Frame;
 use crate::host;
 use crate::hub::DirectWriter;
@@ -10,9 +10,6 @@ use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Names a connection to the door, and no other one before or after.
-pub type Key = u64;
 
 /// Whose turn it is: the door's. It reads the next request.
 const FREE: u8 = 0;

@@ -4,7 +4,7 @@
 use super::exchange::Exchange;
 use super::line::{self, Line};
 use super::pool::Pool;
-use super::Settings;
+use super::settings::Settings;
 use crate::host::{Interest, Poll};
 use crate::routes::App;
 use std::io;

@@ -4,13 +4,13 @@
 
 use super::client::{Client, Step};
 use super::clients::Clients;
-use super::connection::{Connection, Key};
+use super::connection::Connection;
 use super::dispatcher::Dispatcher;
 use super::listener::Listener;
-use super::mailbox::{Mailbox, Note};
-use super::Settings;
+use super::mailbox::{Key, Mailbox, Note};
+use super::settings::Settings;
+use crate::host::memory::Trimmer;
 use crate::host::{Event, Interest, Poll};
-use crate::memory::Trimmer;
 use crossbeam_channel::Sender;
 use std::convert::Infallible;
 use std::io;

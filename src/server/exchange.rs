@@ -2,25 +2,14 @@
 //! However it ends, its connection is given back: whoever drops it unanswered answers 500.
 
 use super::connection::Connection;
+use super::head::Parts;
 use super::mailbox::Note;
-use crate::problem::Problem;
-use crate::query::Target;
-use crate::reply::{self, Reply};
-use crate::request::{Body, Method, Peer, Request};
+use crate::counters::{Counters, Family};
+use crate::http::problem::Problem;
+use crate::http::query::Target;
+use crate::http::reply::{self, Reply};
+use crate::http::request::{Body, Method, Peer, Request};
 use std::sync::Arc;
-
-/// What the door has read of a request, without its first line, which crosses to tiny_http.
-#[derive(Debug)]
-pub struct Parts {
-    /// The fields that routes use.
-    pub fields: Vec<(&'static str, String)>,
-    /// Whose request it is.
-    pub peer: Peer,
-    /// It is HTTP/1.0.
-    pub is_old: bool,
-    /// The connection may serve another request behind this one.
-    pub keeps_alive: bool,
-}
 
 const TOO_LARGE: u16 = 413;
 
@@ -76,8 +65,9 @@ impl Exchange {
         }
     }
 
-    /// Answers.
-    pub fn answer(mut self, reply: Reply) {
+    /// Answers, and counts the answer.
+    pub fn answer(mut self, reply: Reply, family: Family, counters: &Counters) {
+        counters.answers.count(family, reply.status());
         self.end(reply);
     }
 

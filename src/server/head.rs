@@ -1,8 +1,8 @@
 //! A request's head: where it ends, and what it says (RFC 9112, sections 2 to 6). Strict: what two servers could read in
 //! two ways is refused, and so is what is no HTTP, as soon as that can be seen.
 
-use crate::problem::Problem;
-use crate::request::KNOWN_FIELDS;
+use crate::http::problem::Problem;
+use crate::http::request::{Peer, KNOWN_FIELDS};
 
 /// A head has at most this many bytes and fields.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -36,6 +36,19 @@ pub struct Head {
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
     /// The client wants to send another request behind this one.
+    pub keeps_alive: bool,
+}
+
+/// What the door has read of a request, without its first line, which crosses to tiny_http.
+#[derive(Debug)]
+pub struct Parts {
+    /// The fields that routes use.
+    pub fields: Vec<(&'static str, String)>,
+    /// Whose request it is.
+    pub peer: Peer,
+    /// It is HTTP/1.0.
+    pub is_old: bool,
+    /// The connection may serve another request behind this one.
     pub keeps_alive: bool,
 }
 

@@ -2,7 +2,7 @@
 //! are alive. Both ask the own port for `/health`, as a client would.
 
 use crate::config::Listen;
-use crate::service::Notifier;
+use crate::host::service::Notifier;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;

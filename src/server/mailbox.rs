@@ -1,7 +1,6 @@
 //! What workers, streams and `main` tell the door, and the socket that wakes it for that.
 
-use super::connection::Key;
-use super::exchange::Parts;
+use super::head::Parts;
 use crate::hub::Progress;
 use crossbeam_channel::Sender;
 use std::convert::Infallible;
@@ -9,6 +8,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Names a connection to the door, and no other one before or after.
+pub type Key = u64;
 
 /// What the door is told.
 #[derive(Debug)]

@@ -4,15 +4,16 @@
 use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
 use super::mailbox::Note;
-use super::pool::{spawn, Place, Pool};
 use super::stream::{EventStream, StreamWriter, GONE};
-use crate::problem::Problem;
-use crate::reply::Reply;
-use crate::request::Peer;
+use super::threads::{spawn, Place};
+use crate::counters::Family;
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
+use crate::http::request::Peer;
+use crate::hub::Hub;
 use crate::routes;
-use crate::stats::Family;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Virtual memory for a stream's thread; it touches a few pages of it.
 const STREAM_STACK: usize = 64 << 10;
@@ -23,28 +24,29 @@ const RETRY_AFTER: u32 = 5;
 /// A stream that a route has granted. All that can be made of it is made before its thread begins, on one that has some
 /// stack anyway: whatever a stream's own thread touches stays in memory for the stream's whole life.
 pub struct NewStream {
-    pool: Arc<Pool>,
     exchange: Exchange,
     /// For a refusal.
     head: Reply,
     stream: EventStream,
     family: Family,
     peer: Peer,
-    /// Among all streams. `None` if there was none.
+    hub: Arc<Hub>,
+    /// Its place among all streams.
     place: Option<Place>,
-    /// Among the streams of its client's address, if those are limited.
+    /// Its place among the streams of its client's address, if those are limited.
     _address: Option<routes::Place>,
 }
 
 impl NewStream {
     /// The stream that answers this exchange.
     pub fn new(
-        pool: &Arc<Pool>,
         exchange: Exchange,
         granted: routes::Stream,
+        heartbeat: Duration,
+        hub: Arc<Hub>,
         family: Family,
         peer: Peer,
-    ) -> NewStream {
+    ) -> Box<NewStream> {
         let connection = exchange.connection().clone();
         let is_chunked = !exchange.is_old();
         let mut stream = EventStream {
@@ -52,7 +54,7 @@ impl NewStream {
             subscription: granted.subscription,
             kind: granted.kind,
             started: Instant::now(),
-            heartbeat: pool.heartbeat(),
+            heartbeat,
             heartbeat_is_event: granted.heartbeat_is_event,
         };
         stream.begin_with(granted.head.stream_head(is_chunked));
@@ -61,20 +63,21 @@ impl NewStream {
             is_chunked,
         };
         stream.subscription.progress().allow_help(Box::new(direct));
-        NewStream {
-            pool: pool.clone(),
+        Box::new(NewStream {
             exchange,
             head: granted.head,
             stream,
             family,
             peer,
-            place: pool.place_for_stream(),
+            hub,
+            place: None,
             _address: granted.place,
-        }
+        })
     }
 
-    /// Gives it a thread of its own, or refuses it.
-    pub fn start(self: Box<Self>) {
+    /// Gives it a thread of its own, or refuses it. `place` is the one among all streams, if there was one.
+    pub fn start(mut self: Box<Self>, place: Option<Place>) {
+        self.place = place;
         if self.place.is_none() {
             return self.refuse("descriptors");
         }
@@ -98,12 +101,13 @@ impl NewStream {
             RETRY_AFTER,
         );
         let reply = Reply::from(problem).with_cors_of(&self.head);
-        self.pool.answer(self.exchange, reply, self.family);
+        let counters = self.hub.counters();
+        self.exchange.answer(reply, self.family, counters);
     }
 
     /// The life of the stream's thread.
     fn run(self: Box<Self>) {
-        let counters = self.pool.counters();
+        let counters = self.hub.counters();
         counters.answers.count(self.family, 200);
         // Nobody is refused any more.
         drop(self.head);

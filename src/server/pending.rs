@@ -4,7 +4,7 @@
 use super::body::BodyReader;
 use super::head::{Framing, Head};
 use super::inbox::Inbox;
-use crate::request::{Body, BodyError};
+use crate::http::request::{Body, BodyError};
 
 /// What is kept of the request until its body is there.
 #[derive(Debug)]

@@ -5,18 +5,18 @@
 use super::exchange::Exchange;
 use super::line::{Line, Server};
 use super::new_stream::NewStream;
-use super::Settings;
-use crate::problem::Problem;
-use crate::reply::Reply;
-use crate::request::Peer;
+use super::settings::Settings;
+use super::threads::{spawn, Place};
+use crate::counters::{Counters, Family};
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
+use crate::http::request::Peer;
 use crate::routes::{self, App, Outcome};
-use crate::stats::{Counters, Family};
 use std::collections::HashMap;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Threads for requests that have to wait for somebody, and the virtual memory for the stack of each.
 const MAX_WAITING: usize = 1024;
@@ -34,8 +34,8 @@ pub struct Pool {
     under_way: Mutex<HashMap<u64, Exchange>>,
     /// Where the requests come from. Held for a line; replaced when the line broke.
     server: Mutex<Arc<Server>>,
-    streams: AtomicUsize,
-    waiting: AtomicUsize,
+    streams: Arc<AtomicUsize>,
+    waiting: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
 
@@ -50,8 +50,8 @@ impl Pool {
             settings,
             under_way: Mutex::default(),
             server: Mutex::new(line.server().clone()),
-            streams: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            streams: Arc::default(),
+            waiting: Arc::default(),
             is_stopping: AtomicBool::new(false),
         });
         for _ in 0..pool.workers() {
@@ -84,16 +84,10 @@ impl Pool {
         }
         let lost = std::mem::take(&mut *lock(&self.under_way));
         for exchange in lost.into_values() {
-            self.counters().answers.count(Family::Other, 503);
-            exchange.answer(
-                Problem::unavailable("the server lost the request on its way; try again", 1).into(),
-            );
+            let detail = "the server lost the request on its way; try again";
+            let reply = Problem::unavailable(detail, 1).into();
+            exchange.answer(reply, Family::Other, self.counters());
         }
-    }
-
-    /// Time without traffic after which a stream gets a heartbeat.
-    pub fn heartbeat(&self) -> Duration {
-        self.settings.heartbeat
     }
 
     /// Lets the workers end.
@@ -140,13 +134,18 @@ impl Pool {
 
     fn finish(self: &Arc<Self>, exchange: Exchange, outcome: Outcome, family: Family, peer: Peer) {
         match outcome {
-            Outcome::Reply(reply) => self.answer(exchange, reply, family),
+            Outcome::Reply(reply) => exchange.answer(reply, family, self.counters()),
             Outcome::Stream(stream) => {
-                Box::new(NewStream::new(self, exchange, *stream, family, peer)).start();
+                let place = Place::take(&self.streams, self.settings.max_streams);
+                let heartbeat = self.settings.heartbeat;
+                let hub = self.app.hub.clone();
+                NewStream::new(exchange, *stream, heartbeat, hub, family, peer).start(place);
             }
             Outcome::Later(later) => {
-                let pool = self.clone();
-                later.begin(Box::new(move |reply| pool.answer(exchange, reply, family)));
+                let hub = self.app.hub.clone();
+                later.begin(Box::new(move |reply| {
+                    exchange.answer(reply, family, hub.counters());
+                }));
             }
             Outcome::Waiting(waiting) => self.wait(exchange, waiting, family, peer),
             // Only what comes first can ask for it.
@@ -154,15 +153,8 @@ impl Pool {
         }
     }
 
-    /// What the server counts.
-    pub fn counters(&self) -> &Counters {
+    fn counters(&self) -> &Counters {
         self.app.hub.counters()
-    }
-
-    /// Answers, and counts the answer.
-    pub fn answer(&self, exchange: Exchange, reply: Reply, family: Family) {
-        self.counters().answers.count(family, reply.status());
-        exchange.answer(reply);
     }
 
     /// Has something that waits for somebody done on a thread of its own.
@@ -173,82 +165,23 @@ impl Pool {
         family: Family,
         peer: Peer,
     ) {
-        let Some(place) = Place::take(self, |pool| &pool.waiting, MAX_WAITING) else {
+        let Some(place) = Place::take(&self.waiting, MAX_WAITING) else {
             let detail = "too many requests wait for their turn; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
-            return self.answer(exchange, reply, family);
+            return exchange.answer(reply, family, self.counters());
         };
+        let pool = self.clone();
         let job = move |exchange| {
             let outcome = waiting.finish();
-            let pool = place.leave();
+            drop(place);
             pool.finish(exchange, outcome, family, peer);
         };
         if let Err((_, Some(exchange))) = spawn("waiting", WAITING_STACK, exchange, job) {
             let detail = "the server has no threads left; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
-            self.answer(exchange, reply, family);
+            exchange.answer(reply, family, self.counters());
         }
     }
-
-    /// A place for another stream, if there is one.
-    pub fn place_for_stream(self: &Arc<Self>) -> Option<Place> {
-        Place::take(self, |pool| &pool.streams, self.settings.max_streams)
-    }
-}
-
-/// A place among the threads of one kind, free again when it is dropped.
-pub struct Place {
-    pool: Arc<Pool>,
-    count: fn(&Pool) -> &AtomicUsize,
-}
-
-impl Place {
-    fn take(pool: &Arc<Pool>, count: fn(&Pool) -> &AtomicUsize, most: usize) -> Option<Place> {
-        let before = count(pool).fetch_add(1, Ordering::Relaxed);
-        let place = Place {
-            pool: pool.clone(),
-            count,
-        };
-        (before < most).then_some(place)
-    }
-
-    fn leave(self) -> Arc<Pool> {
-        self.pool.clone()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        (self.count)(&self.pool).fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Runs a job with its work on a thread of its own.
-///
-/// # Errors
-/// If the system gives no thread; the work comes back.
-pub fn spawn<T: Send + 'static>(
-    name: &str,
-    stack: usize,
-    work: T,
-    job: impl FnOnce(T) + Send + 'static,
-) -> Result<(), (io::Error, Option<T>)> {
-    // What a thread that cannot be had was given is dropped, so it is not given the work itself.
-    let kept = Arc::new(Mutex::new(Some(work)));
-    let taken = kept.clone();
-    let spawned = std::thread::Builder::new()
-        .name(name.into())
-        .stack_size(stack)
-        .spawn(move || {
-            let work = lock(&taken).take();
-            drop(taken);
-            if let Some(work) = work {
-                job(work);
-            }
-        });
-    spawned
-        .map(drop)
-        .map_err(|error| (error, lock(&kept).take()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,9 +5,9 @@ use crate::common;
 use common::witness::Witness;
 use common::{http, Server};
 use sse_server::config::Config;
-use sse_server::cors::Origins;
 use sse_server::event::{encode, ChannelName, Event, EventId, EventName, Form, Kind};
-use sse_server::query::{decode_segment, Target};
+use sse_server::http::cors::Origins;
+use sse_server::http::query::{decode_segment, Target};
 use std::io::{Read, Write};
 use std::time::Duration;
 

@@ -118,7 +118,7 @@ fn no_path_of_the_server_is_missing_from_the_document() {
 
 #[test]
 fn no_status_of_the_server_is_missing_from_the_document() {
-    let (_, table) = include_str!("../../src/problem.rs")
+    let (_, table) = include_str!("../../src/http/status.rs")
         .split_once("pub fn reason(")
         .expect("problem::reason is the table");
     let document = document();

@@ -2,7 +2,7 @@
 //! socket comes as a descriptor (`sd_listen_fds(3)`), news go to a datagram socket (`sd_notify(3)`). Both are named by
 //! environment variables; without these, nothing here does anything. Called by `main` and by the watchdog.
 
-use crate::host;
+use super::process;
 use socket2::{SockAddr, Socket};
 use std::ffi::OsString;
 use std::io;
@@ -29,7 +29,7 @@ pub fn passed_socket(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<So
     }
     match count.to_str().and_then(|count| count.parse::<u32>().ok()) {
         Some(0) => Ok(None),
-        Some(1) => host::inherited_socket(FIRST)
+        Some(1) => process::inherited_socket(FIRST)
             .map(Some)
             .map_err(|error| format!("descriptor 3, which LISTEN_FDS promises, cannot be used: {error}")),
         _ => Err(format!(

@@ -1,6 +1,7 @@
 //! Errors as clients see them: `application/problem+json` (RFC 9457). Called by the routes and the server.
 
-use crate::reply::Reply;
+use super::reply::Reply;
+use super::status::reason;
 use serde_json::json;
 
 /// An answer that says what was wrong and what would be right.
@@ -147,28 +148,5 @@ impl From<Problem> for Reply {
             reply = reply.with(name, value);
         }
         reply
-    }
-}
-
-/// The reason phrase of a status that this server uses (RFC 9110, section 15).
-pub fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        204 => "No Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        417 => "Expectation Failed",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        _ => "",
     }
 }

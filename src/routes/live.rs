@@ -1,12 +1,12 @@
 //! The live statistics: what the server does as JSON, and a small hub of its own that carries one snapshot a second to
-//! everybody who watches, however many they are. Watchers are no clients. Called by the statistics routes and by `main`.
+//! everybody who watches, however many they are. Watchers are no clients. Called by the routes and by `main`.
 
 use crate::access::Permit;
 use crate::cluster::Cluster;
+use crate::counters::Counters;
 use crate::event::{ChannelName, Form};
+use crate::host::memory;
 use crate::hub::{Hub, Limits, Refusal, Subscription};
-use crate::memory;
-use crate::stats::Counters;
 use crossbeam_channel::Receiver;
 use serde_json::{json, Value};
 use std::convert::Infallible;

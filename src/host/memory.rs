@@ -1,8 +1,8 @@
-//! The process's memory: how much it is, and giving it back to the system after a time of much. glibc keeps what was freed, scattered over the heaps of many
-//! threads, and grows with each crowd that comes and goes. Used by the
-//! guard (connections), the janitor (history) and the statistics.
+//! The process's memory: how much it is, and giving it back to the system after a time of much. glibc keeps what was freed,
+//! scattered over the heaps of many threads, and grows with each crowd that comes and goes. Used by the door (connections),
+//! the janitor (history) and the statistics.
 
-use crate::host;
+use super::process;
 use std::time::{Duration, Instant};
 
 /// At most this often: it holds everybody up for some milliseconds.
@@ -12,7 +12,7 @@ const ROUND: Duration = Duration::from_secs(10);
 pub fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * host::page_size())
+    Some(pages * process::page_size())
 }
 
 /// Watches an amount, and gives memory back when half of what there was most has gone.
@@ -38,7 +38,7 @@ impl Trimmer {
         self.most = self.most.max(amount);
         let has_gone = self.most >= self.worthwhile && amount < self.most / 2;
         if has_gone && self.last.elapsed() >= ROUND {
-            host::give_memory_back();
+            process::give_memory_back();
             self.most = amount;
             self.last = Instant::now();
         }

@@ -1,6 +1,6 @@
 //! A request as the routes see it: parsed, owned, without its connection. Made by the server, read by the routes.
 
-use crate::query::Target;
+use crate::http::query::Target;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 

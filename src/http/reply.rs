@@ -1,7 +1,7 @@
 //! An answer to a request, as a value: status, headers, body. It knows nothing of connections. Made by the routes,
 //! written by the server.
 
-use crate::problem::reason;
+use super::status::reason;
 use std::fmt::Write;
 use std::time::SystemTime;
 

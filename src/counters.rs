@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn every_status_is_told_apart() {
         let known: Vec<u16> = (100..600)
-            .filter(|&status| !crate::problem::reason(status).is_empty())
+            .filter(|&status| !crate::http::status::reason(status).is_empty())
             .collect();
         assert_eq!(known, Answers::STATUSES);
     }

@@ -4,7 +4,11 @@
 //! hold nobody up and end nothing. (simple_logger writes line by line where the caller is, and panics when it cannot.)
 //! What does not fit into the queue is counted, and the count is logged when there is room again. Started by `main`.
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+mod logged;
+
+pub use logged::Logged;
+
+use ::log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -29,19 +33,19 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the system gives no thread.
 pub fn start(level: LevelFilter) -> std::io::Result<()> {
-    let pages = Arc::new(Pages::default());
-    let own = pages.clone();
+    let backlog = Arc::new(Backlog::default());
+    let own = backlog.clone();
     let writer = std::thread::Builder::new()
         .name(THREAD.into())
         .spawn(move || own.write_for_ever(&lines(level)))?;
-    let journal = Journal {
+    let queued = QueuedLog {
         level,
-        pages,
+        backlog,
         writer: writer.thread().clone(),
     };
     // Only a second logger is refused, and this is called once.
-    let _ = log::set_boxed_logger(Box::new(journal));
-    log::set_max_level(level);
+    let _ = ::log::set_boxed_logger(Box::new(queued));
+    ::log::set_max_level(level);
     Ok(())
 }
 
@@ -50,23 +54,24 @@ fn lines(level: LevelFilter) -> SimpleLogger {
     if level >= LevelFilter::Debug {
         return lines;
     }
-    // Its one error is a failed `accept`, of which the accept room says what becomes of it.
+    // Its one error is a failed `accept`, which cannot happen on its line.
     lines.with_module_level("tiny_http", LevelFilter::Off)
 }
 
-struct Journal {
+/// What the crate `log` calls.
+struct QueuedLog {
     level: LevelFilter,
-    pages: Arc<Pages>,
+    backlog: Arc<Backlog>,
     writer: Thread,
 }
 
-impl Log for Journal {
+impl Log for QueuedLog {
     fn enabled(&self, metadata: &Metadata) -> bool {
         metadata.level() <= self.level
     }
 
     fn log(&self, record: &Record) {
-        if self.enabled(record.metadata()) && self.pages.add(record) {
+        if self.enabled(record.metadata()) && self.backlog.add(record) {
             self.writer.unpark();
         }
     }
@@ -74,10 +79,10 @@ impl Log for Journal {
     /// Waits until all lines are written, for at most a second.
     fn flush(&self) {
         let end = Instant::now() + LAST_WORDS;
-        let mut queue = self.pages.lock();
+        let mut queue = self.backlog.lock();
         while !queue.is_written() && Instant::now() < end {
             self.writer.unpark();
-            let waited = self.pages.written.wait_timeout(queue, PAUSE);
+            let waited = self.backlog.written.wait_timeout(queue, PAUSE);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -107,13 +112,13 @@ impl Queue {
 
 /// What both sides share.
 #[derive(Default)]
-struct Pages {
+struct Backlog {
     /// Held for a few lines, never while something is written.
     queue: Mutex<Queue>,
     written: Condvar,
 }
 
-impl Pages {
+impl Backlog {
     /// Leaves a line. Returns whether the thread has to be woken.
     fn add(&self, record: &Record) -> bool {
         let line = Line {

@@ -1,0 +1,9 @@
+//! HTTP as values: requests, answers and what is in them. Nothing here knows sockets, threads or the hub.
+
+pub mod cors;
+pub mod problem;
+pub mod proxies;
+pub mod query;
+pub mod reply;
+pub mod request;
+pub mod status;

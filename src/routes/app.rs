@@ -1,0 +1,28 @@
+//! What the routes need to do their work.
+
+use super::addresses::Addresses;
+use super::live::LiveStatistics;
+use crate::access::Access;
+use crate::cluster::Cluster;
+use crate::http::cors::Origins;
+use crate::hub::Hub;
+use std::sync::Arc;
+
+/// One for the whole server.
+#[derive(Debug)]
+pub struct App {
+    /// Channels and clients.
+    pub hub: Arc<Hub>,
+    /// The other servers, if there is a Redis between them.
+    pub cluster: Option<Arc<Cluster>>,
+    /// The statistics, as a stream.
+    pub live: Arc<LiveStatistics>,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// Whose pages may use the server.
+    pub origins: Origins,
+    /// Size of the largest message, in bytes.
+    pub max_message_bytes: usize,
+    /// Streams of each client address.
+    pub addresses: Addresses,
+}

@@ -1,0 +1,110 @@
+//! What several routes read from a request, and how they say no.
+
+use crate::event::ChannelName;
+use crate::http::problem::Problem;
+use crate::http::query::{decode_segment, NotUtf8, Query};
+use crate::http::request::Request;
+use crate::hub::Refusal;
+
+/// Seconds after which a client that met a limit may try again.
+pub const RETRY_AFTER: u32 = 5;
+
+/// Whose page a request is from, as its `Origin` says.
+pub enum Origin<'a> {
+    /// It does not say.
+    Absent,
+    /// This one's.
+    Of(&'a str),
+    /// Two fields: no browser sends them, and whoever stands in between may have read the other one.
+    Disputed,
+}
+
+/// The request's.
+pub fn origin(request: &Request) -> Origin<'_> {
+    let mut fields = request.headers("Origin");
+    match (fields.next(), fields.next()) {
+        (None, _) => Origin::Absent,
+        (Some(origin), None) => Origin::Of(origin),
+        (Some(_), Some(_)) => Origin::Disputed,
+    }
+}
+
+/// The channels that a request names, in the path or in the query, each once.
+pub fn channels(request: &Request, segment: Option<&str>) -> Result<Vec<ChannelName>, Problem> {
+    let query = &request.target.query;
+    let lists =
+        match segment {
+            Some(_) if query.has("canal") => return Err(Problem::bad_request(
+                "a channel stands in the path and in the query; name channels in one of the two",
+            )),
+            Some(segment) => {
+                vec![decode_segment(segment).map_err(|NotUtf8| not_utf8("the channel name"))?]
+            }
+            None => query
+                .all("canal")
+                .map(|list| list.map(str::to_string))
+                .collect::<Result<_, NotUtf8>>()
+                .map_err(|NotUtf8| not_utf8("the parameter canal"))?,
+        };
+    let mut names: Vec<ChannelName> = Vec::new();
+    for item in lists.iter().flat_map(|list| list.split(',')) {
+        if item.is_empty() {
+            continue;
+        }
+        let name = ChannelName::parse(item).map_err(Problem::bad_request)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        if names.len() > MAX_CHANNELS_PER_REQUEST {
+            return Err(Problem::bad_request(format!(
+                "more than {MAX_CHANNELS_PER_REQUEST} channels are named; one stream can have up to {MAX_CHANNELS_PER_REQUEST}"
+            )));
+        }
+    }
+    if names.is_empty() {
+        return Err(Problem::bad_request(
+            "no channel is named; give one in the path (/sse/news) or in the query (?canal=news)",
+        ));
+    }
+    Ok(names)
+}
+
+/// Channels that one stream can have.
+const MAX_CHANNELS_PER_REQUEST: usize = 64;
+
+fn not_utf8(what: &str) -> Problem {
+    Problem::bad_request(format!(
+        "{what} is not UTF-8 after percent-decoding; encode it as UTF-8"
+    ))
+}
+
+/// One parameter that may be given once.
+pub fn single<'a>(query: &'a Query, name: &'a str) -> Result<Option<&'a str>, Problem> {
+    let mut values = query.all(name);
+    let first = values
+        .next()
+        .transpose()
+        .map_err(|NotUtf8| not_utf8(&format!("the parameter {name}")))?;
+    if values.next().is_some() {
+        return Err(Problem::bad_request(format!(
+            "the parameter {name} is given more than once; give it once"
+        )));
+    }
+    Ok(first)
+}
+
+/// What a client is told that the hub refuses.
+pub fn refused(refusal: Refusal) -> Problem {
+    let detail = match refusal {
+        Refusal::TooManyClients(limit) => {
+            format!("{limit} clients are connected, the limit (MAX_CLIENTS); try again later")
+        }
+        Refusal::TooManyChannels(limit) => {
+            format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
+        }
+        Refusal::Closing => "the server shuts down; try again when it is back".into(),
+        Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
+        Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
+    };
+    Problem::unavailable(detail, RETRY_AFTER)
+}

@@ -1,0 +1,55 @@
+//! Threads of their own for what waits: streams, and requests that wait for room or for another server. Their number is
+//! bounded, and where there is none the work comes back, so that somebody can answer.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A place among the threads of one kind, free again when it is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// A place, if fewer than `most` are taken.
+    pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        let place = Place(taken.clone());
+        (before < most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs a job with its work on a thread of its own.
+///
+/// # Errors
+/// If the system gives no thread; the work comes back.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    stack: usize,
+    work: T,
+    job: impl FnOnce(T) + Send + 'static,
+) -> Result<(), (io::Error, Option<T>)> {
+    // What a thread that cannot be had was given is dropped, so it is not given the work itself.
+    let kept = Arc::new(Mutex::new(Some(work)));
+    let taken = kept.clone();
+    let spawned = std::thread::Builder::new()
+        .name(name.into())
+        .stack_size(stack)
+        .spawn(move || {
+            let work = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(taken);
+            if let Some(work) = work {
+                job(work);
+            }
+        });
+    spawned.map(drop).map_err(|error| {
+        (
+            error,
+            kept.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        )
+    })
+}
