@@ -11,8 +11,8 @@
 mod common;
 
 mod access;
+mod access_chapter;
 mod access_jwt;
-mod access_readme;
 mod access_reload;
 mod alone;
 mod backlog;
