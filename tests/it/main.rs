@@ -21,6 +21,7 @@ mod browser;
 mod configuration;
 mod cors;
 mod curl;
+mod documents;
 mod door;
 mod errors_and_limits;
 mod expiry;
