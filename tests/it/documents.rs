@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::documents::document;
+use common::documents::{document, section};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -93,4 +93,22 @@ fn no_example_has_a_token_that_the_server_warns_of() {
             );
         }
     }
+}
+
+#[test]
+fn the_readme_names_every_variable() {
+    let help = common::run(&["--help"], &[]).stdout;
+    let help = String::from_utf8_lossy(&help).into_owned();
+    let (_, variables) = help
+        .split_once("Environment variables")
+        .expect("--help lists them");
+    let known: BTreeSet<&str> = variables
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let table = section("README.md", "Configuration");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let named: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert_eq!(named, known, "README.md, section Configuration, and --help");
 }
