@@ -115,16 +115,17 @@ check-systems: cargo ## check the code for macOS and FreeBSD, without warnings
 test-docker: cargo ## build, run and stop the image, where an engine is or can be started
 	tests/docker
 
-lint: cargo ## check format, layers and clippy, without warnings
+lint: cargo ## check format, layers, clippy and the documentation, without warnings
 	cargo fmt --check
 	tests/layers
 	cargo clippy --release --locked --all-targets --all-features -- -D warnings
 	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
 
 fmt: cargo ## format the code
 	cargo fmt
 
-readme: build ## run the commands of README.md
+readme: build ## follow README.md and its chapters, command by command
 	tests/readme
 
 ci: lint build test test-ship check-systems test-docker test-hostile readme ## everything that has to pass

@@ -1,8 +1,4 @@
-//! Who may do what: a token becomes a [`Caller`], who is asked before anything is published or followed. What a stream was
-//! allowed for is its [`Permit`], which is looked at again when the rules change.
-//!
-//! No HTTP and no threads here, and no I/O but reading the rules. Called by the routes, and by `main` to reload; the hub
-//! keeps permits and does not look into them.
+#![doc = include_str!("README.md")]
 
 mod file;
 mod jwt;
@@ -80,7 +76,7 @@ enum Needs {
     ChannelFigures,
 }
 
-/// See the module's comment.
+/// Decides who may do what, by the rules as they are now.
 #[derive(Debug)]
 pub struct Access {
     operator: Option<Digest>,

@@ -1,5 +1,4 @@
-//! The configuration: environment variables in, a `Config` that holds no bad value out, or one line that says which
-//! variable was wrong, how, and what would be right. Reads nothing else. Called by `main`.
+#![doc = include_str!("README.md")]
 
 mod listen;
 mod slips;

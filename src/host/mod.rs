@@ -1,6 +1,4 @@
-//! What the system gives: signals, limits, memory, readiness of sockets. All unsafe code of the crate is in this room.
-//! Each call names its manual page and the test that shows that it is needed, and none touches a descriptor or memory
-//! that belongs to somebody else.
+#![doc = include_str!("README.md")]
 
 pub mod memory;
 mod poll;

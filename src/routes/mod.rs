@@ -1,5 +1,4 @@
-//! The endpoints. Each route parses, asks access, calls the hub, and answers with a value; it knows no threads and no
-//! connections. Called by the server for each request.
+#![doc = include_str!("README.md")]
 
 mod addresses;
 mod app;

@@ -4,6 +4,7 @@
 
 use crate::common;
 
+use common::documents::block_with;
 use common::page::{open_browser, serve, wait_for};
 use common::Server;
 use std::net::SocketAddr;
@@ -92,4 +93,34 @@ fn needs_chromium_a_page_comes_back_by_itself() {
     wait_for(&reports, "message while it was away");
     server.publish("news", "after");
     wait_for(&reports, "message after");
+}
+
+#[test]
+fn needs_chromium_the_readmes_pages_show_what_is_published() {
+    let server = Server::start(&[("HEARTBEAT", "1")]);
+    let ours = server.addr.to_string();
+    let ours = [("localhost:8080", ours.as_str())];
+    let page = block_with("README.md", "test: page", &ours);
+    let page = page.replace("<script>", "").replace("</script>", "");
+    let stream = block_with("README.md", "test: stream", &ours);
+    let stream = stream
+        .replace(
+            "{ /* published with ?event=alert */ }",
+            "report('alert ' + event.data)",
+        )
+        .replace("{ /* the connection is alive */ }", "report('heartbeat')");
+    let (addr, reports) = serve_script(format!(
+        "console.log = (...words) => report(words.slice(0, 2).join(' '));
+         {{ {page} news.onopen = () => report('open'); }}
+         {{ {stream} }}"
+    ));
+    let _browser = open_browser(addr);
+    wait_for(&reports, "open");
+    wait_for(&reports, "heartbeat");
+    let id = server.publish("notícias", "Olá");
+    wait_for(&reports, &format!("Olá {id}"));
+    server.publish("alerts", "door open");
+    wait_for(&reports, "alerts door open");
+    server.publish_to("/publish/news?event=alert", "fire");
+    wait_for(&reports, "alert {");
 }

@@ -1,8 +1,9 @@
-//! The guide for React and Next.js: the README shows the files of tests/guide/, which are built with the real `next`
+//! The guide for React and Next.js: the chapter shows the files of tests/guide/, which are built with the real `next`
 //! and used in a real browser.
 
 use crate::common;
 
+use common::documents::document;
 use common::{wait_until, Server};
 use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Write};
@@ -10,6 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
+
+const CHAPTER: &str = "assets/docs/react.md";
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guide");
 
@@ -20,19 +23,19 @@ const TOKEN: &str = "the-guides-own-token-7c1f";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn the_readme_shows_the_files_that_are_tested() {
-    let readme = include_str!("../../README.md");
+fn the_chapter_shows_the_files_that_are_tested() {
+    let chapter = document(CHAPTER);
     let mut shown = 0;
-    for part in readme.split("<!-- file: ").skip(1) {
+    for part in chapter.split("<!-- file: ").skip(1) {
         let (name, rest) = part.split_once(" -->\n```").expect("a block follows");
         let (_, rest) = rest.split_once('\n').expect("the block has lines");
         let (block, _) = rest.split_once("```\n").expect("the block ends");
         let file = std::fs::read_to_string(Path::new(SOURCE).join(name))
-            .unwrap_or_else(|error| panic!("README.md shows {name}: {error}"));
-        assert!(block == file, "README.md and tests/guide/{name} differ");
+            .unwrap_or_else(|error| panic!("{CHAPTER} shows {name}: {error}"));
+        assert!(block == file, "{CHAPTER} and tests/guide/{name} differ");
         shown += 1;
     }
-    assert_eq!(shown, 4, "files of the guide in README.md");
+    assert_eq!(shown, 4, "files of the guide in {CHAPTER}");
 }
 
 /// The app, copied to where its packages and its build may lie.

@@ -1,7 +1,8 @@
-//! The log that an operator reads: the events and keys that the README names, and no way to forge one.
+//! The log that an operator reads: the events and keys that the chapter on operations names, and no way to forge one.
 
 use crate::common;
 
+use common::documents::section;
 use common::{bare_command, encode, wait_until, EventStream, Server, BOUND, TOKEN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
@@ -72,14 +73,12 @@ fn events(log: &str, name: &str) -> Vec<BTreeMap<String, String>> {
     all.filter(|pairs| pairs["event"] == name).collect()
 }
 
-/// The table of the README: event to keys.
+/// The chapter with the table of the log's lines.
+const CHAPTER: &str = "assets/docs/operations.md";
+
+/// That table: event to keys.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
-    let (_, section) = include_str!("../../README.md")
-        .split_once("\n## The log\n")
-        .expect("README.md has the section The log");
-    let (section, _) = section
-        .split_once("\n## ")
-        .expect("another section follows");
+    let section = section(CHAPTER, "The log");
     let names = |cell: &str| -> Vec<String> {
         let odd = cell.split('`').skip(1).step_by(2);
         odd.map(str::to_string).collect()
@@ -134,22 +133,25 @@ fn written(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
 }
 
 #[test]
-fn the_readme_names_every_event_and_key() {
+fn the_chapter_names_every_event_and_key() {
     let mut written_events = BTreeMap::new();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     written(&source, &mut written_events);
     let documented = documented();
     for (event, keys) in &written_events {
-        let in_readme = documented
+        let in_chapter = documented
             .get(event)
-            .unwrap_or_else(|| panic!("event={event} is not in README.md, section The log"));
-        assert_eq!(keys, in_readme, "keys of event={event}: code and README.md");
+            .unwrap_or_else(|| panic!("event={event} is not in {CHAPTER}, section The log"));
+        assert_eq!(
+            keys, in_chapter,
+            "keys of event={event}: code and {CHAPTER}"
+        );
     }
     for event in documented.keys() {
         let is_written = written_events.contains_key(event);
         assert!(
             is_written,
-            "README.md names event={event}, and nothing logs it"
+            "{CHAPTER} names event={event}, and nothing logs it"
         );
     }
 }
@@ -217,7 +219,7 @@ fn a_day_in_the_life_of_a_server_is_in_the_log() {
     assert_eq!(one("stopping")["signal"], "SIGTERM");
     assert_eq!(one("stopping")["clients"], "1");
     assert_eq!(one("stopped")["published"], "3");
-    // Keys of what happened are keys of the README; what each lacks is what the README says it may lack.
+    // Keys of what happened are keys of the table; what each lacks is what the table says it may lack.
     let documented = documented();
     for line in log.lines() {
         let mut pairs = pairs(line);

@@ -11,8 +11,8 @@
 mod common;
 
 mod access;
+mod access_chapter;
 mod access_jwt;
-mod access_readme;
 mod access_reload;
 mod alone;
 mod backlog;
@@ -21,6 +21,7 @@ mod browser;
 mod configuration;
 mod cors;
 mod curl;
+mod documents;
 mod door;
 mod errors_and_limits;
 mod expiry;

@@ -2,6 +2,7 @@
 
 use crate::common;
 
+use common::documents::section;
 use common::python::{self, succeed};
 use common::{wait_until, Crowd, Server, BOUND};
 use serde_json::Value;
@@ -126,18 +127,13 @@ fn the_server_tells_how_it_is() {
 }
 
 #[test]
-fn the_readme_names_every_metric() {
+fn the_chapter_names_every_metric() {
     let text = Server::start(&[]).get("/metrics").text();
     let metrics: BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
-    let (_, section) = include_str!("../../README.md")
-        .split_once("\n## Metrics\n")
-        .expect("README.md has the section Metrics");
-    let (section, _) = section
-        .split_once("\n## ")
-        .expect("another section follows");
+    let section = section("assets/docs/operations.md", "Metrics");
     let named: BTreeSet<&str> = section
         .split('`')
         .skip(1)
@@ -147,7 +143,7 @@ fn the_readme_names_every_metric() {
         // These are there with Redis: tests/it/redis.rs.
         .filter(|name| !name.starts_with("sse_server_redis_"))
         .collect();
-    assert_eq!(named, metrics, "README.md, section Metrics");
+    assert_eq!(named, metrics, "operations.md, section Metrics");
 }
 
 /// A server of which every metric has something to tell.

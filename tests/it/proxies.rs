@@ -1,15 +1,21 @@
-//! The proxies' settings in README.md: what stands there is given to the real proxy, and an event comes through it, over
-//! TLS, at once.
+//! The proxies' settings in the chapters: what stands there is given to the real proxy, and events come through it at once.
 
 use crate::common;
 
+use common::documents::block_with;
 use common::folder::Folder;
 use common::port::free_address;
 use common::{wait_until, Server, BOUND};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const OPERATIONS: &str = "assets/docs/operations.md";
+const CLUSTER: &str = "assets/docs/cluster.md";
+
+/// What a proxy may add to an event, in the median: above what a busy machine adds, below the 200 ms of a proxy that waits
+/// for more.
+const MOST_DELAY: Duration = Duration::from_millis(100);
 
 /// A proxy, running.
 struct Proxy(Child);
@@ -22,22 +28,6 @@ impl Drop for Proxy {
     }
 }
 
-/// The block of README.md in this language, with each text replaced that the README has only as an example.
-#[track_caller]
-fn block(language: &str, replacements: &[(&str, &str)]) -> String {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(readme).expect("it is there");
-    let (_, rest) = readme
-        .split_once(&format!("```{language}\n"))
-        .unwrap_or_else(|| panic!("README.md has no block of {language}"));
-    let mut block = rest.split("```").next().unwrap_or_default().to_owned();
-    for (example, real) in replacements {
-        assert!(block.contains(example), "{example:?} is not in:\n{block}");
-        block = block.replace(example, real);
-    }
-    block
-}
-
 #[track_caller]
 fn run(command: &mut Command) -> Output {
     let output = command.output().expect("the program runs");
@@ -46,18 +36,17 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Listens and publishes through the proxy.
+/// Listens and publishes through the proxy, and then measures how late events come.
 #[track_caller]
-fn assert_events_come_through(server: &Server, proxy: SocketAddr) {
-    let resolve = format!("sse.example.org:{}:127.0.0.1", proxy.port());
-    let url = format!("https://sse.example.org:{}", proxy.port());
+fn assert_events_come_through_at_once(server: &Server, url: &str, options: &[&str]) {
     let curl = || {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--insecure"]);
-        curl.args(["--noproxy", "*", "--max-time", "20", "--resolve", &resolve]);
+        curl.args(["--silent", "--show-error", "--fail"]);
+        curl.args(["--noproxy", "*", "--max-time", "60"])
+            .args(options);
         curl
     };
-    // It may listen before it has its certificate.
+    // It may listen before it has its certificate, or has found its servers.
     wait_until("the proxy passes requests on", BOUND, || {
         let health = curl().arg(format!("{url}/health")).output();
         health.is_ok_and(|output| output.status.success())
@@ -77,14 +66,78 @@ fn assert_events_come_through(server: &Server, proxy: SocketAddr) {
         ])
         .arg(format!("{url}/publish/a")));
     let mut lines = BufReader::new(listener.stdout.take().expect("stdout is piped")).lines();
-    let came = lines.any(|line| line.is_ok_and(|line| line == "data: hello"));
+    let mut comes = |text: &str| {
+        let line = format!("data: {text}");
+        lines.any(|read| read.is_ok_and(|read| read == line))
+    };
+    let mut is_complete = comes("hello");
+    // Published to the server itself, so that only the way of the event is measured.
+    let mut delays: Vec<Duration> = (0..11)
+        .map(|number| {
+            let text = format!("event {number}");
+            let published = Instant::now();
+            server.publish("a", &text);
+            is_complete &= comes(&text);
+            published.elapsed()
+        })
+        .collect();
     let _ = listener.kill();
     let _ = listener.wait();
-    assert!(came, "the event did not come through the proxy");
+    assert!(is_complete, "not all events came through the proxy");
+    delays.sort_unstable();
+    let median = delays[delays.len() / 2];
+    assert!(
+        median < MOST_DELAY,
+        "the median event comes after {median:?} through the proxy; all: {delays:?}"
+    );
+    println!("median {median:?}, slowest {:?}", delays[delays.len() - 1]);
+}
+
+/// nginx with this file, kept inside the folder.
+#[track_caller]
+fn nginx(folder: &Folder, text: &str) -> Proxy {
+    let at = folder.0.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+        .collect();
+    let begin = format!("http {{\naccess_log off;\n{temporary}");
+    let text = text.replacen("http {\n", &begin, 1);
+    let text = format!("daemon off;\npid {at}/pid;\nerror_log {at}/error.log;\n{text}");
+    let configuration = folder.write("nginx.conf", &text);
+    let nginx = || {
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&configuration).arg("-e");
+        command.arg(folder.0.join("error.log"));
+        command.stderr(Stdio::null());
+        command
+    };
+    run(nginx().arg("-t"));
+    Proxy(nginx().spawn().expect("nginx runs"))
+}
+
+/// As above, over TLS.
+#[track_caller]
+fn assert_events_come_through_tls_at_once(server: &Server, proxy: std::net::SocketAddr) {
+    let url = format!("https://sse.example.org:{}", proxy.port());
+    let resolve = format!("sse.example.org:{}:127.0.0.1", proxy.port());
+    assert_events_come_through_at_once(server, &url, &["--insecure", "--resolve", &resolve]);
+}
+
+/// The file of three servers from the chapter, with this server as each of the three.
+fn for_several_servers(name: &str, server: &Server, port: u16) -> String {
+    let (server, port) = (server.addr.port().to_string(), port.to_string());
+    let ports = [
+        ("8081", server.as_str()),
+        ("8082", &server),
+        ("8083", &server),
+        ("8080", &port),
+    ];
+    block_with(CLUSTER, &format!("file: {name}"), &ports)
 }
 
 #[test]
-fn needs_nginx_the_readmes_nginx_passes_events_on() {
+fn needs_nginx_the_site_passes_events_on_at_once() {
     let server = Server::start(&[]);
     let folder = Folder::new("nginx");
     let address = free_address();
@@ -99,8 +152,9 @@ fn needs_nginx_the_readmes_nginx_passes_events_on() {
             "/CN=sse.example.org",
         ])
         .args(["-keyout", &key, "-out", &certificate]));
-    let site = block(
-        "nginx",
+    let site = block_with(
+        OPERATIONS,
+        "file: site.conf",
         &[
             ("listen 443", &format!("listen {address}")),
             ("/etc/ssl/sse.example.org.pem", &certificate),
@@ -108,35 +162,19 @@ fn needs_nginx_the_readmes_nginx_passes_events_on() {
             ("127.0.0.1:8080", &server.addr.to_string()),
         ],
     );
-    // Around it what every nginx.conf has, kept inside the folder.
-    let at = folder.0.display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {at}/{kind};"))
-        .collect();
-    let configuration = folder.write(
-        "nginx.conf",
-        &format!("daemon off; pid {at}/pid; error_log {at}/error.log; events {{}} http {{ access_log off; {temporary} {site} }}"),
-    );
-    let nginx = || {
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(&configuration).arg("-e");
-        command.arg(folder.0.join("error.log"));
-        command.stderr(Stdio::null());
-        command
-    };
-    run(nginx().arg("-t"));
-    let _proxy = Proxy(nginx().spawn().expect("nginx runs"));
-    assert_events_come_through(&server, address);
+    let text = format!("events {{}}\nhttp {{\n{site}}}\n");
+    let _proxy = nginx(&folder, &text);
+    assert_events_come_through_tls_at_once(&server, address);
 }
 
 #[test]
-fn needs_caddy_the_readmes_caddy_passes_events_on() {
+fn needs_caddy_the_caddyfile_passes_events_on_at_once() {
     let server = Server::start(&[]);
     let folder = Folder::new("caddy");
     let address = free_address();
-    let site = block(
-        "caddyfile",
+    let site = block_with(
+        OPERATIONS,
+        "file: Caddyfile",
         &[
             // A certificate of its own making instead of one that is asked for.
             (
@@ -172,5 +210,29 @@ fn needs_caddy_the_readmes_caddy_passes_events_on() {
             .spawn()
             .expect("caddy runs"),
     );
-    assert_events_come_through(&server, address);
+    assert_events_come_through_tls_at_once(&server, address);
+}
+
+#[test]
+fn needs_nginx_the_file_for_several_servers_passes_events_on_at_once() {
+    let server = Server::start(&[]);
+    let folder = Folder::new("nginx-several");
+    let address = free_address();
+    let text = for_several_servers("nginx.conf", &server, address.port());
+    let _proxy = nginx(&folder, &text);
+    assert_events_come_through_at_once(&server, &format!("http://{address}"), &[]);
+}
+
+#[test]
+fn needs_haproxy_the_file_for_several_servers_passes_events_on_at_once() {
+    let server = Server::start(&[]);
+    let folder = Folder::new("haproxy-several");
+    let address = free_address();
+    let text = for_several_servers("haproxy.cfg", &server, address.port());
+    let configuration = folder.write("haproxy.cfg", &text);
+    let mut haproxy = Command::new("haproxy");
+    haproxy.arg("-db").arg("-f").arg(configuration);
+    haproxy.stdout(Stdio::null()).stderr(Stdio::null());
+    let _proxy = Proxy(haproxy.spawn().expect("haproxy runs"));
+    assert_events_come_through_at_once(&server, &format!("http://{address}"), &[]);
 }

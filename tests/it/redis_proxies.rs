@@ -1,8 +1,9 @@
-//! Three servers behind a proxy, configured as the README says, and restarted one after the other: nothing that was accepted
+//! Three servers behind a proxy, configured as the chapter on several servers says, and restarted one after the other: nothing that was accepted
 //! is lost to a client that comes back.
 
 use crate::common;
 
+use common::documents::block_with;
 use common::port::free_port;
 use common::redis::{scratch_folder, server, server_with, Redis};
 use common::{http, wait_until, EventStream, Server, BOUND, TOKEN};
@@ -13,17 +14,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A file that the README shows, with other ports.
-fn file_of_readme(name: &str, ports: &[(&str, u16)]) -> String {
-    let readme = include_str!("../../README.md");
-    let mark = format!("<!-- proxy: {name} -->\n```");
-    let (_, after) = readme.split_once(&mark).expect("the README shows the file");
-    let (_, text) = after.split_once('\n').expect("the block has lines");
-    let (text, _) = text.split_once("```").expect("the block ends");
-    ports.iter().fold(text.to_string(), |text, (old, new)| {
-        assert!(text.contains(old), "the README's {name} has {old}");
-        text.replace(old, &new.to_string())
-    })
+/// A file that the chapter shows, with other ports.
+#[track_caller]
+fn file_of_chapter(name: &str, ports: &[(&str, u16)]) -> String {
+    let ports: Vec<_> = ports
+        .iter()
+        .map(|(old, new)| (*old, new.to_string()))
+        .collect();
+    let ports: Vec<_> = ports
+        .iter()
+        .map(|(old, new)| (*old, new.as_str()))
+        .collect();
+    block_with("assets/docs/cluster.md", &format!("file: {name}"), &ports)
 }
 
 /// A proxy on a free port.
@@ -219,7 +221,7 @@ fn nginx(text: &str, port: u16) -> Front {
 
 #[test]
 fn needs_nginx_restarting_one_server_after_the_other_loses_nothing() {
-    through_restarts(|ports| nginx(&file_of_readme("nginx.conf", &named(ports)), ports[3]));
+    through_restarts(|ports| nginx(&file_of_chapter("nginx.conf", &named(ports)), ports[3]));
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn needs_nginx_channels_are_spread_over_two_redis() {
         ("8082", servers[1].addr.port()),
         ("8080", front_port),
     ];
-    let front = nginx(&file_of_readme("nginx-shards.conf", &ports), front_port);
+    let front = nginx(&file_of_chapter("nginx-shards.conf", &ports), front_port);
     for n in 0..20 {
         let mut stream = EventStream::open(front.addr, &format!("/sse/room{n}"), &[]);
         let authorization = format!("Bearer {TOKEN}");
@@ -255,7 +257,7 @@ fn needs_nginx_channels_are_spread_over_two_redis() {
 #[test]
 fn needs_haproxy_restarting_one_server_after_the_other_loses_nothing() {
     through_restarts(|ports| {
-        let text = file_of_readme("haproxy.cfg", &named(ports));
+        let text = file_of_chapter("haproxy.cfg", &named(ports));
         Front::start(
             "haproxy.cfg",
             &text,

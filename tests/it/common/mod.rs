@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod crowd;
+pub mod documents;
 pub mod event_stream;
 pub mod folder;
 pub mod http;

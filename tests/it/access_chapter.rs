@@ -1,4 +1,4 @@
-//! The worked example of the README: its rules, its backends, and its page, exactly as they stand there.
+//! The worked example of the chapter on access: its rules, its backends, and its page, exactly as they stand there.
 
 use crate::common;
 
@@ -6,27 +6,22 @@ use common::page::{open_browser, serve, wait_for};
 use common::{RulesFile, Server, BOUND};
 use std::process::Command;
 
-/// The block behind `<!-- test: NAME -->`.
+/// The block behind this mark.
 #[track_caller]
-fn block(name: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme
-        .split_once(&format!("<!-- test: {name} -->\n```"))
-        .unwrap_or_else(|| panic!("README.md has a block {name}"));
-    let (block, _) = rest.split_once("\n```\n").expect("it ends");
-    let (_, code) = block.split_once('\n').expect("it has lines");
-    code.into()
+fn block(mark: &str) -> String {
+    common::documents::block("assets/docs/access.md", mark)
 }
 
 fn secret() -> String {
-    let line = block("secret");
+    let line = block("test: secret");
     let secret = line
+        .trim_end()
         .strip_prefix("JWT_SECRET=")
         .expect("it sets the variable");
     secret.into()
 }
 
-/// Runs a backend of the README, with a life of `seconds` for its tokens.
+/// Runs a backend of the chapter, with a life of `seconds` for its tokens.
 fn mint(program: &str, option: &str, code: &str, seconds: u32) -> String {
     assert_eq!(code.lines().count(), 5, "five lines of {program}");
     assert!(
@@ -68,41 +63,43 @@ fn a_token_works(token: &str) {
 
 #[test]
 fn the_rules_can_be_used() {
-    let rules = RulesFile::new(block("rules"));
+    let rules = RulesFile::new(block("file: rules.json"));
     let server = Server::start(&[("ACCESS_FILE", rules.path())]);
     for (method, path, token, expected) in [
-        ("POST", "/publish/door-1", "change-me", 200),
-        ("POST", "/publish/temperature", "change-me", 200),
-        ("POST", "/publish/news", "change-me", 403),
+        ("POST", "/publish/door-1", "sensors-change-me", 200),
+        ("POST", "/publish/temperature", "sensors-change-me", 200),
+        ("POST", "/publish/news", "sensors-change-me", 403),
         ("HEAD", "/sse/door-1", "foo", 200),
-        ("HEAD", "/sse/door-1", "change-me", 403),
-        ("HEAD", "/sse/news1", "change-me", 200),
+        ("HEAD", "/sse/door-1", "sensors-change-me", 403),
+        ("HEAD", "/sse/news1", "sensors-change-me", 200),
     ] {
         let target = format!("{path}?access_token={token}");
         let reply = server.request(method, &target, &[], b"x");
         assert_eq!(reply.status, expected, "{method} {target}");
     }
     assert_eq!(server.request("HEAD", "/sse/news1", &[], b"").status, 200);
-    let stats = server.get("/stats?access_token=change-me-too").json();
+    let stats = server
+        .get("/stats?access_token=monitoring-change-me")
+        .json();
     assert!(stats["channels"].is_array(), "{stats}");
 }
 
 #[test]
 fn needs_node_a_backend_mints_a_token() {
-    a_token_works(&mint("node", "-e", &block("node"), 300));
+    a_token_works(&mint("node", "-e", &block("test: node"), 300));
 }
 
 #[test]
 fn needs_python3_a_backend_mints_a_token() {
-    a_token_works(&mint("python3", "-c", &block("python3"), 300));
+    a_token_works(&mint("python3", "-c", &block("test: python3"), 300));
 }
 
 /// The browser's part needs a backend as well: the name has both programs, so that it is left out without either.
 #[test]
 fn needs_chromium_and_needs_node_a_page_goes_on_with_the_next_token() {
     let (server, _rules) = start();
-    let node = block("node");
-    let page = block("page");
+    let node = block("test: node");
+    let page = block("test: page");
     assert!(page.contains("http://localhost:8080/"), "{page}");
     let page = page.replace("localhost:8080", &server.addr.to_string());
     let script = format!("const show = (text) => report('show ' + text);\n{page}");
