@@ -1,6 +1,7 @@
 //! The janitor: one thread that once a second takes away what nobody needs any more, expired channels and clients that
 //! stay behind. It never touches a connection.
 
+use super::clock::Moment;
 use super::pace::Pace;
 use super::shared::Shared;
 use crate::memory::Trimmer;
@@ -29,6 +30,7 @@ fn run(shared: &Shared) {
             subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
         });
         wake_expired(shared);
+        shared.lock().history.watch_clock(Moment::now());
         expire_channels(shared);
         let history_bytes = shared.lock().history.bytes();
         trimmer.note(history_bytes);

@@ -3,7 +3,7 @@
 
 use super::arrivals::{gap_notices, Arrivals, LastId};
 use super::audience::{AudienceId, Audiences, Delivery};
-use super::clock::unix_ms;
+use super::clock::Moment;
 use super::history::{History, Replay};
 use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::pending::Pending;
@@ -52,13 +52,14 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(limits: Limits) -> Table {
+        let now = Moment::now();
         // Ids from outside outlive a run.
         let born = if limits.ids_come_from_outside {
             EventId::ZERO
         } else {
             EventId {
                 // One that an earlier run cannot have given, also if that was in this very millisecond.
-                ms: unix_ms() + 1,
+                ms: now.unix_ms() + 1,
                 seq: 0,
             }
         };
@@ -70,6 +71,7 @@ impl Table {
                 limits.history_bytes,
                 limits.max_channels,
                 born,
+                now,
             ),
             arrivals: Arrivals::new(!limits.ids_come_from_outside),
             audiences: Audiences::default(),
@@ -123,6 +125,7 @@ impl Table {
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
         self.would_take(name)?;
+        let now = Moment::now();
         let newest = self.history.newest();
         let mut published = Published {
             first: newest,
@@ -131,14 +134,15 @@ impl Table {
             clients: 0,
         };
         for (number, text) in messages.into_iter().enumerate() {
-            let id = self.history.next_id(unix_ms());
+            let id = self.history.next_id(now);
             let event = Arc::new(Event {
                 id,
                 channel: name.clone(),
                 name: event_name.cloned(),
                 text,
                 kind: Kind::Message,
-                at: Instant::now(),
+                timestamp_ms: now.unix_ms(),
+                at: now.at,
             });
             published.clients = self.retain(&event);
             published.last = id;
