@@ -145,14 +145,13 @@ impl Announcer {
         self.helpers.run(round)
     }
 
+    /// How the clients of a congested audience keep up, without sending anything.
     fn look(&self, backlog: &Backlog) -> PaceCounts {
-        let now = running_ms();
+        let limit = self.shared.limits.client_queue;
+        let now_ms = running_ms();
         let mut counts = PaceCounts::default();
         for subscriber in backlog.subscribers.iter() {
-            match subscriber
-                .progress
-                .pace(self.shared.limits.client_queue, now)
-            {
+            match subscriber.progress.pace_if_awaited(limit, now_ms) {
                 Pace::TooSlow => self.shared.cut_as_slow(subscriber),
                 pace => counts.count(pace),
             }
