@@ -113,12 +113,12 @@ impl Answers {
 
 /// How often something happened for which reason.
 #[derive(Debug)]
-pub struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+pub struct ReasonCounts(Mutex<BTreeMap<&'static str, u64>>);
 
-impl Tally {
+impl ReasonCounts {
     /// All at zero. Reasons that are not named here begin to show when they happen.
-    fn new(reasons: &[&'static str]) -> Tally {
-        Tally(Mutex::new(
+    fn new(reasons: &[&'static str]) -> ReasonCounts {
+        ReasonCounts(Mutex::new(
             reasons.iter().map(|&reason| (reason, 0)).collect(),
         ))
     }
@@ -153,7 +153,7 @@ pub struct Counters {
     /// Requests, by what they were answered with.
     pub answers: Answers,
     /// Clients whose stream has ended, by the reason that the log gives.
-    pub disconnected: Tally,
+    pub disconnected: ReasonCounts,
 }
 
 impl Counters {
@@ -167,7 +167,7 @@ impl Counters {
             slow_clients: Counter::default(),
             delay: Histogram::default(),
             answers: Answers::default(),
-            disconnected: Tally::new(&[
+            disconnected: ReasonCounts::new(&[
                 "expired",
                 "gone",
                 "revoked",

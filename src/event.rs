@@ -20,7 +20,7 @@ pub const MAX_CHANNEL_NAME_BYTES: usize = 128;
 /// The shape is that of a Redis stream id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
-    /// Milliseconds since the Unix epoch.
+    /// Milliseconds since the Unix epoch, or later where ids would not grow.
     pub ms: u64,
     /// Counts the events of one millisecond.
     pub seq: u64,
@@ -177,7 +177,10 @@ pub struct Event {
     pub text: Box<str>,
     /// What it is.
     pub kind: Kind,
-    /// When it was.
+    /// When it was published, by the wall clock, in ms since the Unix epoch. The id may be ahead of it, because ids have to
+    /// grow when the clock is set back.
+    pub timestamp_ms: u64,
+    /// The same moment in running time.
     pub at: Instant,
 }
 
@@ -222,7 +225,7 @@ pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
             out.extend_from_slice(b",\"mensagem\":");
             push_json_string(out, &event.text);
             out.extend_from_slice(b",\"timestamp\":");
-            push_display(out, &event.id.ms);
+            push_display(out, &event.timestamp_ms);
             out.extend_from_slice(b"}\n");
         }
     }

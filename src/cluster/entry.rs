@@ -107,6 +107,7 @@ fn event(id: EventId, fields: Value) -> Option<Event> {
         name,
         text: message?.into(),
         kind: Kind::Message,
+        timestamp_ms: id.ms,
         at: Instant::now(),
     })
 }

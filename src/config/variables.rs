@@ -58,7 +58,11 @@ pub const VARIABLES: [(&str, &str, &str); 18] = [
         "0: no limit",
         "streams that one client address may have at once",
     ),
-    ("MAX_CHANNELS", "10000", "channels that may exist at once"),
+    (
+        "MAX_CHANNELS",
+        "10000",
+        "channels with messages, and as many that are only followed",
+    ),
     ("MAX_MESSAGE_BYTES", "65536", "size of the largest message"),
     (
         "CLIENT_QUEUE",

@@ -31,28 +31,26 @@ const OVERDUE: usize = 16 << 10;
 const BREATH: Duration = Duration::from_millis(1);
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
-    let announcer = Announcer {
-        batch_messages: (shared.limits.client_queue / 2).clamp(1, 512),
-        in_flight: Arc::new(AtomicUsize::new(0)),
-        helpers: Helpers::default(),
-        shared,
-    };
     std::thread::Builder::new()
         .name("announcer".into())
-        .spawn(move || announcer.run())?;
+        .spawn(move || Announcer::new(shared).run())?;
     Ok(())
 }
 
-struct Announcer {
+/// Owned by the thread that carries.
+#[derive(Debug)]
+pub(super) struct Announcer {
     shared: Arc<Shared>,
     /// Messages that one batch may have: a part of a client's queue, so that one batch alone cannot fill it.
     batch_messages: usize,
     /// Bytes of the batches that somebody has still to write.
     in_flight: Arc<AtomicUsize>,
     helpers: Helpers,
+    backlogs: Backlogs,
 }
 
 /// What an audience has still to get.
+#[derive(Debug)]
 struct Backlog {
     subscribers: Members,
     events: Vec<Arc<Event>>,
@@ -63,21 +61,37 @@ struct Backlog {
 type Backlogs = HashMap<AudienceId, Backlog>;
 
 impl Announcer {
-    fn run(&self) {
+    pub(super) fn new(shared: Arc<Shared>) -> Announcer {
+        Announcer {
+            batch_messages: (shared.limits.client_queue / 2).clamp(1, 512),
+            in_flight: Arc::new(AtomicUsize::new(0)),
+            helpers: Helpers::default(),
+            backlogs: Backlogs::new(),
+            shared,
+        }
+    }
+
+    fn run(mut self) {
         self.shared.become_announcer();
-        let mut backlogs = Backlogs::new();
-        while let Some(deliveries) = self.wait_for_deliveries(!backlogs.is_empty()) {
-            for delivery in deliveries {
-                add(&mut backlogs, delivery);
-            }
-            let mut made = None;
-            for backlog in backlogs.values_mut() {
-                self.announce(backlog, &mut made);
-            }
-            backlogs.retain(|_, backlog| !backlog.events.is_empty() || backlog.is_congested);
-            self.report(&backlogs);
+        while let Some(deliveries) = self.wait_for_deliveries(!self.backlogs.is_empty()) {
+            self.carry(deliveries);
         }
         self.shared.end_all_streams();
+    }
+
+    /// Brings each audience what it has to get, as far as it keeps up, and tells publishers who has to wait.
+    pub(super) fn carry(&mut self, deliveries: Vec<Delivery>) {
+        let mut backlogs = std::mem::take(&mut self.backlogs);
+        for delivery in deliveries {
+            add(&mut backlogs, delivery);
+        }
+        let mut made = None;
+        for backlog in backlogs.values_mut() {
+            self.announce(backlog, &mut made);
+        }
+        backlogs.retain(|_, backlog| !backlog.events.is_empty() || backlog.is_congested);
+        self.report(&backlogs);
+        self.backlogs = backlogs;
     }
 
     /// Sleeps until something was published; with a backlog only for a moment. `None` once the hub closes and
@@ -145,14 +159,13 @@ impl Announcer {
         self.helpers.run(round)
     }
 
+    /// How the clients of a congested audience keep up, without sending anything.
     fn look(&self, backlog: &Backlog) -> PaceCounts {
-        let now = running_ms();
+        let limit = self.shared.limits.client_queue;
+        let now_ms = running_ms();
         let mut counts = PaceCounts::default();
         for subscriber in backlog.subscribers.iter() {
-            match subscriber
-                .progress
-                .pace(self.shared.limits.client_queue, now)
-            {
+            match subscriber.progress.pace_if_awaited(limit, now_ms) {
                 Pace::TooSlow => self.shared.cut_as_slow(subscriber),
                 pace => counts.count(pace),
             }

@@ -131,6 +131,7 @@ pub(super) fn gap_notices(
             name: None,
             text: Box::default(),
             kind: Kind::Gap(after),
+            timestamp_ms: 0,
             at: Instant::now(),
         })
     })

@@ -1,7 +1,7 @@
-//! The two clocks that the hub goes by: running time, which never steps, and the wall clock, which may.
+//! Where wall time and running time meet. Running time (`Instant`) never steps; the wall clock may be set at any moment.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Running time in ms, at least 1.
 pub(super) fn running_ms() -> u64 {
@@ -9,9 +9,86 @@ pub(super) fn running_ms() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
 }
 
-/// The wall clock in ms since the Unix epoch; a clock before 1970 counts as 1970.
-pub(super) fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_millis() as u64)
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The wall clock's time since the Unix epoch; a clock before 1970 counts as 1970.
+    pub(super) unix: Duration,
+    /// Running time.
+    pub(super) at: Instant,
+}
+
+impl Moment {
+    pub(super) fn now() -> Moment {
+        // In this order: a thread that is held up in between sees the wall clock behind, and never ahead.
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let at = Instant::now();
+        Moment { unix, at }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.unix.as_millis() as u64
+    }
+}
+
+/// Steps ahead that are none: running time need not follow the wall clock to the microsecond from one look to the next.
+const TOLERANCE: Duration = Duration::from_millis(1);
+
+/// Notices when the wall clock is set ahead.
+#[derive(Debug)]
+pub(super) struct ClockWatch {
+    /// The moment of the last look that the wall clock was not behind.
+    last: Moment,
+}
+
+impl ClockWatch {
+    pub(super) fn new(now: Moment) -> ClockWatch {
+        ClockWatch { last: now }
+    }
+
+    /// Whether the wall clock was set ahead since the last look, beyond all that it has shown before. One that was set
+    /// back and comes back to the right time was not.
+    pub(super) fn has_jumped(&mut self, now: Moment) -> bool {
+        let expected = self.last.unix + now.at.saturating_duration_since(self.last.at);
+        if now.unix < expected {
+            return false;
+        }
+        self.last = now;
+        now.unix - expected > TOLERANCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_ahead_is_noticed_and_one_that_comes_back_is_not() {
+        let start = Instant::now();
+        // Running time and the wall clock's time, in ms, and whether that is a jump.
+        let looks = [
+            (10, 1_010, false),
+            (20, 1_021, false),
+            (30, 2_031, true),
+            (40, 2_041, false),
+            (50, 51, false),
+            (60, 2_061, false),
+            (70, 2_073, true),
+        ];
+        let moment = |running, unix| Moment {
+            unix: Duration::from_millis(unix),
+            at: start + Duration::from_millis(running),
+        };
+        let mut watch = ClockWatch::new(moment(0, 1_000));
+        for (running, unix, is_jump) in looks {
+            assert_eq!(
+                watch.has_jumped(moment(running, unix)),
+                is_jump,
+                "{running}"
+            );
+        }
+    }
 }

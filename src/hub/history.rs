@@ -2,6 +2,7 @@
 //! about those that are not retained any more. It gives the ids, where they do not come from outside, and makes replays.
 //! It knows nobody who follows.
 
+use super::clock::{ClockWatch, Moment};
 use super::former::FormerChannels;
 use crate::event::{ChannelName, Event, EventId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -61,8 +62,11 @@ pub(super) struct History {
     /// The channel of each retained event, oldest first: who has to go when memory is full.
     by_age: BTreeMap<EventId, ChannelName>,
     bytes: usize,
-    /// Ids below this were given, if at all, by an earlier run, whose history is lost.
+    /// Ids below this may have been given by an earlier run, whose history is lost.
     born: EventId,
+    clock: ClockWatch,
+    /// The wall clock was set ahead, and no id was given since.
+    has_clock_jumped: bool,
     newest: EventId,
 }
 
@@ -74,6 +78,7 @@ impl History {
         max_bytes: usize,
         max_channels: usize,
         born: EventId,
+        now: Moment,
     ) -> History {
         History {
             max_events,
@@ -85,6 +90,8 @@ impl History {
             by_age: BTreeMap::new(),
             bytes: 0,
             born,
+            clock: ClockWatch::new(now),
+            has_clock_jumped: false,
             newest: born,
         }
     }
@@ -95,9 +102,20 @@ impl History {
     }
 
     /// Gives the next id.
-    pub(super) fn next_id(&mut self, unix_ms: u64) -> EventId {
-        self.newest = self.newest.next(unix_ms);
+    pub(super) fn next_id(&mut self, now: Moment) -> EventId {
+        self.watch_clock(now);
+        self.newest = self.newest.next(now.unix_ms());
+        if std::mem::take(&mut self.has_clock_jumped) {
+            // The clock was behind so far, perhaps since before the start: an earlier run, with the right time, may have
+            // given the very ids that this one has given, and those that it has skipped.
+            self.born = self.newest;
+        }
         self.newest
+    }
+
+    /// Looks whether the wall clock was set ahead. Once a second is often enough, and whenever an id is given.
+    pub(super) fn watch_clock(&mut self, now: Moment) {
+        self.has_clock_jumped |= self.clock.has_jumped(now);
     }
 
     /// Takes note of ids up to `id` that were given elsewhere.

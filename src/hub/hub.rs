@@ -1,6 +1,6 @@
 //! The hub as the routes, the cluster and `main` see it.
 
-use super::announcer;
+use super::announcer::{self, Announcer};
 use super::arrivals::{Claim, LastId};
 use super::janitor;
 use super::limits::{ChannelStats, Limits, Published, Refusal};
@@ -58,14 +58,32 @@ impl Hub {
         limits: Limits,
         counters: Arc<Counters>,
     ) -> std::io::Result<(Arc<Hub>, Receiver<Infallible>)> {
-        let (open, all_ended) = crossbeam_channel::bounded(0);
-        let hub = Arc::new(Hub {
-            shared: Arc::new(Shared::new(limits, counters)),
-            open: Mutex::new(Some(open)),
-        });
+        let (hub, all_ended) = Hub::new(limits, counters);
         announcer::start(hub.shared.clone())?;
         janitor::start(hub.shared.clone())?;
-        Ok((hub, all_ended))
+        Ok((Arc::new(hub), all_ended))
+    }
+
+    /// A hub without threads, for a single publisher that takes one of the `Turns` after each publish.
+    pub fn without_threads(
+        limits: Limits,
+        counters: Arc<Counters>,
+    ) -> (Arc<Hub>, Turns, Receiver<Infallible>) {
+        let (hub, all_ended) = Hub::new(limits, counters);
+        let turns = Turns {
+            announcer: Announcer::new(hub.shared.clone()),
+            shared: hub.shared.clone(),
+        };
+        (Arc::new(hub), turns, all_ended)
+    }
+
+    fn new(limits: Limits, counters: Arc<Counters>) -> (Hub, Receiver<Infallible>) {
+        let (open, all_ended) = crossbeam_channel::bounded(0);
+        let hub = Hub {
+            shared: Arc::new(Shared::new(limits, counters)),
+            open: Mutex::new(Some(open)),
+        };
+        (hub, all_ended)
     }
 
     /// Publishes messages to one channel: when this returns they are ordered, in the history, and on their way to every
@@ -332,6 +350,30 @@ impl Hub {
 
     fn open(&self) -> MutexGuard<'_, Option<Sender<Infallible>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a hub's own threads would do, in a thread of the publisher's. All streams end when it is dropped.
+#[derive(Debug)]
+pub struct Turns {
+    announcer: Announcer,
+    shared: Arc<Shared>,
+}
+
+impl Turns {
+    /// Carries what was published to the subscribers, and takes away what nobody needs any more. Has `Hub::close` wake the
+    /// thread that calls. Waits for nobody.
+    pub fn take(&mut self) {
+        self.shared.become_announcer();
+        let deliveries = self.shared.lock().take_deliveries();
+        self.announcer.carry(deliveries.unwrap_or_default());
+        janitor::sweep(&self.shared);
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        self.shared.end_all_streams();
     }
 }
 

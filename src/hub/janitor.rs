@@ -1,6 +1,7 @@
 //! The janitor: one thread that once a second takes away what nobody needs any more, expired channels and clients that
 //! stay behind. It never touches a connection.
 
+use super::clock::Moment;
 use super::pace::Pace;
 use super::shared::Shared;
 use crate::host::memory::Trimmer;
@@ -24,15 +25,21 @@ fn run(shared: &Shared) {
     let mut trimmer = Trimmer::new(WORTHWHILE);
     while !shared.lock().closing {
         std::thread::park_timeout(ROUND);
-        // Also those to whom nothing is published any more.
-        shared.cut_if_slow(|subscriber, limit, now_ms| {
-            subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
-        });
-        wake_expired(shared);
-        expire_channels(shared);
+        sweep(shared);
         let history_bytes = shared.lock().history.bytes();
         trimmer.note(history_bytes);
     }
+}
+
+/// Takes away what nobody needs any more.
+pub(super) fn sweep(shared: &Shared) {
+    // Also those to whom nothing is published any more.
+    shared.cut_if_slow(|subscriber, limit, now_ms| {
+        subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
+    });
+    wake_expired(shared);
+    shared.lock().history.watch_clock(Moment::now());
+    expire_channels(shared);
 }
 
 /// Has the streams whose permit has run out end, also when the wall clock was set while they slept.

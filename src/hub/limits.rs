@@ -14,7 +14,7 @@ pub struct Limits {
     pub channel_ttl: Duration,
     /// Clients that may be connected.
     pub max_clients: usize,
-    /// Channels that may exist, `broadcast` not counted.
+    /// Channels that may have messages, and as many again that are only followed; `broadcast` not counted.
     pub max_channels: usize,
     /// Messages that a client may lag behind.
     pub client_queue: usize,

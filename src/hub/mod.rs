@@ -28,7 +28,7 @@ mod table;
 pub use arrivals::{Claim, LastId};
 pub use batch::{Batch, Queued};
 pub use history::Replay;
-pub use hub::{Attempt, Hub, HubStats};
+pub use hub::{Attempt, Hub, HubStats, Turns};
 pub use limits::{ChannelStats, Limits, Published, Refusal};
 pub use progress::{DirectWriter, End, Progress};
 pub use subscription::{Next, Subscription};

@@ -8,7 +8,8 @@ const GRACE_MS: u64 = 3_000;
 /// Bytes that are next to nothing for `GRACE_MS`.
 const CRAWL_BYTES: u64 = 8 << 10;
 
-/// One that lags by more than its queue for this long is slow, whatever it takes.
+/// One that lags for this long by more than its queue, or by more than half of it while publishers wait for its audience,
+/// is slow, whatever it takes.
 const PATIENCE_MS: u64 = 10_000;
 
 /// A client whose thread is inside one write for this long probably does not read.
@@ -43,6 +44,8 @@ pub(super) struct Figures {
     pub(super) now_ms: u64,
     /// When the write began that its thread is in; 0 outside a write.
     pub(super) writing_since_ms: u64,
+    /// Publishers wait until most clients of its audience keep up.
+    pub(super) is_awaited: bool,
 }
 
 impl Figures {
@@ -59,12 +62,24 @@ pub(super) struct Behind {
     /// When its present grace began, and how many bytes it had confirmed then.
     grace_since_ms: u64,
     confirmed_then: u64,
+    /// When its lag went over half of the limit and stayed there; 0 when it is not over.
+    late_since_ms: u64,
 }
 
 impl Behind {
     /// How the client keeps up. `confirmed` gives the bytes that its system has confirmed so far; it is asked only of those
     /// who are behind.
     pub(super) fn judge(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> Pace {
+        let is_late = figures.lag > figures.limit / 2;
+        if !is_late {
+            self.late_since_ms = 0;
+        } else if self.late_since_ms == 0 {
+            self.late_since_ms = figures.now_ms;
+        } else if figures.is_awaited
+            && figures.now_ms.saturating_sub(self.late_since_ms) >= PATIENCE_MS
+        {
+            return Pace::TooSlow;
+        }
         if let Some(behind_ms) = self.update(figures.lag > figures.limit, figures, &confirmed) {
             if behind_ms >= PATIENCE_MS || self.has_stalled(figures.now_ms, confirmed) {
                 return Pace::TooSlow;
@@ -74,7 +89,7 @@ impl Behind {
             Pace::Lost
         } else if figures.writes_for(STUCK_MS) {
             Pace::Stuck
-        } else if figures.lag > figures.limit / 2 {
+        } else if is_late {
             Pace::Late
         } else {
             Pace::Even
@@ -170,7 +185,7 @@ mod tests {
     const READS: u64 = CRAWL_BYTES;
 
     /// What comes of a series of looks: (ms since the start, lag, ms in the present write, bytes confirmed).
-    fn paces(looks: &[(u64, usize, u64, u64)]) -> Vec<Pace> {
+    fn paces(is_awaited: bool, looks: &[(u64, usize, u64, u64)]) -> Vec<Pace> {
         let mut behind = Behind::default();
         let judge = |&(ms, lag, writing_ms, confirmed): &(u64, usize, u64, u64)| {
             let now_ms = START_MS + ms;
@@ -178,6 +193,7 @@ mod tests {
                 lag,
                 limit: LIMIT,
                 now_ms,
+                is_awaited,
                 writing_since_ms: if writing_ms == 0 {
                     0
                 } else {
@@ -255,8 +271,28 @@ mod tests {
             ),
         ];
         for (what, looks, expected) in cases {
-            assert_eq!(paces(looks), *expected, "{what}");
+            assert_eq!(paces(false, looks), *expected, "{what}");
         }
+    }
+
+    #[test]
+    fn who_holds_publishers_up_has_to_go_when_patience_ends() {
+        use Pace::{Even, Late, TooSlow};
+        let takes = |ms| ms * READS;
+        let steady = [
+            (0, 51, 0, 0),
+            (9_999, 100, 0, takes(9_999)),
+            (10_000, 51, 0, takes(10_000)),
+        ];
+        assert_eq!(paces(true, &steady), [Late, Late, TooSlow]);
+        assert_eq!(paces(false, &steady), [Late; 3], "nobody waits for it");
+        let catches_up = [
+            (0, 51, 0, 0),
+            (5_000, 50, 0, 0),
+            (5_001, 51, 0, 0),
+            (15_000, 51, 0, 0),
+        ];
+        assert_eq!(paces(true, &catches_up), [Late, Even, Late, Late]);
     }
 
     #[test]
@@ -269,6 +305,7 @@ mod tests {
                     lag,
                     limit: LIMIT,
                     now_ms,
+                    is_awaited: false,
                     writing_since_ms: if writing_ms == 0 {
                         0
                     } else {

@@ -142,11 +142,21 @@ impl Progress {
 
     /// How the client keeps up; `limit` is `CLIENT_QUEUE`, in messages.
     pub(super) fn pace(&self, limit: usize, now_ms: u64) -> Pace {
+        self.judge(self.figures(limit, now_ms))
+    }
+
+    /// As `pace`, of a client for whose audience publishers wait.
+    pub(super) fn pace_if_awaited(&self, limit: usize, now_ms: u64) -> Pace {
+        let mut figures = self.figures(limit, now_ms);
+        figures.is_awaited = true;
+        self.judge(figures)
+    }
+
+    fn judge(&self, figures: Figures) -> Pace {
         if self.cut().is_some() {
             // What it has not got has no say any more.
             return Pace::Lost;
         }
-        let figures = self.figures(limit, now_ms);
         self.behind().judge(&figures, || self.confirmed())
     }
 
@@ -162,6 +172,7 @@ impl Progress {
             limit,
             now_ms,
             writing_since_ms: self.writing_since.load(Ordering::Relaxed),
+            is_awaited: false,
         }
     }
 

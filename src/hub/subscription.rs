@@ -238,6 +238,7 @@ mod tests {
             name: None,
             text: "hello".into(),
             kind: Kind::Message,
+            timestamp_ms: 1,
             at: Instant::now(),
         });
         Arc::new(Batch::new(&[event], Form::Plain, &Arc::default()))

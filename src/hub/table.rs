@@ -3,7 +3,7 @@
 
 use super::arrivals::{gap_notices, Arrivals, LastId};
 use super::audience::{AudienceId, Audiences, Delivery};
-use super::clock::unix_ms;
+use super::clock::Moment;
 use super::history::{History, Replay};
 use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::pending::Pending;
@@ -39,6 +39,8 @@ pub(super) struct Table {
     limits: Limits,
     /// Without `broadcast`.
     channels: HashMap<ChannelName, Channel>,
+    /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
+    with_messages: usize,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
     pub(super) audiences: Audiences,
@@ -50,23 +52,26 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(limits: Limits) -> Table {
+        let now = Moment::now();
         // Ids from outside outlive a run.
         let born = if limits.ids_come_from_outside {
             EventId::ZERO
         } else {
             EventId {
                 // One that an earlier run cannot have given, also if that was in this very millisecond.
-                ms: unix_ms() + 1,
+                ms: now.unix_ms() + 1,
                 seq: 0,
             }
         };
         Table {
             channels: HashMap::new(),
+            with_messages: 0,
             history: History::new(
                 limits.history_events,
                 limits.history_bytes,
                 limits.max_channels,
                 born,
+                now,
             ),
             arrivals: Arrivals::new(!limits.ids_come_from_outside),
             audiences: Audiences::default(),
@@ -105,9 +110,11 @@ impl Table {
         Ok(())
     }
 
+    /// Whether the channel can have a message. One that had none so far counts as new, whoever follows it.
     fn has_place_for(&self, name: &ChannelName) -> bool {
-        let is_there = name.is_broadcast() || self.channels.contains_key(name);
-        is_there || self.channels.len() < self.limits.max_channels
+        let had_messages = |channel: &Channel| channel.messages > 0;
+        let is_there = name.is_broadcast() || self.channels.get(name).is_some_and(had_messages);
+        is_there || self.with_messages < self.limits.max_channels
     }
 
     /// Gives each message its id and its place in the history, and leaves them for the announcer: all, or none.
@@ -118,6 +125,7 @@ impl Table {
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
         self.would_take(name)?;
+        let now = Moment::now();
         let newest = self.history.newest();
         let mut published = Published {
             first: newest,
@@ -126,14 +134,15 @@ impl Table {
             clients: 0,
         };
         for (number, text) in messages.into_iter().enumerate() {
-            let id = self.history.next_id(unix_ms());
+            let id = self.history.next_id(now);
             let event = Arc::new(Event {
                 id,
                 channel: name.clone(),
                 name: event_name.cloned(),
                 text,
                 kind: Kind::Message,
-                at: Instant::now(),
+                timestamp_ms: now.unix_ms(),
+                at: now.at,
             });
             published.clients = self.retain(&event);
             published.last = id;
@@ -159,8 +168,8 @@ impl Table {
             self.know_nothing_up_to(event.id);
         }
         self.history.skip_to(event.id);
-        if !self.has_place_for(&event.channel) {
-            // Nobody here follows it, or it would be there.
+        let is_followed = self.clients_of(&event.channel) > 0;
+        if !is_followed && !self.has_place_for(&event.channel) {
             self.history.pass_over(&event);
             return;
         }
@@ -181,6 +190,7 @@ impl Table {
             .entry(event.channel.clone())
             .or_insert_with(Channel::new);
         channel.last_used = event.at;
+        self.with_messages += usize::from(channel.messages == 0);
         channel.messages += 1;
         channel.clients
     }
@@ -248,7 +258,7 @@ impl Table {
             .iter()
             .filter(|name| !self.channels.contains_key(*name))
             .count();
-        if self.channels.len() + new > self.limits.max_channels {
+        if self.channels.len() - self.with_messages + new > self.limits.max_channels {
             return Err(Refusal::TooManyChannels(self.limits.max_channels));
         }
         let number = self.next_number;
@@ -357,6 +367,7 @@ impl Table {
             .collect();
         let take_out = |stats: ChannelStats| {
             self.channels.remove(&stats.name);
+            self.with_messages -= usize::from(stats.messages > 0);
             let events = self.history.expire(&stats.name);
             (stats, events)
         };

@@ -1,17 +1,18 @@
 //! The live statistics: what the server does as JSON, and a small hub of its own that carries one snapshot a second to
-//! everybody who watches, however many they are. Watchers are no clients. Called by the routes and by `main`.
+//! everybody who watches, however many they are. Watchers are no clients. One thread does all of it. Called by the routes
+//! and by `main`.
 
 use crate::access::Permit;
 use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::event::{ChannelName, Form};
 use crate::host::memory;
-use crate::hub::{Hub, Limits, Refusal, Subscription};
+use crate::hub::{Hub, Limits, Refusal, Subscription, Turns};
 use crossbeam_channel::Receiver;
 use serde_json::{json, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a snapshot is taken.
 const ROUND: Duration = Duration::from_secs(1);
@@ -19,7 +20,7 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Watchers at once.
 const MAX_WATCHERS: usize = 1000;
 
-/// See the module's comment.
+/// A hub of its own, without threads, and its two channels.
 #[derive(Debug)]
 pub struct LiveStatistics {
     hub: Arc<Hub>,
@@ -45,7 +46,7 @@ impl LiveStatistics {
             client_queue: 16,
             ids_come_from_outside: false,
         };
-        let (hub, all_ended) = Hub::start(limits, Arc::new(Counters::new()))?;
+        let (hub, turns, all_ended) = Hub::without_threads(limits, Arc::new(Counters::new()));
         let live = Arc::new(LiveStatistics {
             hub,
             figures: ChannelName::internal("figures"),
@@ -54,7 +55,7 @@ impl LiveStatistics {
         let publisher = live.clone();
         std::thread::Builder::new()
             .name("statistics".into())
-            .spawn(move || publisher.publish_for_ever(&watched, cluster.as_deref()))?;
+            .spawn(move || publisher.publish_for_ever(turns, &watched, cluster.as_deref()))?;
         Ok((live, all_ended))
     }
 
@@ -87,20 +88,28 @@ impl LiveStatistics {
         self.hub.close();
     }
 
-    fn publish_for_ever(&self, watched: &Hub, cluster: Option<&Cluster>) {
+    fn publish_for_ever(&self, mut turns: Turns, watched: &Hub, cluster: Option<&Cluster>) {
+        let mut next = Instant::now();
         while !self.hub.is_closing() {
-            std::thread::park_timeout(ROUND);
+            // The close ends it early, and so may what is left of waking this thread in a round.
+            let pause = next.saturating_duration_since(Instant::now());
+            if !pause.is_zero() {
+                std::thread::park_timeout(pause);
+                continue;
+            }
+            next = Instant::now() + ROUND;
             for channel in self.hub.channel_stats() {
                 if channel.clients == 0 {
                     continue;
                 }
                 let with_channels = channel.name == self.with_channels;
                 let text = snapshot(watched, cluster, with_channels).to_string();
-                // It is refused only while it closes.
+                // It is refused only while it closes. Where watchers are behind, the next snapshot is as good.
                 let _ = self
                     .hub
-                    .publish(&channel.name, None, vec![text.into_boxed_str()]);
+                    .try_publish(&channel.name, None, vec![text.into_boxed_str()]);
             }
+            turns.take();
         }
     }
 }

@@ -141,6 +141,7 @@ fn targets_names_and_queries() {
                 name: Some(name),
                 text: text.as_ref().into(),
                 kind: Kind::Message,
+                timestamp_ms: 0,
                 at: std::time::Instant::now(),
             };
             for form in [Form::Plain, Form::Json] {

@@ -1,0 +1,91 @@
+//! The wall clock is set while the server runs, or is wrong when it starts: ids grow, times are true, and who missed
+//! something is told.
+
+use crate::common;
+
+use common::clock::Clock;
+use common::{id, Server};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn start(clock: &Clock) -> Server {
+    Server::start_with(&[], |command| clock.give_to(command))
+}
+
+/// Whether the first thing that a client with this id gets on `a` is a gap.
+fn is_told_of_a_gap(server: &Server, last_event_id: &str) -> bool {
+    let mut stream = server.subscribe_with("/sse/a", &[("Last-Event-ID", last_event_id)]);
+    server.publish("a", "something in any case");
+    stream.next().kind == "sse-gap"
+}
+
+#[test]
+fn needs_cc_who_missed_something_before_a_restart_with_a_clock_behind_is_told() {
+    for seconds_behind in [3, 3600] {
+        let clock = Clock::new(&format!("behind-{seconds_behind}"));
+        let server = start(&clock);
+        let had = server.publish("a", "had");
+        server.publish("a", "missed");
+        drop(server);
+        clock.set_seconds_off(-seconds_behind);
+        let server = start(&clock);
+        let while_behind = server.publish("a", "while the clock is behind");
+        assert!(id(&while_behind) < id(&had), "the clock is behind");
+        assert!(is_told_of_a_gap(&server, &had), "an id of the future");
+        clock.set_seconds_off(0);
+        let after = server.publish("a", "after the clock was set");
+        assert!(id(&after) > id(&had), "the clock is right");
+        assert!(
+            is_told_of_a_gap(&server, &had),
+            "{seconds_behind} s behind: the id is of the run before"
+        );
+        assert!(
+            is_told_of_a_gap(&server, &while_behind),
+            "{seconds_behind} s behind: the run before may have given this one as well"
+        );
+        assert!(!is_told_of_a_gap(&server, &after), "an id of this run");
+    }
+}
+
+#[test]
+fn needs_cc_a_clock_that_goes_back_and_comes_again_makes_no_gap() {
+    let clock = Clock::new("back-and-again");
+    let server = start(&clock);
+    let mut ids = vec![server.publish("a", "before")];
+    clock.set_seconds_off(-3600);
+    ids.push(server.publish("a", "while it is behind"));
+    clock.set_seconds_off(0);
+    ids.push(server.publish("a", "after"));
+    assert!(
+        ids.windows(2).all(|pair| id(&pair[0]) < id(&pair[1])),
+        "{ids:?}"
+    );
+    for last in &ids {
+        assert!(!is_told_of_a_gap(&server, last), "{last} of {ids:?}");
+    }
+}
+
+#[test]
+fn needs_cc_timestamps_are_true_after_a_clock_that_was_ahead() {
+    const DAY: i64 = 24 * 3600;
+    let clock = Clock::new("a-day-ahead");
+    let server = start(&clock);
+    let mut stream = server.subscribe_with("/sse/a?format=json", &[]);
+    clock.set_seconds_off(DAY);
+    let ahead = server.publish("a", "ahead");
+    clock.set_seconds_off(0);
+    let right = server.publish("a", "right");
+    assert!(id(&ahead) < id(&right), "ids grow: {ahead}, {right}");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    for (what, seconds_off) in [("ahead", DAY), ("right", 0)] {
+        let message: serde_json::Value =
+            serde_json::from_str(&stream.next().data).expect("the data is JSON");
+        let timestamp = message["timestamp"].as_i64().expect("a number") / 1000;
+        let expected = now.as_secs() as i64 + seconds_off;
+        assert!(
+            (timestamp - expected).abs() < 60,
+            "{what}: the timestamp is {timestamp}, and the clock showed {expected}"
+        );
+    }
+}
