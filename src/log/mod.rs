@@ -2,7 +2,8 @@
 //!
 //! Whoever logs only leaves a line: a terminal that was stopped, a full disk or a closed pipe behind standard error must
 //! hold nobody up and end nothing. (simple_logger writes line by line where the caller is, and panics when it cannot.)
-//! What does not fit into the queue is counted, and the count is logged when there is room again. Started by `main`.
+//! Where the queue is full the oldest line makes room, and the number of those that did is logged in their place: so the
+//! last lines are there when a process ends, which say why. Started by `main`.
 
 mod logged;
 
@@ -76,11 +77,12 @@ impl Log for QueuedLog {
         }
     }
 
-    /// Waits until all lines are written, for at most a second.
+    /// Waits until all lines of before are written, for at most a second. Others may go on to log.
     fn flush(&self) {
         let end = Instant::now() + LAST_WORDS;
         let mut queue = self.backlog.lock();
-        while !queue.is_written() && Instant::now() < end {
+        let last = queue.added;
+        while queue.done < last && Instant::now() < end {
             self.writer.unpark();
             let waited = self.backlog.written.wait_timeout(queue, PAUSE);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -88,7 +90,7 @@ impl Log for QueuedLog {
     }
 }
 
-struct Line {
+struct LogLine {
     level: Level,
     target: &'static str,
     text: String,
@@ -96,18 +98,14 @@ struct Line {
 
 #[derive(Default)]
 struct Queue {
-    lines: VecDeque<Line>,
+    lines: VecDeque<LogLine>,
+    /// Lines that made room, and that nobody was told of yet.
     lost: u64,
+    /// Lines so far, and how many of them were written or are lost.
+    added: u64,
+    done: u64,
     /// The thread has to be woken for the next line.
     is_asleep: bool,
-    /// The thread has lines that it has not written yet.
-    is_writing: bool,
-}
-
-impl Queue {
-    fn is_written(&self) -> bool {
-        self.lines.is_empty() && !self.is_writing
-    }
 }
 
 /// What both sides share.
@@ -121,47 +119,48 @@ struct Backlog {
 impl Backlog {
     /// Leaves a line. Returns whether the thread has to be woken.
     fn add(&self, record: &Record) -> bool {
-        let line = Line {
+        let line = LogLine {
             level: record.level(),
             target: record.module_path_static().unwrap_or_default(),
             text: record.args().to_string(),
         };
         let mut queue = self.lock();
-        if queue.lines.len() < QUEUE {
-            queue.lines.push_back(line);
-        } else {
+        if queue.lines.len() == QUEUE {
+            queue.lines.pop_front();
             queue.lost += 1;
         }
+        queue.lines.push_back(line);
+        queue.added += 1;
         std::mem::take(&mut queue.is_asleep)
     }
 
     fn write_for_ever(&self, to: &SimpleLogger) {
         loop {
-            let (lines, lost) = self.take();
-            for line in &lines {
-                write(to, line.level, line.target, &line.text);
-            }
+            let (lines, lost, last) = self.take();
             if lost > 0 {
                 let text = format!("event=log_lost lines={lost}");
                 write(to, Level::Warn, module_path!(), &text);
             }
-            self.rest();
+            for line in &lines {
+                write(to, line.level, line.target, &line.text);
+            }
+            self.rest(last);
         }
     }
 
-    fn take(&self) -> (VecDeque<Line>, u64) {
+    /// All lines, how many were lost before them, and how many there were so far.
+    fn take(&self) -> (VecDeque<LogLine>, u64, u64) {
         let mut queue = self.lock();
-        queue.is_writing = !queue.lines.is_empty();
-        (
-            std::mem::take(&mut queue.lines),
-            std::mem::take(&mut queue.lost),
-        )
+        let lines = std::mem::take(&mut queue.lines);
+        (lines, std::mem::take(&mut queue.lost), queue.added)
     }
 
-    /// Sleeps until there is something to write: for a moment after there was, else until it is woken.
-    fn rest(&self) {
+    /// Takes note that the first `last` lines are done, and sleeps until there is something to write: for a moment if there
+    /// just was, else until it is woken.
+    fn rest(&self, last: u64) {
         let mut queue = self.lock();
-        let was_busy = std::mem::take(&mut queue.is_writing);
+        let was_busy = queue.done < last;
+        queue.done = last;
         queue.is_asleep = !was_busy && queue.lines.is_empty();
         let may_sleep = queue.is_asleep;
         drop(queue);

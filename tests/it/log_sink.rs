@@ -56,3 +56,31 @@ fn a_standard_error_that_nobody_reads_holds_nobody_up() {
     let (status, _) = server.terminate();
     assert!(status.success(), "{status}");
 }
+
+#[test]
+fn the_last_lines_of_a_process_are_not_among_those_that_are_lost() {
+    let (mut reader, stderr) = UnixStream::pair().expect("there are sockets");
+    let mut server = start(stderr);
+    let mut publisher = common::Publisher::new(&server);
+    for number in 0..10_000 {
+        publisher.publish("a", number.to_string());
+    }
+    let addr = server.addr;
+    let text = std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| server.terminate().0);
+        // It has logged that it stops, while its log is full.
+        wait_until("the server stops", BOUND, || {
+            std::net::TcpStream::connect(addr).is_err()
+        });
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("the log ends");
+        let status = stopping.join().expect("it is waited for");
+        assert!(status.success(), "{status}");
+        text
+    });
+    let last: Vec<&str> = text.lines().rev().take(5).collect();
+    for event in ["event=stopping", "event=stopped"] {
+        assert!(text.contains(event), "no {event}; the last lines: {last:?}");
+    }
+    assert!(text.contains("event=log_lost lines="), "something is lost");
+}
