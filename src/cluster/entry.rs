@@ -1,7 +1,7 @@
-//! A message as an entry of the Redis stream, both ways: fields `c` (channel), `m` (the message) and `e` (the event's name,
-//! where there is one). No I/O here. Called by the writer and the follower.
+//! A message as an entry of the Redis stream, both ways, and the commands about entries. No I/O here. Called by the writer
+//! and the follower.
 
-use super::connection::text;
+use super::link::text;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use ::redis::{cmd, Cmd, Value};
 use std::sync::Arc;
@@ -10,21 +10,28 @@ use std::time::{Duration, Instant};
 /// The stream with all messages of all channels.
 pub(super) const STREAM: &str = "sse-server:events";
 
-/// Packs the command that appends a message.
+/// Packs the command that appends a message, with its writer's mark if it is the first of a lot. Where there is no stream the
+/// answer is nil.
 pub(super) fn pack_append(
     out: &mut Vec<u8>,
     channel: &ChannelName,
     name: Option<&EventName>,
     message: &str,
+    mark: Option<&str>,
 ) {
     let mut command = cmd("XADD");
     command
         .arg(STREAM)
+        // Only `stream::begin` makes one, and gives it a generation.
+        .arg("NOMKSTREAM")
         .arg("*")
         .arg("c")
         .arg(channel.as_str())
         .arg("m")
         .arg(message);
+    if let Some(mark) = mark {
+        command.arg("w").arg(mark);
+    }
     if let Some(name) = name {
         command.arg("e").arg(name.as_str());
     }
@@ -39,6 +46,13 @@ pub(super) fn trim_before(id: EventId) -> Cmd {
         .arg("MINID")
         .arg("~")
         .arg(id.to_string());
+    command
+}
+
+/// The same, however much work that is.
+pub(super) fn trim_exactly_before(id: EventId) -> Cmd {
+    let mut command = cmd("XTRIM");
+    command.arg(STREAM).arg("MINID").arg(id.to_string());
     command
 }
 
@@ -59,61 +73,74 @@ pub(super) fn id(value: &Value) -> Option<EventId> {
 }
 
 /// An entry as it is read: its id, and the event, if it is one of ours.
-#[derive(Debug)]
-pub(super) struct Entry {
+#[derive(Debug, Default)]
+pub(super) struct StreamEntry {
     pub(super) id: EventId,
     pub(super) event: Option<Arc<Event>>,
+    /// The mark of who wrote it.
+    pub(super) mark: Option<Vec<u8>>,
+    /// It is the notice that the stream begins anew here, in this generation.
+    pub(super) begins: Option<String>,
 }
 
-impl Entry {
+impl StreamEntry {
     /// Memory that it takes, in bytes, about.
     pub(super) fn cost(&self) -> usize {
         self.event.as_ref().map_or(0, |event| event.cost())
     }
 
-    fn read(value: Value) -> Option<Entry> {
+    fn read(value: Value) -> Option<StreamEntry> {
         let Value::Array(mut parts) = value else {
             return None;
         };
         let fields = parts.pop()?;
-        let id = id(parts.first()?)?;
-        let event = event(id, fields).map(Arc::new);
-        Some(Entry { id, event })
+        let mut entry = StreamEntry {
+            id: id(parts.first()?)?,
+            ..StreamEntry::default()
+        };
+        entry.event = entry.read_fields(fields).map(Arc::new);
+        Some(entry)
     }
-}
 
-/// Somebody else may write to the stream as well: what is no message of ours is `None`.
-fn event(id: EventId, fields: Value) -> Option<Event> {
-    let Value::Array(fields) = fields else {
-        return None;
-    };
-    let (mut channel, mut message, mut name) = (None, None, None);
-    let mut fields = fields.into_iter();
-    while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
-        let (Value::BulkString(key), Value::BulkString(value)) = (key, value) else {
+    /// Takes what there is, and gives the event. Somebody else may write to the stream as well: what is no message of ours
+    /// is `None`.
+    fn read_fields(&mut self, fields: Value) -> Option<Event> {
+        let Value::Array(fields) = fields else {
             return None;
         };
-        let value = String::from_utf8(value).ok()?;
-        match key.as_slice() {
-            b"c" => channel = ChannelName::parse(&value).ok(),
-            b"m" => message = Some(value),
-            b"e" => name = EventName::parse(&value).ok()?,
-            _ => {}
+        let (mut channel, mut message, mut name) = (None, None, None);
+        let mut fields = fields.into_iter();
+        while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+            let (Value::BulkString(key), Value::BulkString(value)) = (key, value) else {
+                return None;
+            };
+            if key == b"w" {
+                self.mark = Some(value);
+                continue;
+            }
+            let value = String::from_utf8(value).ok()?;
+            match key.as_slice() {
+                b"c" => channel = ChannelName::parse(&value).ok(),
+                b"m" => message = Some(value),
+                b"e" => name = EventName::parse(&value).ok()?,
+                b"g" => self.begins = Some(value),
+                _ => {}
+            }
         }
+        Some(Event {
+            id: self.id,
+            channel: channel?,
+            name,
+            text: message?.into(),
+            kind: Kind::Message,
+            timestamp_ms: self.id.ms,
+            at: Instant::now(),
+        })
     }
-    Some(Event {
-        id,
-        channel: channel?,
-        name,
-        text: message?.into(),
-        kind: Kind::Message,
-        timestamp_ms: id.ms,
-        at: Instant::now(),
-    })
 }
 
 /// The entries in an answer to `XREAD` of one stream; none in a nil.
-pub(super) fn entries(value: Value) -> Option<Vec<Entry>> {
+pub(super) fn entries(value: Value) -> Option<Vec<StreamEntry>> {
     match value {
         Value::Nil => Some(Vec::new()),
         Value::Array(mut streams) => {
@@ -123,7 +150,7 @@ pub(super) fn entries(value: Value) -> Option<Vec<Entry>> {
             let Value::Array(entries) = stream.pop()? else {
                 return None;
             };
-            entries.into_iter().map(Entry::read).collect()
+            entries.into_iter().map(StreamEntry::read).collect()
         }
         _ => None,
     }
@@ -145,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_message_is_read_with_everything_in_it() {
-        let fields = ["c", "a", "m", "x\0\r\n\u{1F600}", "e", "alert"];
+        let fields = ["c", "a", "m", "x\0\r\n\u{1F600}", "e", "alert", "w", "7.1"];
         let fields = fields.iter().map(|text| bulk(text.as_bytes())).collect();
         let entries = entries(answer(fields)).expect("it is an answer");
         let event = entries[0].event.as_ref().expect("it is a message");
@@ -153,6 +180,7 @@ mod tests {
         assert_eq!(&*event.text, "x\0\r\n\u{1F600}");
         assert_eq!(event.channel.as_str(), "a");
         assert_eq!(event.name.as_ref().map(EventName::as_str), Some("alert"));
+        assert_eq!(entries[0].mark.as_deref(), Some(&b"7.1"[..]));
     }
 
     #[test]

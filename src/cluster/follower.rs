@@ -1,17 +1,19 @@
 //! The follower: one thread that reads the stream from the id that it has seen last, and appends what comes to the hub. It
 //! never writes a message. Started by the cluster.
 //!
-//! It knows when something was trimmed before it could read it: now and then, and whenever it was behind, it reads with
-//! `XINFO STREAM` in the same transaction, which tells how many entries there were ever and how many there are. Between two
-//! such looks it waits with `XREAD BLOCK`, and fewer entries than it asked for prove that nothing was trimmed, because the
-//! stream always keeps more than that.
+//! It knows when something was lost before it could read it: now and then, and whenever it was behind, it looks at the stream
+//! as a whole in the same transaction. Between two such looks it waits with `XREAD BLOCK`, and fewer entries than it asked for
+//! prove that nothing was trimmed, because the stream always keeps more than that.
 
-use super::connection::{Connection, Fault};
-use super::entry::{self, Entry, STREAM};
-use super::position::Stream;
+use super::entry;
+use super::fault::Fault;
+use super::link::Link;
+use super::outage::Outage;
+use super::position::is_broken;
+use super::shared::Shared;
 use super::state::Side;
-use super::{Backoff, Shared};
-use ::redis::{cmd, Value};
+use super::stream;
+use crate::event::EventId;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ const BLOCK: Duration = Duration::from_secs(1);
 /// How long an answer may take: a connection that is silent for longer is lost.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// How often it looks whether something was trimmed, at least.
+/// How often it looks whether something was lost, at least.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// After this long without an answer (this process was stopped, or the hub had no room) it looks first.
@@ -38,175 +40,86 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
 }
 
 fn run(shared: &Shared) {
-    let mut backoff = Backoff::default();
+    let mut outage = Outage::default();
     while !shared.hub.is_closing() {
-        let follower = Follower { shared };
-        let Err(fault) = follower.follow(&mut backoff);
-        shared.state.down(Side::Follower, &fault);
-        shared.waiting.give_up();
-        std::thread::park_timeout(backoff.next());
+        let Err(fault) = follow(shared, &mut outage);
+        let pause = outage.note(&fault, None);
+        let is_to_be_told = !shared.state.is_up() || !outage.may_pass(&fault);
+        if is_to_be_told {
+            shared.state.down(Side::Follower, &fault);
+        }
+        if is_to_be_told || fault.is_silence() {
+            // What is stored has waited long enough.
+            shared.answers.give_up();
+        }
+        std::thread::park_timeout(pause);
     }
 }
 
-struct Follower<'a> {
-    shared: &'a Shared,
-}
-
-impl Follower<'_> {
-    fn follow(self, backoff: &mut Backoff) -> Result<Infallible, Fault> {
-        let mut connection = Connection::open(&self.shared.address, PATIENCE)?;
-        self.catch_up(&mut connection)?;
-        let hub = &self.shared.hub;
-        hub.set_filled();
-        self.shared.state.up(Side::Follower);
-        backoff.reset();
-        let mut looked = Instant::now();
-        loop {
-            let asked = Instant::now();
-            let wanted = self.shared.at_once();
-            let entries = self.wait_for_entries(&mut connection, wanted)?;
-            let is_sure = entries.len() < wanted && asked.elapsed() < LONG;
-            if is_sure && !entries.is_empty() && !self.shared.take(entries) {
-                std::thread::park_timeout(BREATH);
-            }
-            if !is_sure || looked.elapsed() >= LOOK {
-                self.catch_up(&mut connection)?;
-                looked = Instant::now();
-            }
+fn follow(shared: &Shared, outage: &mut Outage) -> Result<Infallible, Fault> {
+    let mut link = Link::open(&shared.address, PATIENCE, outage.bound())?;
+    catch_up(shared, &mut link)?;
+    shared.state.up(Side::Follower, outage.end());
+    let mut looked = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let wanted = shared.at_once();
+        let read = entry::read_after(shared.hub.newest(), wanted, Some(BLOCK));
+        let entries = entry::entries(link.ask(&read)?).ok_or_else(Fault::protocol)?;
+        let is_sure = entries.len() < wanted && asked.elapsed() < LONG;
+        if is_sure && !entries.is_empty() && !shared.take(entries) {
+            std::thread::park_timeout(BREATH);
+        }
+        if !is_sure || looked.elapsed() >= LOOK {
+            catch_up(shared, &mut link)?;
+            looked = Instant::now();
         }
     }
+}
 
-    /// Reads all that there is, and looks each time whether something was lost.
-    fn catch_up(&self, connection: &mut Connection) -> Result<(), Fault> {
-        let hub = &self.shared.hub;
-        loop {
-            let wanted = self.shared.at_once();
-            let seen = hub.newest();
-            let claims = hub.claims();
-            let (stream, entries) = self.look(connection, wanted)?;
-            let is_all = entries.len() < wanted;
-            self.judge(&stream);
-            self.shared.take(entries);
-            if !is_all {
-                continue;
-            }
+/// Reads all that there is, and looks each time whether something was lost.
+fn catch_up(shared: &Shared, link: &mut Link) -> Result<(), Fault> {
+    let hub = &shared.hub;
+    loop {
+        let wanted = shared.at_once();
+        let seen = hub.newest();
+        let claims = hub.claims();
+        let (stream, entries) = shared.look(link, seen, wanted)?;
+        let is_all = entries.len() < wanted;
+        if is_all && is_broken(&stream, &entries) {
             if stream.newest < seen {
-                // Redis has lost what it had. Ids have to grow all the same.
-                self.raise(connection)?;
-            } else {
-                self.shared.has_all_of(&stream);
-                hub.settle(&claims, stream.newest);
+                log::warn!(
+                    "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn appendonly on\""
+                );
+                if !stream::can_grow(seen) {
+                    shared.start_over();
+                    continue;
+                }
             }
-            return Ok(());
+            let known = stream.generation.or(stream.known);
+            stream::begin(link, hub.newest(), known.as_deref())?;
+            continue;
         }
-    }
-
-    /// One transaction: what the stream is like, and what comes after what was seen last.
-    fn look(
-        &self,
-        connection: &mut Connection,
-        wanted: usize,
-    ) -> Result<(Stream, Vec<Entry>), Fault> {
-        let mut packed = Vec::new();
-        cmd("MULTI").write_packed_command(&mut packed);
-        cmd("XINFO")
-            .arg("STREAM")
-            .arg(STREAM)
-            .write_packed_command(&mut packed);
-        self.read_command(wanted, None)
-            .write_packed_command(&mut packed);
-        cmd("EXEC").write_packed_command(&mut packed);
-        let mut answers = connection.ask_all(&packed, 3, 1)?;
-        let Some(Value::Array(mut parts)) = answers.pop() else {
-            return Err(Fault::protocol());
-        };
-        let read = parts.pop().ok_or_else(Fault::protocol)?;
-        let info = parts.pop().ok_or_else(Fault::protocol)?;
-        let stream = match info {
-            Value::ServerError(error) if is_no_such_key(&error) => Stream::default(),
-            Value::ServerError(error) => return Err(Fault::from_answer(&error)),
-            info => Stream::read(&info),
-        };
-        if let Value::ServerError(error) = read {
-            return Err(Fault::from_answer(&error));
+        shared.judge(&stream, &entries);
+        shared.take(entries);
+        if !is_all {
+            continue;
         }
-        let entries = entry::entries(read).ok_or_else(Fault::protocol)?;
-        Ok((stream, entries))
-    }
-
-    fn wait_for_entries(
-        &self,
-        connection: &mut Connection,
-        wanted: usize,
-    ) -> Result<Vec<Entry>, Fault> {
-        let answer = connection.ask(self.read_command(wanted, Some(BLOCK)))?;
-        entry::entries(answer).ok_or_else(Fault::protocol)
-    }
-
-    fn read_command(&self, wanted: usize, block: Option<Duration>) -> ::redis::Cmd {
-        entry::read_after(self.shared.hub.newest(), wanted, block)
-    }
-
-    /// Whether something was taken out of the stream that was not read.
-    fn judge(&self, stream: &Stream) {
-        let hub = &self.shared.hub;
-        if !hub.is_filled() {
-            hub.begin_after(stream.begin());
-            self.shared.begin_with(stream);
-        } else if let Some((seen, lost)) = self.shared.find_loss(stream) {
-            log::warn!(
-                "event=redis_gap after={seen} up_to={lost} hint=\"messages were trimmed from Redis before this server had read them; its clients were told\""
-            );
-            hub.send_away_ahead_of(seen);
-            hub.lose_up_to(lost);
+        if !shared.has_all_of(&stream) {
+            stream::begin(link, hub.newest(), stream.generation.as_deref())?;
+            continue;
         }
-    }
-
-    /// Makes the stream's next id larger than any that this server has seen, and says that nothing before it is there.
-    fn raise(&self, connection: &mut Connection) -> Result<(), Fault> {
-        let seen = self.shared.hub.newest();
-        let mut command = cmd("EVAL");
-        command
-            .arg(RAISE)
-            .arg(1)
-            .arg(STREAM)
-            .arg(seen.ms)
-            .arg(seen.seq);
-        let raised = connection.ask(command)?;
-        if raised == Value::Int(1) {
-            log::warn!(
-                "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn appendonly on\""
-            );
+        hub.set_filled();
+        hub.settle(&claims, stream.newest);
+        if stream.newest == LAST_ID {
+            return Err(Fault::no_more_ids());
         }
-        Ok(())
+        return Ok(());
     }
 }
 
-fn is_no_such_key(error: &::redis::ServerError) -> bool {
-    error
-        .details()
-        .is_some_and(|details| details.contains("no such key"))
-}
-
-/// Several servers may come with it at the same time: the largest id stays. Returns 1 if something was changed.
-const RAISE: &str = r"
-local key, ms, seq = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
-local info = redis.pcall('XINFO', 'STREAM', key)
-local last, added = '0-0', 0
-if info.err then
-  if not string.find(info.err, 'no such key', 1, true) then return info end
-  redis.call('XGROUP', 'CREATE', key, 'none', '0', 'MKSTREAM')
-  redis.call('XGROUP', 'DESTROY', key, 'none')
-else
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then last = info[i + 1] end
-    if info[i] == 'entries-added' then added = info[i + 1] end
-  end
-end
-local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
-last_ms, last_seq = tonumber(last_ms), tonumber(last_seq)
-if last_ms > ms or (last_ms == ms and last_seq >= seq) then return 0 end
-local id = ARGV[1] .. '-' .. ARGV[2]
-redis.call('XSETID', key, id, 'ENTRIESADDED', added + 1, 'MAXDELETEDID', id)
-return 1
-";
+/// After this id there is none.
+const LAST_ID: EventId = EventId {
+    ms: u64::MAX,
+    seq: u64::MAX,
+};

@@ -41,6 +41,8 @@ pub(super) struct Intake {
     marks: VecDeque<Mark>,
     /// What an entry costs, on the average of the last some hundred.
     cost: f64,
+    /// Entries that Redis has answered with, of late: it cuts answers off that are too large for it.
+    most: usize,
 }
 
 impl Default for Intake {
@@ -50,6 +52,7 @@ impl Default for Intake {
             bytes: 0,
             marks: VecDeque::new(),
             cost: Event::OVERHEAD_BYTES as f64,
+            most: MOST_AT_ONCE,
         }
     }
 }
@@ -72,7 +75,18 @@ impl Intake {
     /// Entries to ask for.
     pub(super) fn at_once(&self) -> usize {
         let fitting = BYTES_AT_ONCE / (self.cost as u64).max(1);
-        (fitting as usize).clamp(LEAST_AT_ONCE, MOST_AT_ONCE)
+        let fitting = (fitting as usize).clamp(LEAST_AT_ONCE, MOST_AT_ONCE);
+        fitting.min(self.most)
+    }
+
+    /// So many were asked for, and Redis has cut the answer off.
+    pub(super) fn was_cut_off(&mut self, wanted: usize) {
+        self.most = (wanted / 4).max(1);
+    }
+
+    /// Redis has answered.
+    pub(super) fn was_answered(&mut self) {
+        self.most = (self.most + 1 + self.most / 4).min(MOST_AT_ONCE);
     }
 
     /// What is older than this id may go: the stream then still has what the channels' histories can have, and more for

@@ -1,124 +1,122 @@
 //! Where this server is in the stream, counted as well as named: so it is known whether something between there and the
-//! stream's first entry was taken out. No I/O here. Used by whoever reads from the stream.
+//! stream's first entry was taken out, and whether this is the stream that it was. No I/O here. Used by whoever reads from
+//! the stream.
 
-use super::connection::field;
-use super::entry::{self, Entry};
+use super::entry::StreamEntry;
 use super::intake::Intake;
+use super::stream::{before, StreamInfo};
 use crate::event::EventId;
-use ::redis::Value;
-
-/// What `XINFO STREAM` tells.
-#[derive(Debug, Default)]
-pub(super) struct Stream {
-    /// The newest id that was ever given.
-    pub(super) newest: EventId,
-    /// The oldest entry that is there.
-    first: Option<EventId>,
-    /// The newest that was deleted out of its turn.
-    deleted: EventId,
-    /// Entries that are there, and that were ever there.
-    length: i64,
-    added: i64,
-}
-
-impl Stream {
-    pub(super) fn read(info: &Value) -> Stream {
-        let id = |name| field(info, name).and_then(entry::id).unwrap_or_default();
-        let number = |name| match field(info, name) {
-            Some(Value::Int(number)) => *number,
-            _ => 0,
-        };
-        Stream {
-            newest: id("last-generated-id"),
-            first: match field(info, "first-entry") {
-                Some(Value::Array(parts)) => parts.first().and_then(entry::id),
-                _ => None,
-            },
-            deleted: id("max-deleted-entry-id"),
-            length: number("length"),
-            added: number("entries-added"),
-        }
-    }
-
-    /// After this id everything is there. Who has an older one may have missed something, if only because it is of another
-    /// stream that is no more.
-    pub(super) fn begin(&self) -> EventId {
-        self.first.map_or(self.newest, before).max(self.deleted)
-    }
-}
 
 /// See the module's comment.
 #[derive(Debug, Default)]
 pub(super) struct Position {
     /// Everything up to here is in the hub.
     id: EventId,
-    /// Entries that were ever added to the stream up to here.
-    added: i64,
+    /// Entries that were ever added to the stream up to here, if that is known.
+    added: Option<i64>,
     /// Losses up to here were found.
     found: EventId,
+    /// Which stream it is.
+    generation: Option<String>,
     /// What was read on the way.
     pub(super) intake: Intake,
 }
 
 impl Position {
     /// Begins with what is there, unless it has begun and that is still there.
-    pub(super) fn begin_with(&mut self, stream: &Stream) {
+    pub(super) fn begin_with(&mut self, stream: &StreamInfo) {
+        self.generation.clone_from(&stream.generation);
         if stream.first.is_none_or(|first| first > self.id) {
-            self.added = stream.added - stream.length;
+            self.added = Some(stream.added - stream.length);
         }
     }
 
     /// Leaves only what is new, and counts it.
-    pub(super) fn advance(&mut self, entries: &mut Vec<Entry>) {
+    pub(super) fn advance(&mut self, entries: &mut Vec<StreamEntry>) {
         let had = entries.partition_point(|entry| entry.id <= self.id);
         entries.drain(..had);
         if let Some(last) = entries.last() {
             self.id = last.id;
-            self.added += entries.len() as i64;
+            if let Some(added) = &mut self.added {
+                *added += entries.len() as i64;
+            }
             for entry in entries.iter() {
                 self.intake.note(entry.id, entry.cost());
             }
         }
     }
 
-    /// Everything of the stream as it was then has been read.
-    pub(super) fn has_all_of(&mut self, stream: &Stream) {
-        if self.id <= stream.newest {
-            self.id = stream.newest;
-            self.added = stream.added;
+    /// Everything of the stream as it was then has been read. Whether that was as much as there ever was.
+    pub(super) fn has_all_of(&mut self, stream: &StreamInfo) -> bool {
+        if self.id > stream.newest {
+            // Somebody has read on since.
+            return true;
         }
+        self.id = stream.newest;
+        let counted = self.added.replace(stream.added);
+        counted.is_none_or(|counted| counted == stream.added)
     }
 
-    /// If entries after this place were taken out of the stream: this place, and the newest id that may be lost.
-    pub(super) fn find_loss(&mut self, stream: &Stream) -> Option<(EventId, EventId)> {
+    /// The stream's generation, as far as it was read.
+    pub(super) fn generation(&self) -> Option<&str> {
+        self.generation.as_deref()
+    }
+
+    /// The stream goes on in this generation. Whether that is a new one.
+    pub(super) fn enter(&mut self, generation: &str) -> bool {
+        let is_new = self.generation() != Some(generation);
+        if is_new {
+            self.generation = Some(generation.into());
+            // It is another stream, or one that has lost something.
+            self.added = None;
+        }
+        is_new
+    }
+
+    /// If entries after this place were taken out of the stream, or it is another one and these entries do not say so: the
+    /// newest id that may be lost.
+    pub(super) fn find_loss(
+        &mut self,
+        stream: &StreamInfo,
+        entries: &[StreamEntry],
+    ) -> Option<EventId> {
+        // Another thread may have read on since.
+        let is_other = stream.is_other() && stream.known == self.generation;
+        let is_told = entries.iter().any(|entry| entry.begins.is_some());
         let is_begin_gone = stream.first.is_none_or(|first| first > self.id);
-        let is_trimmed =
-            is_begin_gone && stream.newest > self.id && stream.added - self.added > stream.length;
-        let trimmed = if is_trimmed {
+        let is_trimmed = is_begin_gone
+            && stream.newest > self.id
+            && self
+                .added
+                .is_none_or(|added| stream.added - added > stream.length);
+        let lost = if is_other && !is_told {
+            let mut ids = entries.iter().map(|entry| entry.id);
+            let next = ids.find(|id| *id > self.id);
+            next.map_or(stream.newest, before)
+        } else if is_trimmed && !is_other {
             stream.first.map_or(stream.newest, before)
         } else {
             EventId::ZERO
         };
-        let lost = trimmed.max(stream.deleted);
+        let lost = lost.max(stream.deleted);
         if lost <= self.id.max(self.found) {
             return None;
         }
+        if is_other && !is_told {
+            self.generation.clone_from(&stream.generation);
+        }
         self.found = lost;
-        // What is there comes on top of that.
-        self.added = self.added.max(stream.added - stream.length);
-        Some((self.id, lost))
+        // Counted again once all is read.
+        self.added = None;
+        Some(lost)
     }
 }
 
-/// The largest id below this one.
-fn before(id: EventId) -> EventId {
-    match id.seq.checked_sub(1) {
-        Some(seq) => EventId { ms: id.ms, seq },
-        None => EventId {
-            ms: id.ms.saturating_sub(1),
-            seq: u64::MAX,
-        },
-    }
+/// Whether the stream has to begin anew: it is not there or not one of ours, has less than was read, or is another and has
+/// nothing to tell so by. `entries` is all that it has after what was read.
+pub(super) fn is_broken(stream: &StreamInfo, entries: &[StreamEntry]) -> bool {
+    let is_silent = stream.is_other() && entries.is_empty();
+    stream.generation.is_none() || stream.newest < stream.seen || is_silent
 }
 
 #[cfg(test)]
@@ -129,45 +127,54 @@ mod tests {
         EventId { ms, seq: 0 }
     }
 
-    fn entries(ids: std::ops::Range<u64>) -> Vec<Entry> {
-        let entry = |ms| Entry {
+    fn entries(ids: std::ops::Range<u64>) -> Vec<StreamEntry> {
+        let entry = |ms| StreamEntry {
             id: id(ms),
-            event: None,
+            ..StreamEntry::default()
         };
         ids.map(entry).collect()
     }
 
     /// Of entries 1, 2, … `newest`, those from `first` are there.
-    fn stream(first: u64, newest: u64) -> Stream {
-        Stream {
+    fn stream(first: u64, newest: u64) -> StreamInfo {
+        StreamInfo {
             newest: id(newest),
             first: (first <= newest).then(|| id(first)),
             deleted: EventId::ZERO,
             length: (newest + 1 - first) as i64,
             added: newest as i64,
+            generation: Some("first".into()),
+            seen: id(5),
+            known: Some("first".into()),
         }
     }
 
     fn at(newest: u64) -> Position {
         let mut position = Position::default();
+        position.begin_with(&stream(1, newest));
         position.has_all_of(&stream(1, newest));
         position
     }
 
+    fn loss(position: &mut Position, stream: &StreamInfo) -> Option<EventId> {
+        position.find_loss(stream, &[])
+    }
+
     #[test]
     fn trimming_what_was_read_is_no_loss() {
-        assert_eq!(at(5).find_loss(&stream(4, 9)), None);
-        assert_eq!(at(5).find_loss(&stream(6, 9)), None, "just not");
-        assert_eq!(at(5).find_loss(&stream(6, 5)), None, "all that was read");
+        assert_eq!(loss(&mut at(5), &stream(4, 9)), None);
+        assert_eq!(loss(&mut at(5), &stream(6, 9)), None, "just not");
+        assert_eq!(loss(&mut at(5), &stream(6, 5)), None, "all that was read");
     }
 
     #[test]
     fn trimming_what_was_not_read_is_one_and_is_found_once() {
         let mut position = at(5);
-        let lost = Some((id(5), before(id(7))));
-        assert_eq!(position.find_loss(&stream(7, 9)), lost);
-        assert_eq!(position.find_loss(&stream(7, 9)), None);
-        assert_eq!(at(5).find_loss(&stream(10, 9)), Some((id(5), id(9))), "all");
+        let lost = Some(before(id(7)));
+        assert_eq!(loss(&mut position, &stream(7, 9)), lost);
+        assert_eq!(loss(&mut position, &stream(7, 9)), None);
+        let all = Some(id(9));
+        assert_eq!(loss(&mut at(5), &stream(10, 9)), all, "all");
     }
 
     #[test]
@@ -175,19 +182,70 @@ mod tests {
         let mut position = at(5);
         position.advance(&mut entries(4..8));
         position.advance(&mut entries(6..9));
-        assert_eq!(position.find_loss(&stream(9, 12)), None);
-        assert!(position.find_loss(&stream(10, 12)).is_some());
+        assert_eq!(loss(&mut position, &stream(9, 12)), None);
+        assert!(loss(&mut position, &stream(10, 12)).is_some());
     }
 
     #[test]
-    fn before_an_id_there_is_another() {
-        assert_eq!(before(EventId { ms: 5, seq: 2 }), EventId { ms: 5, seq: 1 });
-        assert_eq!(
-            before(id(5)),
-            EventId {
-                ms: 4,
-                seq: u64::MAX
-            }
-        );
+    fn another_stream_in_its_place_is_a_loss_however_many_entries_it_has() {
+        for newest in 6..20 {
+            let mut other = stream(1, newest);
+            other.generation = Some("second".into());
+            let mut position = at(5);
+            assert!(!is_broken(&other, &entries(6..newest + 1)));
+            let lost = position.find_loss(&other, &entries(6..newest + 1));
+            // Right before what comes.
+            assert_eq!(lost, Some(before(id(6))));
+            assert_eq!(position.generation(), Some("second"));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_says_itself_where_it_begins_needs_no_other_notice() {
+        let mut other = stream(1, 8);
+        other.generation = Some("second".into());
+        let mut entries = entries(6..9);
+        entries[0].begins = Some("second".into());
+        let mut position = at(5);
+        assert_eq!(position.find_loss(&other, &entries), None);
+        assert!(position.enter("second"));
+        assert!(!position.enter("second"), "once");
+    }
+
+    #[test]
+    fn a_stream_that_went_back_or_is_another_without_a_sign_has_to_begin_anew() {
+        assert!(is_broken(&stream(1, 4), &[]));
+        assert!(is_broken(&StreamInfo::default(), &[]));
+        assert!(!is_broken(&stream(1, 5), &[]));
+        let mut other = stream(1, 5);
+        other.generation = Some("second".into());
+        assert!(is_broken(&other, &[]));
+        other.known = None;
+        assert!(!is_broken(&other, &[]), "none was known");
+    }
+
+    #[test]
+    fn a_look_at_a_stream_that_has_begun_anew_since_is_no_loss() {
+        let mut position = at(5);
+        position.advance(&mut entries(6..8));
+        assert!(position.enter("second"));
+        assert_eq!(position.find_loss(&stream(1, 5), &[]), None);
+        assert_eq!(position.generation(), Some("second"));
+    }
+
+    #[test]
+    fn a_stream_that_has_had_other_entries_than_were_read_does_not_fit() {
+        let read = |ids| {
+            let mut position = at(5);
+            position.advance(&mut entries(ids));
+            position
+        };
+        assert!(read(6..9).has_all_of(&stream(1, 8)));
+        assert!(read(4..9).has_all_of(&stream(1, 8)), "read twice");
+        let mut restored = stream(1, 8);
+        restored.added = 6;
+        let mut position = read(6..9);
+        assert!(!position.has_all_of(&restored));
+        assert!(position.has_all_of(&restored), "once");
     }
 }

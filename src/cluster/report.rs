@@ -2,9 +2,9 @@
 //! after the last report: so a server that has died drops out by itself. No I/O here. Called by the writer and, for the
 //! statistics, by the routes' side of the cluster.
 
-use super::connection::text;
-use super::Shared;
+use super::link::text;
 use crate::host::memory;
+use crate::hub::Hub;
 use ::redis::{cmd, Value};
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
@@ -32,16 +32,16 @@ pub(super) struct Reports {
 }
 
 /// Packs this server's report and the question for the others'. Returns the number of answers.
-pub(super) fn pack(out: &mut Vec<u8>, shared: &Shared) -> usize {
+pub(super) fn pack(out: &mut Vec<u8>, own_name: &str, hub: &Hub) -> usize {
     cmd("SET")
-        .arg(key(&shared.name))
-        .arg(own(shared).to_string())
+        .arg(key(own_name))
+        .arg(own(hub).to_string())
         .arg("PX")
         .arg(LIFE.as_millis() as u64)
         .write_packed_command(out);
     cmd("SADD")
         .arg(SERVERS)
-        .arg(&shared.name)
+        .arg(own_name)
         .write_packed_command(out);
     // One answer, all of one moment; a name without a report is taken out.
     cmd("EVAL")
@@ -75,8 +75,7 @@ pub(super) fn pack_leave(out: &mut Vec<u8>, name: &str) -> usize {
 }
 
 /// This server's figures.
-fn own(shared: &Shared) -> Json {
-    let hub = &shared.hub;
+fn own(hub: &Hub) -> Json {
     let stats = hub.stats();
     let counters = hub.counters();
     json!({
@@ -114,11 +113,11 @@ impl Reports {
     }
 
     /// The servers that are alive, this one as it is at this moment, and their sums.
-    pub(super) fn statistics(&self, shared: &Shared) -> Json {
+    pub(super) fn statistics(&self, own_name: &str, hub: &Hub) -> Json {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reports = known.clone();
         drop(known);
-        reports.insert(shared.name.clone(), (own(shared), Instant::now()));
+        reports.insert(own_name.into(), (own(hub), Instant::now()));
         reports.retain(|_, (_, written)| written.elapsed() < LIFE);
         let servers = reports
             .into_iter()
@@ -157,4 +156,14 @@ fn server(name: String, report: &Json, written: Instant) -> Json {
     let seen = written.elapsed().as_secs_f64();
     server.insert("seen_seconds".into(), json!((seen * 10.0).round() / 10.0));
     Json::Object(server)
+}
+
+/// A name for this server that no other has.
+pub fn server_name(port_or_path: &str, random: [u8; 2]) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "server",
+        host => host,
+    };
+    format!("{host}:{port_or_path}-{:02x}{:02x}", random[0], random[1])
 }

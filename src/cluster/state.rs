@@ -1,12 +1,13 @@
 //! Whether Redis is there, for everybody who wants to know; and the log lines when that changes, one for each loss and
 //! not one for each try. Written by the writer and the follower.
 
-use super::connection::Fault;
-use super::until;
+use super::fault::Fault;
+use super::outage::until;
 use crate::counters::Counter;
+use crate::hub::Refusal;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One of the two connections.
@@ -37,6 +38,8 @@ struct Now {
     lost_at: Option<Instant>,
     /// Kinds of faults that the log has of this loss.
     told: HashSet<&'static str>,
+    /// What Redis says, where it is there and refuses.
+    refusal: Option<String>,
 }
 
 impl State {
@@ -60,7 +63,7 @@ impl State {
 
     pub(super) fn wait_until_up(&self, bound: Duration) -> bool {
         let end = Instant::now() + bound;
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.lock();
         while !now.is_up() && !until(end).is_zero() {
             now = self
                 .came_up
@@ -71,17 +74,32 @@ impl State {
         now.is_up()
     }
 
-    /// A connection stands, or still stands.
-    pub(super) fn up(&self, side: Side) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Why nothing is accepted.
+    pub(super) fn refusal(&self) -> Refusal {
+        let now = self.lock();
+        match &now.refusal {
+            Some(reason) => Refusal::RedisRefused(reason.clone()),
+            None => Refusal::RedisAway,
+        }
+    }
+
+    /// A connection stands, or stands again after it was lost for this reason.
+    pub(super) fn up(&self, side: Side, lost: Option<String>) {
+        let mut now = self.lock();
         let was_up = now.is_up();
         now.set(side, true);
+        if let (true, Some(reason)) = (was_up, &lost) {
+            let address = &self.address;
+            self.reconnects.add(1);
+            log::info!("event=redis_reconnected address={address} reason={reason:?}");
+        }
         if was_up || !now.is_up() {
             return;
         }
         // Under the lock, so that it always says the same.
         self.is_up.store(true, Ordering::Release);
         now.told.clear();
+        now.refusal = None;
         let address = &self.address;
         match now.lost_at.take() {
             Some(lost_at) => {
@@ -98,14 +116,19 @@ impl State {
         self.came_up.notify_all();
     }
 
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A connection is lost, or could not be made.
     pub(super) fn down(&self, side: Side, fault: &Fault) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.lock();
         self.is_up.store(false, Ordering::Release);
         now.set(side, false);
         // The follower notices first. What it has lost the writer may have lost, too: it has to show that it has not.
         now.writer = false;
         now.lost_at.get_or_insert_with(Instant::now);
+        now.refusal = (!fault.may_pass()).then(|| fault.reason.clone());
         if now.told.insert(fault.kind) {
             log::warn!(
                 "event=redis_lost address={} reason={:?} hint=\"{}\"",

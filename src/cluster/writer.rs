@@ -2,29 +2,38 @@
 //! hands each its own answer: while Redis works on one lot the next gathers, so its round trip does not limit the rate. (A
 //! transaction because then followers are woken once for all of it; and so a batch is stored as a whole or not at all.)
 //! Once a second it reports this server's figures, which also shows whether Redis takes writes. Started by the cluster.
+//!
+//! A lot that was on its way when the connection died is settled by looking: the next connection ends the one before, so that
+//! nothing is done there any more, and reads the end of the stream. What is there was stored, what is not is sent again.
 
-use super::connection::{field, Connection, Fault};
-use super::entry::{self, pack_append, STREAM};
+use super::entry;
+use super::fault::Fault;
+use super::link::Link;
+use super::lot::{Job, Lot, Outcome};
+use super::outage::until;
+use super::outage::Outage;
 use super::report;
+use super::shared::Shared;
 use super::state::Side;
-use super::waiting::{Ids, Then};
-use super::{until, Backoff, Shared};
-use crate::event::{ChannelName, EventId, EventName};
+use super::stream;
+use crate::event::EventId;
 use crate::hub::Refusal;
-use ::redis::{cmd, Value};
+use ::redis::Value;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an answer may take. Who publishes into a connection that is dead waits that long, once.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Who has waited for so long already waits for the answer half as long.
+const URGENT: Duration = Duration::from_secs(1);
 
 /// Jobs that may wait while Redis does not answer; more are refused.
 const MOST_WAITING: usize = 4096;
 
-/// How much is sent in one go.
-const JOBS_AT_ONCE: usize = 1024;
-const BYTES_AT_ONCE: usize = 4 << 20;
+/// How often a lot is sent that finds no stream, which is then made: more often only if somebody deletes it all the time.
+const TRIES: usize = 3;
 
 /// Messages may be so much older than the newest, in the stream: long enough for a history to survive a night without
 /// servers.
@@ -32,68 +41,6 @@ const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// How often they are taken out, by the time of the messages.
 const TRIM_ROUND: Duration = Duration::from_secs(60);
-
-/// What a publisher brings.
-#[derive(Debug)]
-pub(super) struct Publication {
-    pub(super) channel: ChannelName,
-    pub(super) event_name: Option<EventName>,
-    /// All are stored, one behind the other, or none.
-    pub(super) messages: Vec<Box<str>>,
-    pub(super) then: Then,
-}
-
-/// Something to ask Redis for.
-#[derive(Debug)]
-pub(super) enum Job {
-    Publish(Publication),
-    /// The newest id of the stream.
-    AskNewest(Then),
-    /// This server stops.
-    Leave(Then),
-}
-
-impl Job {
-    /// Ends it with this answer.
-    pub(super) fn answer(self, answer: Result<Ids, Refusal>) {
-        match self {
-            Job::Publish(publication) => publication.then.answer(answer),
-            Job::AskNewest(then) | Job::Leave(then) => then.answer(answer),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Job::Publish(publication) => publication.messages.iter().map(|m| m.len()).sum(),
-            _ => 0,
-        }
-    }
-
-    /// Appends its commands, and returns how many they are.
-    fn pack(&self, out: &mut Vec<u8>, shared: &Shared) -> usize {
-        match self {
-            Job::Publish(publication) => publication.pack(out),
-            Job::AskNewest(_) => {
-                cmd("XINFO")
-                    .arg("STREAM")
-                    .arg(STREAM)
-                    .write_packed_command(out);
-                1
-            }
-            Job::Leave(_) => report::pack_leave(out, &shared.name),
-        }
-    }
-}
-
-impl Publication {
-    fn pack(&self, out: &mut Vec<u8>) -> usize {
-        let name = self.event_name.as_ref();
-        for message in &self.messages {
-            pack_append(out, &self.channel, name, message);
-        }
-        self.messages.len()
-    }
-}
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Sender<Job>> {
     let (sender, jobs) = crossbeam_channel::bounded(MOST_WAITING);
@@ -104,168 +51,222 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Sender<Job>> {
 
 /// Ends when this server leaves.
 fn run(shared: &Shared, jobs: &Receiver<Job>) {
-    let mut backoff = Backoff::default();
-    loop {
-        let fault = match Connection::open(&shared.address, PATIENCE) {
-            Ok(connection) => match serve(shared, jobs, connection, &mut backoff) {
-                Ok(()) => return,
-                Err(fault) => fault,
-            },
-            Err(fault) => fault,
-        };
-        shared.state.down(Side::Writer, &fault);
-        let end = Instant::now() + backoff.next();
-        // Who asked before it was known.
-        loop {
-            match jobs.recv_timeout(until(end)) {
-                Ok(job) => job.answer(Err(Refusal::RedisAway)),
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-}
-
-fn serve(
-    shared: &Shared,
-    jobs: &Receiver<Job>,
-    connection: Connection,
-    backoff: &mut Backoff,
-) -> Result<(), Fault> {
     let mut writer = Writer {
         shared,
-        connection,
+        jobs,
+        under_way: None,
+        lots: 0,
         trimmed_at: 0,
     };
-    writer.report()?;
-    backoff.reset();
-    let mut next_report = Instant::now() + report::ROUND;
-    loop {
-        match jobs.recv_timeout(until(next_report)) {
-            Ok(first) => {
-                let lot = gather(first, jobs);
-                let is_last = lot.iter().any(|job| matches!(job, Job::Leave(_)));
-                writer.store(lot)?;
-                if is_last {
-                    return Ok(());
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+    let mut outage = Outage::default();
+    while let Err(fault) = writer.serve(&mut outage) {
+        let oldest = writer.under_way.as_ref().and_then(Lot::oldest);
+        let pause = outage.note(&fault, oldest);
+        if shared.state.is_up() && outage.may_pass(&fault) {
+            std::thread::park_timeout(pause);
+            continue;
         }
-        if until(next_report).is_zero() {
-            writer.report()?;
-            next_report = Instant::now() + report::ROUND;
+        shared.state.down(Side::Writer, &fault);
+        if let Some(lot) = writer.under_way.take() {
+            lot.refuse(&Refusal::Unconfirmed);
+        }
+        if !writer.refuse_for(pause) {
+            return;
         }
     }
-}
-
-/// What waits, as far as it is sent in one go.
-fn gather(first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
-    let mut bytes = first.bytes();
-    let mut lot = vec![first];
-    while lot.len() < JOBS_AT_ONCE && bytes < BYTES_AT_ONCE {
-        let Ok(job) = jobs.try_recv() else { break };
-        bytes += job.bytes();
-        lot.push(job);
-    }
-    lot
 }
 
 struct Writer<'a> {
     shared: &'a Shared,
-    connection: Connection,
+    jobs: &'a Receiver<Job>,
+    /// It was sent, and not answered.
+    under_way: Option<Lot>,
+    /// Lots so far.
+    lots: u64,
     /// The newest id's time when the stream was trimmed by age, in ms.
     trimmed_at: u64,
 }
 
 impl Writer<'_> {
-    fn store(&mut self, lot: Vec<Job>) -> Result<(), Fault> {
-        let mut packed = Vec::new();
-        cmd("MULTI").write_packed_command(&mut packed);
-        let counts: Vec<usize> = lot
-            .iter()
-            .map(|job| job.pack(&mut packed, self.shared))
-            .collect();
-        let wanted = self.shared.at_once();
-        let seen = self.shared.hub.newest();
-        entry::read_after(seen, wanted, None).write_packed_command(&mut packed);
-        cmd("EXEC").write_packed_command(&mut packed);
-        let commands = counts.iter().sum::<usize>() + 3;
-        // Not in the transaction: it needs no answer of its own.
-        let trim = self.shared.keep_from().map(entry::trim_before);
-        let skipped = usize::from(trim.is_some());
-        if let Some(trim) = trim {
-            packed.splice(0..0, trim.get_packed_command());
+    /// Serves over one connection, until this server leaves.
+    fn serve(&mut self, outage: &mut Outage) -> Result<(), Fault> {
+        let mut link = Link::open(&self.shared.address, PATIENCE, outage.bound())?;
+        if let Some(lot) = self.under_way.take() {
+            let is_last = lot.is_last();
+            self.settle(&mut link, lot)?;
+            if is_last {
+                return Ok(());
+            }
         }
-        let begun = Instant::now();
-        let answers = self.connection.ask_all(&packed, skipped, commands);
-        let mut answers = match answers {
-            Ok(answers) => answers,
+        self.report(&mut link)?;
+        // Redis takes writes.
+        self.shared.state.up(Side::Writer, outage.end());
+        let mut next_report = Instant::now() + report::ROUND;
+        loop {
+            match self.jobs.recv_timeout(until(next_report)) {
+                Ok(first) => {
+                    let lot = self.gather(first);
+                    let is_last = lot.is_last();
+                    self.store(&mut link, lot)?;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if until(next_report).is_zero() {
+                self.report(&mut link)?;
+                self.shared.state.up(Side::Writer, None);
+                next_report = Instant::now() + report::ROUND;
+            }
+        }
+    }
+
+    fn gather(&mut self, first: Job) -> Lot {
+        self.lots += 1;
+        let mark = format!("{}.{:x}", self.shared.run, self.lots);
+        Lot::gather(first, self.jobs, mark, self.shared.hub.newest())
+    }
+
+    /// Refuses who asked before it was known, and waits. False once nobody can ask any more.
+    fn refuse_for(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        loop {
+            match self.jobs.recv_timeout(until(end)) {
+                Ok(job) => job.answer(Err(self.shared.state.refusal())),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn store(&mut self, link: &mut Link, mut lot: Lot) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let mut packed = Vec::new();
+            // Not in the transaction: it needs no answer of its own.
+            let trim = self.shared.keep_from().map(entry::trim_before);
+            if let Some(trim) = &trim {
+                trim.write_packed_command(&mut packed);
+            }
+            let wanted = self.shared.at_once();
+            let seen = self.shared.hub.newest();
+            let count = lot.pack(&mut packed, seen, wanted, self.shared);
+            lot.sent = Some(link.session().clone());
+            let is_urgent = lot.oldest().is_some_and(|oldest| oldest.elapsed() > URGENT);
+            if is_urgent {
+                // Where this fails the exchange fails as well, and says why.
+                let _ = link.set_patience(PATIENCE / 2);
+            }
+            let begun = Instant::now();
+            let answers = link.ask_all(&packed, usize::from(trim.is_some()) + count);
+            if is_urgent {
+                let _ = link.set_patience(PATIENCE);
+            }
+            let mut answers = match answers {
+                Ok(answers) => answers,
+                Err(fault) => {
+                    self.under_way = Some(lot);
+                    return Err(fault);
+                }
+            };
+            let taken = begun.elapsed();
+            match lot.outcome(answers.pop()) {
+                Some(Outcome::Done(done, read)) => {
+                    let jobs = lot.jobs.len() as u64;
+                    self.shared.round_trip.observe(taken, jobs);
+                    // A full answer proves nothing, and tells not all: that is for the follower.
+                    if read.len() < wanted && self.shared.state.is_up() {
+                        self.shared.take(read);
+                    }
+                    let is_good = lot.hand_out(&done, self.shared);
+                    return is_good.then_some(()).ok_or_else(|| Fault::among(&done));
+                }
+                Some(Outcome::NoStream) => {
+                    if !stream::can_grow(seen) {
+                        // The follower starts over.
+                        lot.refuse(&Refusal::RedisAway);
+                        return Ok(());
+                    }
+                    let known = self.shared.generation();
+                    let begun = stream::begin(link, seen, known.as_deref());
+                    if let Err(fault) = begun {
+                        lot.refuse(&Refusal::RedisAway);
+                        return Err(fault);
+                    }
+                }
+                None => {
+                    let fault = Fault::among(&answers);
+                    lot.refuse(&Refusal::RedisRefused(fault.reason.clone()));
+                    return Err(fault);
+                }
+            }
+        }
+        lot.refuse(&Refusal::RedisRefused(NO_STREAM.into()));
+        Ok(())
+    }
+
+    /// Finds out what came of a lot that was sent on a connection that died. If that cannot be known yet it is still under
+    /// way.
+    fn settle(&mut self, link: &mut Link, mut lot: Lot) -> Result<(), Fault> {
+        let found = match self.find(link, &lot) {
+            Ok(found) => found,
             Err(fault) => {
-                // Sent, or in part; stored, or not.
-                answer_all(lot, Refusal::Unconfirmed);
+                self.under_way = Some(lot);
                 return Err(fault);
             }
         };
-        self.shared
-            .round_trip
-            .observe(begun.elapsed(), lot.len() as u64);
-        let Some(Value::Array(mut done)) = answers.pop() else {
-            answer_all(lot, Refusal::RedisAway);
-            return Err(refusal(&answers));
-        };
-        let read = done.pop().and_then(entry::entries).unwrap_or_default();
-        // A full answer proves nothing, and tells not all: that is for the follower.
-        if read.len() < wanted && self.shared.state.is_up() {
-            self.shared.take(read);
-        }
-        let mut rest = done.as_slice();
-        let mut is_good = true;
-        for (job, count) in lot.into_iter().zip(counts) {
-            let (own, after) = rest.split_at(count.min(rest.len()));
-            rest = after;
-            is_good &= self.hand_out(job, own);
-        }
-        if is_good {
-            Ok(())
-        } else {
-            Err(refusal(&done))
+        match found {
+            Found::Nothing => self.store(link, lot),
+            Found::All(ids) => {
+                lot.hand_out_ids(&ids, self.shared);
+                if lot.jobs.is_empty() {
+                    return Ok(());
+                }
+                self.store(link, lot)
+            }
+            Found::Unsure => {
+                lot.refuse(&Refusal::Unconfirmed);
+                Ok(())
+            }
         }
     }
 
-    /// Gives one job its answer. Whether it was done.
-    fn hand_out(&self, job: Job, answers: &[Value]) -> bool {
-        match job {
-            Job::Publish(publication) => {
-                let ids: Option<Vec<EventId>> = answers.iter().map(entry::id).collect();
-                let (Some(first), Some(last)) = (
-                    ids.as_ref().and_then(|ids| ids.first()),
-                    ids.as_ref().and_then(|ids| ids.last()),
-                ) else {
-                    publication.then.answer(Err(Refusal::Unconfirmed));
-                    return false;
-                };
-                self.shared
-                    .waiting
-                    .wait_for((*first, *last), publication.then);
-            }
-            Job::AskNewest(then) => {
-                // Without a stream there is no id.
-                let newest = answers
-                    .first()
-                    .and_then(|info| field(info, "last-generated-id"))
-                    .and_then(entry::id)
-                    .unwrap_or(EventId::ZERO);
-                then.answer(Ok((newest, newest)));
-            }
-            Job::Leave(then) => then.answer(Ok(Ids::default())),
+    fn find(&self, link: &mut Link, lot: &Lot) -> Result<Found, Fault> {
+        let is_ended = match &lot.sent {
+            Some(session) => link.end(session)?,
+            None => true,
+        };
+        if !lot.is_to_be_stored() {
+            return Ok(Found::Nothing);
         }
-        true
+        let mut own = Vec::new();
+        let mut after = lot.after;
+        let mut is_whole = true;
+        loop {
+            let wanted = self.shared.at_once();
+            let (stream, entries) = self.shared.look(link, after, wanted)?;
+            is_whole &= stream.begin() <= after;
+            let is_all = entries.len() < wanted;
+            after = entries.last().map_or(after, |last| last.id);
+            own.extend(if own.is_empty() {
+                lot.beginning_at_mark(entries)
+            } else {
+                entries
+            });
+            if is_all || own.len() >= lot.entries() {
+                break;
+            }
+        }
+        if own.is_empty() && is_whole && is_ended {
+            return Ok(Found::Nothing);
+        }
+        // Without the first it may have been there, or may come yet.
+        Ok(lot.ids_of(&own).map_or(Found::Unsure, Found::All))
     }
 
     /// Takes what is far older than the newest message out of the stream, now and then.
-    fn trim_by_age(&mut self) -> Result<(), Fault> {
+    fn trim_by_age(&mut self, link: &mut Link) -> Result<(), Fault> {
         let hub = &self.shared.hub;
         let newest = hub.newest().ms;
         if newest < self.trimmed_at + TRIM_ROUND.as_millis() as u64 || !hub.is_filled() {
@@ -273,51 +274,42 @@ impl Writer<'_> {
         }
         self.trimmed_at = newest;
         let age = hub.limits().channel_ttl.max(LEAST_AGE).as_millis() as u64;
-        let mut command = cmd("XTRIM");
-        command
-            .arg(STREAM)
-            .arg("MINID")
-            .arg(newest.saturating_sub(age));
-        self.connection.ask(command).map(drop)
+        let oldest = EventId {
+            ms: newest.saturating_sub(age),
+            seq: 0,
+        };
+        link.ask(&entry::trim_exactly_before(oldest)).map(drop)
     }
 
     /// Takes out what nobody needs also where nobody publishes: what was read is remembered only until then.
-    fn trim_by_number(&mut self) -> Result<(), Fault> {
+    fn trim_by_number(&mut self, link: &mut Link) -> Result<(), Fault> {
         match self.shared.keep_from() {
-            Some(id) => self.connection.ask(entry::trim_before(id)).map(drop),
+            Some(id) => link.ask(&entry::trim_before(id)).map(drop),
             None => Ok(()),
         }
     }
 
-    fn report(&mut self) -> Result<(), Fault> {
-        self.trim_by_number()?;
-        self.trim_by_age()?;
+    fn report(&mut self, link: &mut Link) -> Result<(), Fault> {
+        self.trim_by_number(link)?;
+        self.trim_by_age(link)?;
         let mut packed = Vec::new();
-        let count = report::pack(&mut packed, self.shared);
-        let answers = self.connection.ask_all(&packed, 0, count)?;
+        let count = report::pack(&mut packed, &self.shared.name, &self.shared.hub);
+        let answers = link.ask_all(&packed, count)?;
         if answers.iter().any(|a| matches!(a, Value::ServerError(_))) {
-            return Err(refusal(&answers));
+            return Err(Fault::among(&answers));
         }
         self.shared.reports.take(answers);
-        // Redis takes writes.
-        self.shared.state.up(Side::Writer);
         Ok(())
     }
 }
 
-fn answer_all(lot: Vec<Job>, refusal: Refusal) {
-    for job in lot {
-        job.answer(Err(refusal));
-    }
+/// What there is of a lot in the stream.
+enum Found {
+    Nothing,
+    /// The ids of its entries.
+    All(Vec<EventId>),
+    /// Something else, or nobody can know.
+    Unsure,
 }
 
-/// The first error among the answers: in a transaction that is the reason, and the last only says that it was given up.
-fn refusal(answers: &[Value]) -> Fault {
-    answers
-        .iter()
-        .find_map(|answer| match answer {
-            Value::ServerError(error) => Some(Fault::from_answer(error)),
-            _ => None,
-        })
-        .unwrap_or_else(Fault::protocol)
-}
+const NO_STREAM: &str = "somebody deletes the key sse-server:events again and again";

@@ -73,6 +73,16 @@ impl Arrivals {
         self.unknown_up_to
     }
 
+    /// The id after which a client that names none gets what comes live: what comes in before the hub is filled is not
+    /// announced, and the client is told of that then.
+    pub(super) fn begin_after(&self, newest: EventId) -> EventId {
+        if self.is_filled {
+            newest
+        } else {
+            EventId::ZERO
+        }
+    }
+
     /// If there can be no replay yet for a client that names `last`: the id after which it gets what comes live. `newest`
     /// is the newest id that is here.
     pub(super) fn live_after(&self, last: &LastId, newest: EventId) -> Option<EventId> {
@@ -113,20 +123,16 @@ impl Arrivals {
     }
 }
 
-/// Notices that messages of these channels after `after` are, or may be, lost. Each has a place of its own in the order:
-/// after `newest`, and before what comes.
+/// Notices that messages of these channels after `after` are, or may be, lost. They have the id `newest`, which no message
+/// has that is yet to come: so they are behind what was there, and who joins from now on does not get them.
 pub(super) fn gap_notices(
     channels: Vec<ChannelName>,
     newest: EventId,
     after: EventId,
 ) -> impl Iterator<Item = Arc<Event>> {
-    let places = (1..).map(move |n| EventId {
-        ms: newest.ms,
-        seq: newest.seq + n,
-    });
-    channels.into_iter().zip(places).map(move |(channel, id)| {
+    channels.into_iter().map(move |channel| {
         Arc::new(Event {
-            id,
+            id: newest,
             channel,
             name: None,
             text: Box::default(),

@@ -268,6 +268,19 @@ impl Hub {
         send_away(&early);
     }
 
+    /// Begins again as a hub that has just started, with ids that are smaller than those that it has. Every client is sent to
+    /// come again, and is told then that its id is of another time.
+    pub fn start_over(&self) {
+        let mut table = self.shared.lock();
+        let left = table.leave_if(|_| true);
+        let fresh = Table::new(self.limits().clone());
+        table.history = fresh.history;
+        table.arrivals = fresh.arrivals;
+        table.pending.take();
+        drop(table);
+        send_away(&left);
+    }
+
     /// Clients' ids that are yet to come in, or were never given.
     pub fn claims(&self) -> Vec<Claim> {
         self.shared.lock().arrivals.claims()

@@ -23,7 +23,7 @@ pub struct Limits {
 }
 
 /// Why the hub does not take a publish or a subscribe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `MAX_CLIENTS` are connected; holds the limit.
     TooManyClients(usize),
@@ -33,6 +33,8 @@ pub enum Refusal {
     Closing,
     /// Its Redis cannot be reached; nothing was published.
     RedisAway,
+    /// Its Redis refuses what it is asked for; holds its words. Nothing was published.
+    RedisRefused(String),
     /// Its Redis did not confirm the message: it was published, or not.
     Unconfirmed,
 }

@@ -205,6 +205,8 @@ impl Table {
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         let after = self.history.newest();
         self.know_nothing_up_to(id);
+        // No message can have the ids that are lost: the notices have a place there.
+        self.history.skip_to(id);
         self.tell_of_gaps(after, |_, _| true);
     }
 
@@ -275,7 +277,7 @@ impl Table {
     ) -> (Option<Replay>, EventId) {
         let newest = self.history.newest();
         let Some(last) = last else {
-            return (None, newest);
+            return (None, self.arrivals.begin_after(newest));
         };
         match self.arrivals.live_after(&last, newest) {
             Some(id) => (None, id),

@@ -104,6 +104,9 @@ pub fn refused(refusal: Refusal) -> Problem {
         }
         Refusal::Closing => "the server shuts down; try again when it is back".into(),
         Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
+        Refusal::RedisRefused(reason) => {
+            format!("the server's Redis refused it: {reason}; nothing was published, try again later")
+        }
         Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)

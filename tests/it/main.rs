@@ -50,7 +50,11 @@ mod redis;
 #[cfg(feature = "redis")]
 mod redis_faults;
 #[cfg(feature = "redis")]
+mod redis_lost;
+#[cfg(feature = "redis")]
 mod redis_proxies;
+#[cfg(feature = "redis")]
+mod redis_replaced;
 mod replay;
 mod shutdown;
 mod socket_activation;

@@ -404,6 +404,13 @@ fn needs_redis_server_ids_grow_also_after_redis_has_lost_all_and_its_clock_is_be
     });
     let next = servers[2].publish("a", "after");
     assert!(id(&next) > id(future), "{next} after {future}");
+    for channel in ["a", "broadcast"] {
+        let gap = stream.next();
+        assert!(
+            gap.kind == "sse-gap" && gap.data.contains(channel),
+            "{gap:?}"
+        );
+    }
     assert_eq!(stream.next().data, "after");
 }
 

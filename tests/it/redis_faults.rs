@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// A refusal takes at most so long, also where Redis does not answer.
 const PROMPT: Duration = Duration::from_secs(4);
 
-const LONG_HISTORY: [(&str, &str); 2] = [
+pub const LONG_HISTORY: [(&str, &str); 2] = [
     ("HISTORY_EVENTS", "1000000"),
     ("HISTORY_BYTES", "1000000000"),
 ];
@@ -65,7 +65,7 @@ fn publish_through_it(
 /// Lets publishers and subscribers of three servers work while `trouble` does what it does, and looks afterwards whether
 /// every accepted message has arrived everywhere, once and in one order. `trouble` is given a way to wait for more accepted
 /// messages.
-fn work_through(servers: &[Server], trouble: impl FnOnce(&dyn Fn())) -> usize {
+pub fn work_through(servers: &[Server], trouble: impl FnOnce(&dyn Fn())) -> usize {
     let crowds: Vec<Crowd> = servers
         .iter()
         .map(|s| Crowd::subscribe(s, "a", 20))

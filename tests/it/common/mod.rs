@@ -276,6 +276,20 @@ impl Server {
         self.signal(libc::SIGHUP);
     }
 
+    /// Stops the process where it is, until `resume`.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+        wait_until("the server has stopped", BOUND, || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+            status.is_ok_and(|status| status.contains("\nState:\tT"))
+        });
+    }
+
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
     /// Number of lines in the log that have all these words.
     pub fn count_in_log(&self, words: &str) -> usize {
         let log = self.log();

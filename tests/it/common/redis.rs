@@ -188,8 +188,14 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Line {
-    /// Takes bytes, and passes nothing on.
-    is_silent: AtomicBool,
+    /// Takes what is sent to Redis, and passes nothing on.
+    swallows_requests: AtomicBool,
+    /// The same of what Redis answers.
+    swallows_answers: AtomicBool,
+    /// Bytes to Redis that were swallowed.
+    swallowed: AtomicUsize,
+    /// Bytes that Redis may still answer before the proxy waits, and passes nothing on.
+    answers_left: Mutex<Option<usize>>,
     /// Closes what comes.
     is_closed: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
@@ -218,7 +224,33 @@ impl Proxy {
 
     /// From now on nothing passes in either direction; connections stay, and new ones are taken.
     pub fn fall_silent(&self) {
-        self.line.is_silent.store(true, Ordering::SeqCst);
+        self.swallow_requests();
+        self.swallow_answers();
+    }
+
+    /// From now on nothing reaches Redis.
+    pub fn swallow_requests(&self) {
+        self.line.swallows_requests.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on what Redis answers is lost.
+    pub fn swallow_answers(&self) {
+        self.line.swallows_answers.store(true, Ordering::SeqCst);
+    }
+
+    /// Bytes that should have reached Redis and did not.
+    pub fn swallowed(&self) -> usize {
+        self.line.swallowed.load(Ordering::SeqCst)
+    }
+
+    /// Redis's answers stop after so many bytes more, and those that follow are lost.
+    pub fn stall_after(&self, bytes: usize) {
+        *self.line.answers_left.lock().unwrap() = Some(bytes);
+    }
+
+    /// Whether they have stopped.
+    pub fn has_stalled(&self) -> bool {
+        *self.line.answers_left.lock().unwrap() == Some(0)
     }
 
     /// Closes all connections, and takes none.
@@ -229,8 +261,11 @@ impl Proxy {
 
     /// As at the start. Connections that were silent are closed.
     pub fn mend(&self) {
-        self.line.close_all();
-        self.line.is_silent.store(false, Ordering::SeqCst);
+        // Nobody comes back before it is mended.
+        self.cut();
+        self.line.swallows_requests.store(false, Ordering::SeqCst);
+        self.line.swallows_answers.store(false, Ordering::SeqCst);
+        *self.line.answers_left.lock().unwrap() = None;
         self.line.is_closed.store(false, Ordering::SeqCst);
     }
 }
@@ -240,27 +275,47 @@ impl Line {
         let Ok(server) = TcpStream::connect(to) else {
             return;
         };
-        for (from, to) in [(&client, &server), (&server, &client)] {
+        for (from, to, is_request) in [(&client, &server, true), (&server, &client, false)] {
             let pair = (from.try_clone(), to.try_clone(), from.try_clone());
             if let (Ok(from), Ok(to), Ok(kept)) = pair {
                 self.connections.lock().unwrap().push(kept);
                 let line = self.clone();
-                std::thread::spawn(move || line.pass(from, to));
+                std::thread::spawn(move || line.pass(from, to, is_request));
             }
         }
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, is_request: bool) {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
-            if self.is_silent.load(Ordering::SeqCst) {
-                continue;
-            }
-            if to.write_all(&buffer[..count]).is_err() {
+            let passed = self.let_pass(count, is_request);
+            if to.write_all(&buffer[..passed]).is_err() {
                 break;
             }
         }
         let _ = to.shutdown(Shutdown::Both);
+    }
+
+    /// How many of so many bytes pass.
+    fn let_pass(&self, count: usize, is_request: bool) -> usize {
+        if is_request {
+            if self.swallows_requests.load(Ordering::SeqCst) {
+                self.swallowed.fetch_add(count, Ordering::SeqCst);
+                return 0;
+            }
+            return count;
+        }
+        if self.swallows_answers.load(Ordering::SeqCst) {
+            return 0;
+        }
+        match &mut *self.answers_left.lock().unwrap() {
+            Some(left) => {
+                let passed = count.min(*left);
+                *left -= passed;
+                passed
+            }
+            None => count,
+        }
     }
 
     fn close_all(&self) {

@@ -5,7 +5,7 @@ use crate::event::EventId;
 use crate::hub::Refusal;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The first and the last id of what was published.
 pub(super) type Ids = (EventId, EventId);
@@ -31,49 +31,57 @@ impl fmt::Debug for Then {
 
 /// Answers that wait until an id has been brought to the hub.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingAnswers {
     /// Guards who waits, and how far the hub is.
-    line: Mutex<Line>,
+    state: Mutex<Arrived>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    arrived: EventId,
+struct Arrived {
+    up_to: EventId,
     answers: BTreeMap<EventId, Vec<(Ids, Then)>>,
 }
 
-impl Waiting {
+impl PendingAnswers {
     /// Gives this answer once its last id has arrived here.
     pub(super) fn wait_for(&self, ids: Ids, then: Then) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if line.arrived < ids.1 {
-            line.answers.entry(ids.1).or_default().push((ids, then));
+        let mut state = self.lock();
+        if state.up_to < ids.1 {
+            state.answers.entry(ids.1).or_default().push((ids, then));
             return;
         }
-        drop(line);
+        drop(state);
         then.answer(Ok(ids));
     }
 
     /// Everything up to `id` is in the hub.
     pub(super) fn arrived(&self, id: EventId) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.arrived = line.arrived.max(id);
-        let after = EventId {
-            ms: id.ms,
-            seq: id.seq.saturating_add(1),
-        };
-        let rest = line.answers.split_off(&after);
-        let ready = std::mem::replace(&mut line.answers, rest);
-        drop(line);
+        let mut state = self.lock();
+        state.up_to = state.up_to.max(id);
+        let mut rest = state.answers.split_off(&id);
+        let own = rest.remove_entry(&id);
+        let mut ready = std::mem::replace(&mut state.answers, rest);
+        ready.extend(own);
+        drop(state);
         hand_over(ready);
     }
 
     /// The follower has lost its connection: what is stored is not waited for.
     pub(super) fn give_up(&self) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = std::mem::take(&mut line.answers);
-        drop(line);
+        let mut state = self.lock();
+        let ready = std::mem::take(&mut state.answers);
+        drop(state);
         hand_over(ready);
+    }
+
+    /// Ids begin at the bottom again.
+    pub(super) fn start_over(&self) {
+        self.give_up();
+        self.lock().up_to = EventId::ZERO;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arrived> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

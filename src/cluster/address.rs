@@ -1,0 +1,108 @@
+//! Where Redis is. What `REDIS_URL` may be, and what is wrong with it. Called by the configuration and the link.
+
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// Where Redis is, from `REDIS_URL`. It is shown without user and password, also in `Debug`.
+#[derive(Clone)]
+pub struct Address(ConnectionInfo);
+
+impl Address {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// What is wrong with it, without showing it.
+    pub fn parse(url: &str) -> Result<Address, String> {
+        const RIGHT: &str = "give redis://[user:password@]host[:port][/database]";
+        if url.starts_with("rediss://") {
+            return Err(format!(
+                "asks for TLS (rediss://), which is not built in; {RIGHT}, and reach a distant Redis through a tunnel such as stunnel or WireGuard"
+            ));
+        }
+        let Some(rest) = url.strip_prefix("redis://") else {
+            return Err(format!("does not begin with redis://; {RIGHT}"));
+        };
+        if let Some(wrong) = unusable_part(rest) {
+            return Err(format!("{wrong}; {RIGHT}"));
+        }
+        url.into_connection_info()
+            .map(Address)
+            .map_err(|_| format!("is not a URL of Redis; {RIGHT}"))
+    }
+
+    /// User, password and database.
+    pub(super) fn settings(&self) -> &RedisConnectionInfo {
+        self.0.redis_settings()
+    }
+
+    /// Its addresses at this moment.
+    ///
+    /// # Errors
+    /// If the name cannot be looked up.
+    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        match self.0.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                Ok((host.as_str(), *port).to_socket_addrs()?.collect())
+            }
+            // `parse` takes nothing else.
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What the `redis` crate would leave out of what stands behind `redis://`, or would take for something else, and say
+/// nothing.
+fn unusable_part(rest: &str) -> Option<&'static str> {
+    if rest
+        .bytes()
+        .any(|b| b.is_ascii_whitespace() || b.is_ascii_control())
+    {
+        return Some("has white space or a control character in it");
+    }
+    if rest.contains('#') {
+        return Some("has a fragment (#…), which means nothing here; in a password # is %23");
+    }
+    if rest.contains('?') {
+        return Some("has a query (?…), which means nothing here; in a password ? is %3F");
+    }
+    let (authority, database) = match rest.split_once('/') {
+        None => (rest, ""),
+        Some((authority, database)) => (authority, database),
+    };
+    if !database.bytes().all(|b| b.is_ascii_digit()) {
+        return Some("has something else than a number as its database; in a password / is %2F");
+    }
+    let (login, place) = match authority.rsplit_once('@') {
+        None => (None, authority),
+        Some((login, place)) => (Some(login), place),
+    };
+    let has_password = |login: &str| login.split_once(':').is_some_and(|(_, p)| !p.is_empty());
+    if login.is_some_and(|login| !has_password(login)) {
+        return Some("has an @ without a password in front of it; a password alone is :password@");
+    }
+    // A colon inside the brackets of an IPv6 address belongs to it.
+    let (_, port) = place
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.contains(']'))?;
+    let is_port =
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0);
+    (!is_port).then_some("has something else than 1 to 65535 as its port")
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let db = self.0.redis_settings().db();
+        match self.0.addr() {
+            ConnectionAddr::Tcp(host, port) => write!(f, "{host}:{port}/{db}"),
+            other => write!(f, "{other}/{db}"),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}

@@ -1,0 +1,136 @@
+//! Why Redis cannot be used at this moment, as a line for a person.
+
+use ::redis::{RedisError, ServerError, Value};
+use std::io;
+
+/// Why Redis cannot be used at this moment.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The same for what is the same to a person.
+    pub(super) kind: &'static str,
+    /// What happened.
+    pub(super) reason: String,
+    /// What would help.
+    pub(super) hint: &'static str,
+}
+
+impl Fault {
+    /// An answer that cannot be read.
+    pub(super) fn protocol() -> Fault {
+        Fault {
+            kind: "protocol",
+            reason: "an answer that Redis does not give".into(),
+            hint: "check that REDIS_URL leads to a Redis",
+        }
+    }
+
+    /// What Redis answered in place of what was asked for.
+    pub(super) fn from_answer(error: &ServerError) -> Fault {
+        let code = error.code();
+        let (kind, hint) = match code {
+            "NOAUTH" | "WRONGPASS" => ("password", "set user and password in REDIS_URL"),
+            "NOPERM" => ("rights", "the user of REDIS_URL needs all commands on the keys sse-server:*"),
+            "OOM" => ("memory", "raise maxmemory of Redis, or lower HISTORY_BYTES; publishing is refused until then"),
+            "MISCONF" => ("disk", "Redis cannot save and takes no writes; its own log says why"),
+            "READONLY" => ("replica", "REDIS_URL leads to a replica; it has to lead to the primary"),
+            "LOADING" => (LOADING, "Redis is reading its data from disk"),
+            "WRONGTYPE" => ("key", "the key sse-server:events is in use for something else; take another database"),
+            "ERR" if error.details().is_some_and(|text| text.contains("last possible ID")) => return Fault::no_more_ids(),
+            "ERR" if error.details().is_some_and(|text| text.starts_with("DB index")) => (
+                "database",
+                "the database of REDIS_URL is not there; Redis has as many as its setting databases says",
+            ),
+            "NOREPLICAS" => ("replicas", "Redis has too few replicas to take writes (min-replicas-to-write)"),
+            _ => ("answer", "see the reason"),
+        };
+        let reason = format!("{code} {}", error.details().unwrap_or_default());
+        Fault {
+            kind,
+            reason: reason.trim().into(),
+            hint,
+        }
+    }
+
+    /// The first refusal among answers: in a transaction that is the reason, and the last only says that it was given up.
+    pub(super) fn among(answers: &[Value]) -> Fault {
+        let refusal = answers.iter().find_map(|answer| match answer {
+            Value::ServerError(error) => Some(Fault::from_answer(error)),
+            _ => None,
+        });
+        refusal.unwrap_or_else(Fault::protocol)
+    }
+
+    /// A read that Redis cut off: the client buffer that it allows may be too small for the answer, and that is all that it
+    /// does then.
+    pub(super) fn cut_off(self, entries: usize) -> Fault {
+        if self.kind != NETWORK {
+            return self;
+        }
+        Fault {
+            kind: if entries > 1 { CUT_OFF } else { "message" },
+            reason: format!("{} while it answered with up to {entries} messages", self.reason),
+            hint: "fewer are asked for at once from now on; if one is too many, raise client-output-buffer-limit of Redis",
+        }
+    }
+
+    /// The stream cannot have another entry.
+    pub(super) fn no_more_ids() -> Fault {
+        Fault {
+            kind: "ids",
+            reason: "the stream sse-server:events has the largest id that there can be".into(),
+            hint: "somebody has added an entry with an id of his own; delete the key sse-server:events",
+        }
+    }
+
+    /// Whether it is that.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.kind == CUT_OFF
+    }
+
+    /// Whether Redis did not answer.
+    pub(super) fn is_silence(&self) -> bool {
+        self.kind == TIMEOUT
+    }
+
+    /// Whether a new connection may help at once.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self.kind, NETWORK | CUT_OFF | TIMEOUT | LOADING)
+    }
+}
+
+const NETWORK: &str = "network";
+const CUT_OFF: &str = "cut off";
+const TIMEOUT: &str = "timeout";
+const LOADING: &str = "loading";
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+        ) {
+            return Fault {
+                kind: TIMEOUT,
+                reason: "timed out: no answer from Redis".into(),
+                hint: "Redis does not answer; check the network and its load",
+            };
+        }
+        Fault {
+            kind: NETWORK,
+            reason: error.to_string(),
+            hint: "check that Redis runs and that REDIS_URL leads to it",
+        }
+    }
+}
+
+impl From<RedisError> for Fault {
+    fn from(error: RedisError) -> Fault {
+        if error.is_timeout() {
+            return io::Error::from(io::ErrorKind::TimedOut).into();
+        }
+        if error.is_io_error() {
+            return io::Error::other(error.to_string()).into();
+        }
+        Fault::protocol()
+    }
+}

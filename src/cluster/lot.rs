@@ -1,0 +1,327 @@
+//! What the writer sends in one go: jobs, each with who waits for its answer, as one transaction. A lot has a mark, which the
+//! first of its entries carries: so the writer finds out what came of it when the connection died before the answer. No I/O here.
+//! Made by the cluster and the writer.
+
+use super::answers::{Ids, Then};
+use super::entry::{self, pack_append, StreamEntry, STREAM};
+use super::fault::Fault;
+use super::link::{field, Session};
+use super::report;
+use super::shared::Shared;
+use crate::event::{ChannelName, EventId, EventName};
+use crate::hub::Refusal;
+use ::redis::{cmd, Value};
+use crossbeam_channel::Receiver;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How much is sent in one go.
+const JOBS_AT_ONCE: usize = 1024;
+const BYTES_AT_ONCE: usize = 4 << 20;
+
+/// Messages that may wait while Redis does not answer, in bytes; more are refused.
+const MOST_WAITING_BYTES: usize = 64 << 20;
+
+/// What a publisher brings.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) channel: ChannelName,
+    pub(super) event_name: Option<EventName>,
+    /// All are stored, one behind the other, or none.
+    pub(super) messages: Vec<Box<str>>,
+    pub(super) then: Then,
+    /// Held for as long as the messages are.
+    pub(super) waits: Waits,
+}
+
+/// Something to ask Redis for.
+#[derive(Debug)]
+pub(super) enum Job {
+    Publish(Publication),
+    /// The newest id of the stream.
+    AskNewest(Then),
+    /// This server stops.
+    Leave(Then),
+}
+
+impl Job {
+    /// Ends it with this answer.
+    pub(super) fn answer(self, answer: Result<Ids, Refusal>) {
+        match self {
+            Job::Publish(publication) => publication.then.answer(answer),
+            Job::AskNewest(then) | Job::Leave(then) => then.answer(answer),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Job::Publish(publication) => publication.waits.bytes,
+            _ => 0,
+        }
+    }
+
+    /// Entries that it adds to the stream.
+    fn entries(&self) -> usize {
+        match self {
+            Job::Publish(publication) => publication.messages.len(),
+            _ => 0,
+        }
+    }
+
+    /// Appends its commands, and returns how many they are.
+    fn pack(&self, out: &mut Vec<u8>, mark: &mut Option<&str>, shared: &Shared) -> usize {
+        match self {
+            Job::Publish(publication) => publication.pack(out, mark),
+            Job::AskNewest(_) => {
+                cmd("XINFO")
+                    .arg("STREAM")
+                    .arg(STREAM)
+                    .write_packed_command(out);
+                1
+            }
+            Job::Leave(_) => report::pack_leave(out, &shared.name),
+        }
+    }
+}
+
+impl Publication {
+    fn pack(&self, out: &mut Vec<u8>, mark: &mut Option<&str>) -> usize {
+        let name = self.event_name.as_ref();
+        for message in &self.messages {
+            pack_append(out, &self.channel, name, message, mark.take());
+        }
+        self.messages.len()
+    }
+}
+
+/// How many bytes of messages wait, of all publishers.
+#[derive(Debug, Default)]
+pub(super) struct WaitingBytes(Arc<AtomicUsize>);
+
+/// Bytes that wait until this is dropped.
+#[derive(Debug)]
+pub(super) struct Waits {
+    since: Instant,
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl WaitingBytes {
+    /// Adds so many, if there is room for them. There is for a single publish, however large.
+    pub(super) fn add(&self, bytes: usize) -> Option<Waits> {
+        let fits = |waiting: usize| {
+            let all = waiting.saturating_add(bytes);
+            (waiting == 0 || all <= MOST_WAITING_BYTES).then_some(all)
+        };
+        let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
+        all.fetch_update(relaxed, relaxed, fits).ok()?;
+        Some(Waits {
+            since: Instant::now(),
+            bytes,
+            all,
+        })
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What an answer from Redis says of a lot.
+pub(super) enum Outcome {
+    /// It is done, with these answers, and the entries that were read behind it.
+    Done(Vec<Value>, Vec<StreamEntry>),
+    /// There was no stream, so nothing was stored.
+    NoStream,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub(super) struct Lot {
+    pub(super) jobs: Vec<Job>,
+    mark: String,
+    /// All of its entries come after this id.
+    pub(super) after: EventId,
+    /// The connection on which it was sent last.
+    pub(super) sent: Option<Session>,
+}
+
+impl Lot {
+    /// What waits, as far as it is sent in one go.
+    pub(super) fn gather(first: Job, jobs: &Receiver<Job>, mark: String, after: EventId) -> Lot {
+        let mut bytes = first.bytes();
+        let mut gathered = vec![first];
+        while gathered.len() < JOBS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Ok(job) = jobs.try_recv() else { break };
+            bytes += job.bytes();
+            gathered.push(job);
+        }
+        Lot {
+            jobs: gathered,
+            mark,
+            after,
+            sent: None,
+        }
+    }
+
+    /// Packs its commands, and those that read what comes after `seen`. Returns how many answers there will be.
+    pub(super) fn pack(
+        &self,
+        out: &mut Vec<u8>,
+        seen: EventId,
+        wanted: usize,
+        shared: &Shared,
+    ) -> usize {
+        cmd("MULTI").write_packed_command(out);
+        let mut mark = Some(self.mark.as_str());
+        let jobs = self.jobs.iter();
+        let count: usize = jobs.map(|job| job.pack(out, &mut mark, shared)).sum();
+        entry::read_after(seen, wanted, None).write_packed_command(out);
+        cmd("EXEC").write_packed_command(out);
+        count + 3
+    }
+
+    /// Reads the answer to the transaction. `None` if there was none: then Redis has refused it as a whole.
+    pub(super) fn outcome(&self, transaction: Option<Value>) -> Option<Outcome> {
+        let Some(Value::Array(mut answers)) = transaction else {
+            return None;
+        };
+        let read = answers.pop().and_then(entry::entries).unwrap_or_default();
+        if self.is_to_be_stored() && answers.contains(&Value::Nil) {
+            return Some(Outcome::NoStream);
+        }
+        Some(Outcome::Done(answers, read))
+    }
+
+    /// Whether it adds anything to the stream.
+    pub(super) fn is_to_be_stored(&self) -> bool {
+        self.jobs.iter().any(|job| job.entries() > 0)
+    }
+
+    /// Since when its first publisher waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let publications = self.jobs.iter().filter_map(|job| match job {
+            Job::Publish(publication) => Some(publication.waits.since),
+            _ => None,
+        });
+        publications.min()
+    }
+
+    /// Whether it is the last.
+    pub(super) fn is_last(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job, Job::Leave(_)))
+    }
+
+    /// Of these entries, those from its first on.
+    pub(super) fn beginning_at_mark(&self, entries: Vec<StreamEntry>) -> Vec<StreamEntry> {
+        let is_first = |entry: &StreamEntry| entry.mark.as_deref() == Some(self.mark.as_bytes());
+        let mut entries = entries.into_iter();
+        let first = entries.by_ref().find(is_first);
+        first.into_iter().chain(entries).collect()
+    }
+
+    /// The ids of its entries, if these are they: what is stored in one transaction stands together.
+    pub(super) fn ids_of(&self, entries: &[StreamEntry]) -> Option<Vec<EventId>> {
+        let mut entries = entries.iter();
+        let mut ids = Vec::new();
+        for job in &self.jobs {
+            let Job::Publish(publication) = job else {
+                continue;
+            };
+            for message in &publication.messages {
+                let entry = entries.next()?;
+                let event = entry.event.as_ref()?;
+                if event.channel != publication.channel || event.text != *message {
+                    return None;
+                }
+                ids.push(entry.id);
+            }
+        }
+        Some(ids)
+    }
+
+    /// Entries that it has in the stream when it is stored.
+    pub(super) fn entries(&self) -> usize {
+        self.jobs.iter().map(Job::entries).sum()
+    }
+
+    /// Gives each job that was stored its answer, given the ids of all entries. What is left was not for the stream.
+    pub(super) fn hand_out_ids(&mut self, mut ids: &[EventId], shared: &Shared) {
+        for job in std::mem::take(&mut self.jobs) {
+            match job {
+                Job::Publish(publication) => {
+                    let (own, rest) = ids.split_at(publication.messages.len().min(ids.len()));
+                    ids = rest;
+                    if let ([first, ..], [.., last]) = (own, own) {
+                        shared.answers.wait_for((*first, *last), publication.then);
+                    }
+                }
+                other => self.jobs.push(other),
+            }
+        }
+    }
+
+    /// Gives each job its answer out of those to the transaction. Whether all was done.
+    pub(super) fn hand_out(self, answers: &[Value], shared: &Shared) -> bool {
+        let mut rest = answers;
+        let mut is_good = true;
+        for job in self.jobs {
+            let count = match &job {
+                Job::Publish(publication) => publication.messages.len(),
+                Job::AskNewest(_) => 1,
+                Job::Leave(_) => 0,
+            };
+            let (own, after) = rest.split_at(count.min(rest.len()));
+            rest = after;
+            is_good &= hand_out(job, own, shared);
+        }
+        is_good
+    }
+
+    /// Ends all jobs with this answer.
+    pub(super) fn refuse(self, refusal: &Refusal) {
+        for job in self.jobs {
+            job.answer(Err(refusal.clone()));
+        }
+    }
+}
+
+/// Gives one job its answer. Whether it was done.
+fn hand_out(job: Job, answers: &[Value], shared: &Shared) -> bool {
+    match job {
+        Job::Publish(publication) => {
+            let ids: Vec<EventId> = answers.iter().filter_map(entry::id).collect();
+            match ids[..] {
+                [first, ..] if ids.len() == publication.messages.len() => {
+                    let last = ids[ids.len() - 1];
+                    shared.answers.wait_for((first, last), publication.then);
+                    return true;
+                }
+                // The ids have come to their end in the middle of a batch.
+                [_, ..] => publication.then.answer(Err(Refusal::Unconfirmed)),
+                [] => {
+                    let reason = Fault::among(answers).reason;
+                    publication.then.answer(Err(Refusal::RedisRefused(reason)));
+                }
+            }
+            false
+        }
+        Job::AskNewest(then) => {
+            // Without a stream there is no id.
+            let newest = answers
+                .first()
+                .and_then(|info| field(info, "last-generated-id"))
+                .and_then(entry::id)
+                .unwrap_or(EventId::ZERO);
+            then.answer(Ok((newest, newest)));
+            true
+        }
+        Job::Leave(then) => {
+            then.answer(Ok(Ids::default()));
+            true
+        }
+    }
+}

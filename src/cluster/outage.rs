@@ -1,0 +1,90 @@
+//! How long one of the two threads bears with a connection that is lost, before everybody is told. No I/O here. Used by the
+//! writer and the follower.
+
+use super::fault::Fault;
+use std::time::{Duration, Instant};
+
+/// A connection that is back after so long was never lost, for everybody else: publishers wait so long for it.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Connecting, with the first exchange.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+
+/// A publisher waits for so long, all in all.
+pub(super) const MOST_WAIT: Duration = Duration::from_millis(2500);
+
+/// See the module's comment.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    /// Until when it may pass, and what it was.
+    begun: Option<(Instant, String)>,
+    backoff: Backoff,
+}
+
+impl Outage {
+    /// Takes note of a fault, and says how long to wait before the next try. `oldest` is since when somebody waits.
+    pub(super) fn note(&mut self, fault: &Fault, oldest: Option<Instant>) -> Duration {
+        if self.begun.is_none() {
+            let end = Instant::now() + GRACE;
+            let end = oldest.map_or(end, |oldest| end.min(oldest + MOST_WAIT));
+            self.begun = Some((end, fault.reason.clone()));
+            // Most connections that die can be made again at once.
+            return Duration::ZERO;
+        }
+        if fault.is_cut_off() {
+            // The next try asks for less.
+            return Duration::ZERO;
+        }
+        self.backoff.next()
+    }
+
+    /// Whether it may pass before anybody has to know.
+    pub(super) fn may_pass(&self, fault: &Fault) -> bool {
+        fault.may_pass() && !self.grace().is_zero()
+    }
+
+    fn grace(&self) -> Duration {
+        self.begun.as_ref().map_or(GRACE, |(end, _)| until(*end))
+    }
+
+    /// How long a try to connect may take.
+    pub(super) fn bound(&self) -> Duration {
+        match self.begun {
+            Some(_) if !self.grace().is_zero() => self.grace(),
+            _ => CONNECT_TIME,
+        }
+    }
+
+    /// It is over. What its reason was, if there was one.
+    pub(super) fn end(&mut self) -> Option<String> {
+        self.backoff = Backoff::default();
+        self.begun.take().map(|(_, reason)| reason)
+    }
+}
+
+/// Pauses between tries: 50 ms, doubled each time up to 5 s, each a half longer or shorter at random, so that the
+/// servers do not all come at once.
+#[derive(Debug, Default)]
+struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+    const MOST: Duration = Duration::from_secs(5);
+
+    fn next(&mut self) -> Duration {
+        let pause = Self::MOST.min(Self::FIRST * 2_u32.pow(self.tries.min(10)));
+        self.tries += 1;
+        // The clock's last digits: all that is needed is that servers differ.
+        let jitter = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |now| now.subsec_micros() % 1000);
+        pause / 2 + pause * jitter / 1000
+    }
+}
+
+/// Time left until `end`.
+pub(super) fn until(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+}

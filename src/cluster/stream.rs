@@ -1,0 +1,209 @@
+//! The stream as a whole: what it is like, a look at it, and how it begins. Only here is it made. Called by the writer and
+//! the follower.
+//!
+//! Each stream has a generation, which is the name of a consumer group that nobody consumes with: so it goes where the stream
+//! goes, and a stream that was put in its place has another or none. A stream that begins anew, because there was none or
+//! because Redis has lost a part of it, gets a new generation, and an entry that says so: who follows it reads that in its
+//! turn, and who was away sees that the generation is another.
+
+use super::entry::{self, StreamEntry, STREAM};
+use super::fault::Fault;
+use super::link::{field, text, Link};
+use crate::event::EventId;
+use ::redis::{cmd, Value};
+
+/// What the names of generations begin with.
+const PREFIX: &str = "sse-server:begin:";
+
+/// What `XINFO` tells of the stream; without one, nothing.
+#[derive(Debug, Default)]
+pub(super) struct StreamInfo {
+    /// The newest id that was ever given.
+    pub(super) newest: EventId,
+    /// The oldest entry that is there.
+    pub(super) first: Option<EventId>,
+    /// The newest that was deleted out of its turn.
+    pub(super) deleted: EventId,
+    /// Entries that are there, and that were ever there.
+    pub(super) length: i64,
+    pub(super) added: i64,
+    /// None if there is no stream, or if it is not of ours.
+    pub(super) generation: Option<String>,
+    /// Where this server was when it looked: the newest id that it had, and the generation.
+    pub(super) seen: EventId,
+    pub(super) known: Option<String>,
+}
+
+impl StreamInfo {
+    fn read(info: &Value, groups: &Value) -> StreamInfo {
+        let id = |name| field(info, name).and_then(entry::id).unwrap_or_default();
+        let number = |name| match field(info, name) {
+            Some(Value::Int(number)) => *number,
+            _ => 0,
+        };
+        StreamInfo {
+            newest: id("last-generated-id"),
+            first: match field(info, "first-entry") {
+                Some(Value::Array(parts)) => parts.first().and_then(entry::id),
+                _ => None,
+            },
+            deleted: id("max-deleted-entry-id"),
+            length: number("length"),
+            added: number("entries-added"),
+            generation: generation(groups),
+            ..StreamInfo::default()
+        }
+    }
+
+    /// Whether it is another stream than this server knew when it looked.
+    pub(super) fn is_other(&self) -> bool {
+        self.known.is_some() && self.generation != self.known
+    }
+
+    /// After this id everything is there. Who has an older one may have missed something, if only because it is of another
+    /// stream that is no more.
+    pub(super) fn begin(&self) -> EventId {
+        self.first.map_or(self.newest, before).max(self.deleted)
+    }
+}
+
+fn generation(groups: &Value) -> Option<String> {
+    let Value::Array(groups) = groups else {
+        return None;
+    };
+    let mut names = groups
+        .iter()
+        .filter_map(|group| text(field(group, "name")?));
+    names.find(|name| name.starts_with(PREFIX))
+}
+
+/// The largest id below this one.
+pub(super) fn before(id: EventId) -> EventId {
+    match id.seq.checked_sub(1) {
+        Some(seq) => EventId { ms: id.ms, seq },
+        None => EventId {
+            ms: id.ms.saturating_sub(1),
+            seq: u64::MAX,
+        },
+    }
+}
+
+/// Whether ids may go on from here. No clock gives a later time than the year 9999, and ids behind that, which somebody has
+/// made up, soon come to their end.
+pub(super) fn can_grow(id: EventId) -> bool {
+    /// In ms since 1970.
+    const YEAR_10000: u64 = 253_402_300_800_000;
+    id.ms < YEAR_10000
+}
+
+/// One transaction: what the stream is like, and up to `wanted` of the entries that come after an id, for a server that knows
+/// the stream by this generation.
+pub(super) fn look(
+    link: &mut Link,
+    known: Option<String>,
+    after: EventId,
+    wanted: usize,
+) -> Result<(StreamInfo, Vec<StreamEntry>), Fault> {
+    let mut packed = Vec::new();
+    cmd("MULTI").write_packed_command(&mut packed);
+    for what in ["STREAM", "GROUPS"] {
+        let mut info = cmd("XINFO");
+        info.arg(what).arg(STREAM).write_packed_command(&mut packed);
+    }
+    entry::read_after(after, wanted, None).write_packed_command(&mut packed);
+    cmd("EXEC").write_packed_command(&mut packed);
+    let mut answers = link
+        .ask_all(&packed, 5)
+        .map_err(|fault| fault.cut_off(wanted))?;
+    let parts = match answers.pop() {
+        Some(Value::Array(parts)) => parts,
+        Some(Value::ServerError(error)) => return Err(Fault::from_answer(&error)),
+        _ => return Err(Fault::protocol()),
+    };
+    let Ok([info, groups, read]) = <[Value; 3]>::try_from(parts) else {
+        return Err(Fault::protocol());
+    };
+    if let Value::ServerError(error) = read {
+        return Err(Fault::from_answer(&error));
+    }
+    let mut stream = match info {
+        Value::ServerError(error) if is_no_such_key(&error) => StreamInfo::default(),
+        Value::ServerError(error) => return Err(Fault::from_answer(&error)),
+        info => StreamInfo::read(&info, &groups),
+    };
+    stream.seen = after;
+    stream.known = known;
+    let entries = entry::entries(read).ok_or_else(Fault::protocol)?;
+    Ok((stream, entries))
+}
+
+fn is_no_such_key(error: &::redis::ServerError) -> bool {
+    error
+        .details()
+        .is_some_and(|details| details.contains("no such key"))
+}
+
+/// Has the stream begin anew, behind `seen`, unless somebody else has done that: then it is of another generation than
+/// `known`.
+pub(super) fn begin(link: &mut Link, seen: EventId, known: Option<&str>) -> Result<(), Fault> {
+    let mut command = cmd("EVAL");
+    command
+        .arg(BEGIN)
+        .arg(1)
+        .arg(STREAM)
+        .arg(seen.ms)
+        .arg(seen.seq)
+        .arg(known.unwrap_or_default())
+        .arg(PREFIX);
+    link.ask(&command).map(drop)
+}
+
+/// The notice has an id of the next millisecond, if that is not too late: so it is behind all that was ever there, as far as
+/// ids are of this clock. A stream of before there were generations is only given one. The time of Redis and the largest id that was ever there
+/// make a name that no other generation has.
+const BEGIN: &str = r"
+local key, ms, seq, known, prefix = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local info = redis.pcall('XINFO', 'STREAM', key)
+local last, found = '0-0', ''
+if info.err then
+  if not string.find(info.err, 'no such key', 1, true) then return info end
+else
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+    if string.sub(group[2], 1, #prefix) == prefix then found = group[2] end
+  end
+end
+local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
+last_ms, last_seq = tonumber(last_ms), tonumber(last_seq)
+local is_behind = last_ms < ms or (last_ms == ms and last_seq < seq)
+if found ~= '' and found ~= known and not is_behind then return 0 end
+local time = redis.call('TIME')
+local new = prefix .. time[1] .. '.' .. time[2] .. '.' .. ARGV[1] .. '-' .. ARGV[2]
+if found ~= '' then redis.call('XGROUP', 'DESTROY', key, found) end
+redis.call('XGROUP', 'CREATE', key, new, '0', 'MKSTREAM')
+if not info.err and found == '' and known == '' and not is_behind then return 0 end
+if is_behind then redis.call('XSETID', key, ARGV[1] .. '-' .. ARGV[2]) end
+local id, next_ms = '*', time[1] * 1000 + math.floor(time[2] / 1000) + 1
+if last_ms < next_ms and ms < next_ms then id = string.format('%d-0', next_ms) end
+redis.call('XADD', key, id, 'g', new)
+return 1
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_an_id_there_is_another() {
+        assert_eq!(before(EventId { ms: 5, seq: 2 }), EventId { ms: 5, seq: 1 });
+        assert_eq!(
+            before(EventId { ms: 5, seq: 0 }),
+            EventId {
+                ms: 4,
+                seq: u64::MAX
+            }
+        );
+    }
+}

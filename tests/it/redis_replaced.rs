@@ -1,0 +1,182 @@
+//! The stream in Redis is replaced, deleted or put back to an older state: no client misses an accepted message without a
+//! gap, also not the clients of a server that was cut off meanwhile.
+
+use crate::common;
+
+use common::redis::{server, wait_for_away, wait_for_ready, Proxy, Redis};
+use common::{id, wait_until, EventStream, BOUND};
+
+const STREAM: &str = "sse-server:events";
+
+/// What a client gets up to the message `last`: messages as their text, gaps of `a` as `gap`.
+pub fn events_up_to(stream: &mut EventStream, last: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.last().is_none_or(|text| text != last) {
+        let event = stream.next();
+        match event.kind.as_str() {
+            "sse-gap" if event.data.contains("broadcast") => {}
+            "sse-gap" => texts.push("gap".into()),
+            _ => texts.push(event.data),
+        }
+    }
+    texts
+}
+
+/// Keeps the stream as it is, to be restored.
+fn dump(redis: &Redis) {
+    let script = "redis.call('SET', 'kept', redis.call('DUMP', KEYS[1]))";
+    redis.command(&["EVAL", script, "1", STREAM]);
+}
+
+/// Waits until Redis gives ids that are larger than this one, also in a stream that knows nothing of it.
+fn wait_until_later_than(redis: &Redis, old: &str) {
+    let script = "return redis.call('XADD', 'clock', '*', 'x', 'x')";
+    wait_until("Redis's clock goes on", BOUND, || {
+        redis.command(&["DEL", "clock"]);
+        let answer = redis.command(&["EVAL", script, "0"]);
+        let now = answer.lines().nth(1).expect("it has the id");
+        id(now).0 > id(old).0
+    });
+}
+
+fn restore(redis: &Redis) {
+    let script = "redis.call('RESTORE', KEYS[1], 0, redis.call('GET', 'kept'), 'REPLACE')";
+    redis.command(&["EVAL", script, "1", STREAM]);
+}
+
+type Replacement = (&'static str, fn(&Redis));
+
+const REPLACEMENTS: [Replacement; 7] = [
+    ("DEL", |redis| drop(redis.command(&["DEL", STREAM]))),
+    ("UNLINK", |redis| drop(redis.command(&["UNLINK", STREAM]))),
+    ("RENAME", |redis| {
+        redis.command(&["RENAME", STREAM, "elsewhere"]);
+    }),
+    ("expiry", |redis| {
+        redis.command(&["PEXPIRE", STREAM, "1"]);
+        wait_until("the key has expired", BOUND, || {
+            redis.command(&["EXISTS", STREAM]).starts_with(":0")
+        });
+    }),
+    ("FLUSHALL", |redis| drop(redis.command(&["FLUSHALL"]))),
+    ("RENAME of another stream", |redis| {
+        redis.command(&["XADD", "other", "5-0", "c", "a", "m", "of another"]);
+        redis.command(&["RENAME", "other", STREAM]);
+    }),
+    ("RESTORE", restore),
+];
+
+/// Replaces the stream while a server has no connection, which afterwards finds so many messages more.
+fn replaced_behind_its_back(name: &str, replace: fn(&Redis), after: usize) {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.addr);
+    let (near, far) = (server(&redis.url()), server(&proxy.url()));
+    let mut stream = far.subscribe("a");
+    near.publish("a", "before");
+    assert_eq!(stream.next().data, "before");
+    proxy.cut();
+    wait_for_away(&far);
+    // The far one has exactly this.
+    dump(&redis);
+    near.publish("a", "missed");
+    let old = near.publish("a", "missed, too");
+    replace(&redis);
+    wait_until_later_than(&redis, &old);
+    for n in 1..=after {
+        near.publish("a", format!("after {n}"));
+    }
+    proxy.mend();
+    wait_for_ready(&far);
+    // Where only the near one can know it, the far one is told a little later.
+    near.wait_for_log("event=redis_gap");
+    near.publish("a", "end");
+    let texts = events_up_to(&mut stream, "end");
+    assert!(
+        texts.iter().any(|text| text == "gap"),
+        "{name}, {after} messages after it: {texts:?}"
+    );
+    let messages = texts.iter().filter(|text| *text != "gap").count();
+    assert_eq!(messages, after + 1, "{name}: {texts:?}");
+}
+
+#[test]
+fn needs_redis_server_a_stream_replaced_while_a_server_was_cut_off_is_told_as_a_gap() {
+    // With two more the stream has as many entries as it had.
+    for after in [2, 30] {
+        std::thread::scope(|scope| {
+            for (name, replace) in REPLACEMENTS {
+                scope.spawn(move || replaced_behind_its_back(name, replace, after));
+            }
+        });
+    }
+}
+
+#[test]
+fn needs_redis_server_a_stream_replaced_under_servers_that_follow_it_is_told_at_once() {
+    for (name, replace) in REPLACEMENTS {
+        let redis = Redis::start();
+        let servers = [server(&redis.url()), server(&redis.url())];
+        let mut streams = servers.each_ref().map(|server| server.subscribe("a"));
+        dump(&redis);
+        let old = servers[0].publish("a", "before");
+        for stream in &mut streams {
+            assert_eq!(stream.next().data, "before");
+        }
+        replace(&redis);
+        wait_until_later_than(&redis, &old);
+        servers[0].publish("a", "after");
+        for server in &servers {
+            server.wait_for_log("event=redis_gap");
+        }
+        servers[1].publish("a", "end");
+        for stream in &mut streams {
+            let texts = events_up_to(stream, "end");
+            assert!(texts.contains(&"gap".into()), "{name}: {texts:?}");
+            assert!(texts.contains(&"after".into()), "{name}: {texts:?}");
+        }
+        // Who comes with an id of before is told on every server, also one that starts now.
+        let fresh = server(&redis.url());
+        for server in servers.iter().chain([&fresh]) {
+            let mut stream = server.subscribe_with("/sse/a", &[("Last-Event-ID", &old)]);
+            let texts = events_up_to(&mut stream, "end");
+            assert_eq!(texts[0], "gap", "{name}: {texts:?}");
+        }
+        assert_eq!(servers[0].count_in_log("event=redis_gap"), 1, "{name}");
+    }
+}
+
+#[test]
+fn needs_redis_server_ids_that_cannot_grow_any_more_start_over_once_the_stream_is_deleted() {
+    let redis = Redis::start();
+    let servers = [server(&redis.url()), server(&redis.url())];
+    let mut streams = servers.each_ref().map(|server| server.subscribe("a"));
+    let largest = "18446744073709551615-18446744073709551615";
+    redis.command(&["XADD", STREAM, largest, "c", "a", "m", "the last"]);
+    for (server, stream) in servers.iter().zip(&mut streams) {
+        assert_eq!(stream.next().data, "the last");
+        let line = server.wait_for_log("event=redis_lost");
+        assert!(line.contains(STREAM), "{line}");
+        wait_for_away(server);
+    }
+    redis.command(&["DEL", STREAM]);
+    servers.iter().for_each(wait_for_ready);
+    let first = servers[0].publish("a", "1");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("it is later than 1970").as_millis() as u64;
+    assert!(
+        id(&first).0.abs_diff(now) < 60_000,
+        "{first} is of now, {now}"
+    );
+    let mut streams = servers.each_ref().map(|server| {
+        let mut stream = server.subscribe_with("/sse/a", &[("Last-Event-ID", largest)]);
+        assert_eq!(events_up_to(&mut stream, "1"), ["gap", "1"]);
+        stream
+    });
+    let second = servers[1].publish("a", "2");
+    assert!(id(&second) > id(&first), "{second} after {first}");
+    for (server, stream) in servers.iter().zip(&mut streams) {
+        assert_eq!(stream.next().last_event_id, second);
+        let mut stream = server.subscribe_with("/sse/a", &[("Last-Event-ID", &first)]);
+        assert_eq!(events_up_to(&mut stream, "2"), ["2"]);
+    }
+}
