@@ -35,7 +35,12 @@ impl Outage {
             // The next try asks for less.
             return Duration::ZERO;
         }
-        self.backoff.next()
+        let pause = self.backoff.next();
+        match self.grace() {
+            Duration::ZERO => pause,
+            // Who waits has to be told in time.
+            grace => pause.min(grace),
+        }
     }
 
     /// Whether it may pass before anybody has to know.
