@@ -4,7 +4,7 @@
 mod addresses;
 mod bodies;
 mod bytes;
-mod crowds;
+pub mod crowds;
 mod cuts;
 mod memory;
 mod smuggling;

@@ -21,7 +21,7 @@ pub use crowd::Crowd;
 pub use folder::Folder;
 pub use http::{encode, EventStream, Publisher, Reply};
 pub use tokens::RulesFile;
-pub use transport::{over_each_transport, Address, Transport};
+pub use transport::{over_each_transport, over_one_transport_after_another, Address, Transport};
 
 use socket2::Socket;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -266,7 +266,7 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: i32) {
+    pub fn signal(&self, signal: i32) {
         // SAFETY: a signal to a child that was not waited for yet.
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
