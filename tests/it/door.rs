@@ -2,11 +2,14 @@
 //! nobody meets silence, and nobody is disturbed by what others do.
 
 mod addresses;
+mod answers;
 mod bodies;
 mod bytes;
 pub mod crowds;
 mod cuts;
+mod limits;
 mod memory;
-mod smuggling;
+pub mod smuggling;
+mod stop;
 mod streams;
-mod table;
+pub mod table;

@@ -6,6 +6,7 @@ pub mod crowd;
 pub mod documents;
 pub mod event_stream;
 pub mod folder;
+pub mod front;
 pub mod http;
 pub mod node;
 pub mod page;
