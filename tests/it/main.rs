@@ -61,5 +61,6 @@ mod socket_activation;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
+mod vital;
 #[cfg(feature = "ship-tests")]
 mod workflow;

@@ -20,10 +20,10 @@ fn pages(target: &str) -> Vec<u8> {
     (request.repeat(ASKED - 1) + &last).into_bytes()
 }
 
-/// A connection for which the client's system holds as little as possible.
-fn narrow(address: &Address) -> Socket {
+/// A connection for which the client's system holds so many bytes, or as few as it can.
+fn narrow(address: &Address, bytes: usize) -> Socket {
     let socket = address.socket();
-    let set = socket.set_recv_buffer_size(4096);
+    let set = socket.set_recv_buffer_size(bytes);
     set.expect("a socket option can be set");
     address.connect_with(&socket);
     socket
@@ -50,10 +50,10 @@ fn who_takes_slowly_but_steadily_gets_all_of_it() {
                 let server = &server;
                 scope.spawn(move || {
                     let whole = server.get(target).body;
-                    let mut connection = narrow(&server.address);
+                    let mut connection = narrow(&server.address, 64 << 10);
                     connection.write_all(&pages(target)).expect("it is sent");
-                    // About a megabyte a second.
-                    let taken = sip(&mut connection, 16 << 10, Duration::from_millis(15));
+                    // Two megabytes a second at most.
+                    let taken = sip(&mut connection, 16 << 10, Duration::from_millis(8));
                     let what = format!("over {transport}, {target}");
                     let all = replies(&taken, 0)
                         .unwrap_or_else(|problem| panic!("{what}: {problem:.300}"));
@@ -76,7 +76,7 @@ fn three_hundred_that_take_nothing(transport: Transport, server: &Server) {
     let begun = Instant::now();
     let connections: Vec<Socket> = (0..300)
         .map(|_| {
-            let mut connection = narrow(&server.address);
+            let mut connection = narrow(&server.address, 0);
             let _ = connection.write_all(&request);
             connection
         })
@@ -114,13 +114,13 @@ fn who_takes_nothing_is_cut_and_costs_no_thread_and_little_memory() {
 fn who_takes_nothing_is_cut_beside_one_who_takes_slowly() {
     over_each_transport(&[], |transport, server| {
         let what = format!("over {transport}");
-        let mut steady = narrow(&server.address);
+        let mut steady = narrow(&server.address, 64 << 10);
         let before = server.descriptors();
-        let mut asleep = narrow(&server.address);
+        let mut asleep = narrow(&server.address, 0);
         asleep.write_all(&pages("/")).expect("it is sent");
         steady.write_all(&pages("/")).expect("it is sent");
         let reading =
-            std::thread::spawn(move || sip(&mut steady, 16 << 10, Duration::from_millis(15)));
+            std::thread::spawn(move || sip(&mut steady, 16 << 10, Duration::from_millis(8)));
         wait_until(
             &format!("{what}: who takes nothing is cut"),
             Duration::from_secs(4),

@@ -184,8 +184,16 @@ fn at_a_limit_of(most: u64) {
         let server = start(transport, most);
         // Without what src/server/mod.rs keeps for everything else, and without a stream.
         let room = most as usize - 48 - 1;
+        let before = server.descriptors();
+        let all_have_left = || {
+            wait_until(&format!("{what}: all have left"), BOUND, || {
+                server.descriptors() <= before
+            });
+        };
         busy_ones_stay(&server, room, &what);
+        all_have_left();
         idle_ones_go_newest_first(&server, room, &what);
+        all_have_left();
         streams_leave_room_for_requests(&server, most as usize, &what);
         assert!(!server.log().contains("panic"), "{what}");
     });
