@@ -14,10 +14,10 @@ const ASKED: usize = 40;
 /// What all connections may hold of answers together, as of src/server/mod.rs, and what is beside them.
 const MOST: u64 = (64 << 20) + (24 << 20);
 
-fn pages(target: &str) -> Vec<u8> {
+fn pages(target: &str, count: usize) -> Vec<u8> {
     let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
     let last = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    (request.repeat(ASKED - 1) + &last).into_bytes()
+    (request.repeat(count - 1) + &last).into_bytes()
 }
 
 /// A connection for which the client's system holds so many bytes, or as few as it can.
@@ -29,10 +29,13 @@ fn narrow(address: &Address, bytes: usize) -> Socket {
     socket
 }
 
-/// Reads to the end, at most so much at a time, with a pause between.
-fn sip(connection: &mut Socket, size: usize, pause: Duration) -> Vec<u8> {
+/// Bytes that are read at once.
+const SIP: usize = 16 << 10;
+
+/// Reads to the end, a little at a time, with a pause between.
+fn sip(connection: &mut Socket, pause: Duration) -> Vec<u8> {
     let mut all = Vec::new();
-    let mut buffer = vec![0; size];
+    let mut buffer = vec![0; SIP];
     loop {
         match connection.read(&mut buffer) {
             Ok(0) | Err(_) => return all,
@@ -46,18 +49,20 @@ fn sip(connection: &mut Socket, size: usize, pause: Duration) -> Vec<u8> {
 fn who_takes_slowly_but_steadily_gets_all_of_it() {
     over_each_transport(&[], |transport, server| {
         std::thread::scope(|scope| {
-            for target in ["/", "/openapi.json"] {
+            // As many bytes a second, of as many answers.
+            for (rate, count) in [(300_000, 20), (2_000_000, 80)] {
                 let server = &server;
                 scope.spawn(move || {
-                    let whole = server.get(target).body;
+                    let what = format!("over {transport}, {rate} bytes a second");
+                    let whole = server.get("/openapi.json").body;
                     let mut connection = narrow(&server.address, 64 << 10);
-                    connection.write_all(&pages(target)).expect("it is sent");
-                    // Two megabytes a second at most.
-                    let taken = sip(&mut connection, 16 << 10, Duration::from_millis(8));
-                    let what = format!("over {transport}, {target}");
+                    let request = pages("/openapi.json", count);
+                    connection.write_all(&request).expect("it is sent");
+                    let pause = Duration::from_secs(1) * SIP as u32 / rate;
+                    let taken = sip(&mut connection, pause);
                     let all = replies(&taken, 0)
                         .unwrap_or_else(|problem| panic!("{what}: {problem:.300}"));
-                    assert_eq!(all.len(), ASKED, "{what}: answers");
+                    assert_eq!(all.len(), count, "{what}: answers");
                     for reply in all {
                         assert_eq!((reply.status, &reply.body), (200, &whole), "{what}");
                     }
@@ -72,7 +77,7 @@ fn three_hundred_that_take_nothing(transport: Transport, server: &Server) {
     let what = format!("over {transport}, 300 that take nothing");
     let (threads, memory) = (server.threads(), server.memory());
     let descriptors = server.descriptors();
-    let request = pages("/openapi.json");
+    let request = pages("/openapi.json", ASKED);
     let begun = Instant::now();
     let connections: Vec<Socket> = (0..300)
         .map(|_| {
@@ -81,7 +86,7 @@ fn three_hundred_that_take_nothing(transport: Transport, server: &Server) {
             connection
         })
         .collect();
-    // Half a second, 4 us a byte, and a second until somebody looks.
+    // Half a second, 4 us a byte that it has not taken, and a second until somebody looks.
     while server.descriptors() > descriptors {
         let took = answers(server);
         assert!(
@@ -117,13 +122,12 @@ fn who_takes_nothing_is_cut_beside_one_who_takes_slowly() {
         let mut steady = narrow(&server.address, 64 << 10);
         let before = server.descriptors();
         let mut asleep = narrow(&server.address, 0);
-        asleep.write_all(&pages("/")).expect("it is sent");
-        steady.write_all(&pages("/")).expect("it is sent");
-        let reading =
-            std::thread::spawn(move || sip(&mut steady, 16 << 10, Duration::from_millis(8)));
+        asleep.write_all(&pages("/", ASKED)).expect("it is sent");
+        steady.write_all(&pages("/", ASKED)).expect("it is sent");
+        let reading = std::thread::spawn(move || sip(&mut steady, Duration::from_millis(8)));
         wait_until(
             &format!("{what}: who takes nothing is cut"),
-            Duration::from_secs(4),
+            Duration::from_secs(6),
             || server.descriptors() <= before,
         );
         let taken = reading.join().expect("it reads");
