@@ -26,8 +26,8 @@ const BODY_TIME: Duration = Duration::from_secs(20);
 /// minute, through a proxy that keeps connections.
 const IDLE_TIME: Duration = Duration::from_secs(75);
 
-/// A client has to take its answer within this time, and this much more for each byte: 256 KB/s beyond what the system's
-/// buffer holds anyway.
+/// A client has to take its answer within this time, and this much more for each byte, also of those that the system holds
+/// for it: 250 KB/s.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 const TIME_FOR_A_BYTE: Duration = Duration::from_micros(4);
 
@@ -142,7 +142,7 @@ impl Client {
 
     /// The client has not taken all of its answer.
     pub fn send_rest(&mut self, is_last: bool) {
-        let bytes = u32::try_from(self.connection.unsent_bytes()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(self.connection.untaken_bytes()).unwrap_or(u32::MAX);
         let time = ANSWER_TIME + TIME_FOR_A_BYTE * bytes;
         self.enter(Phase::Sends { is_last }, time);
     }
