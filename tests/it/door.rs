@@ -2,7 +2,6 @@
 //! nobody meets silence, and nobody is disturbed by what others do.
 
 mod addresses;
-mod answers;
 mod bodies;
 mod bytes;
 pub mod crowds;

@@ -14,8 +14,7 @@ const PUBLISHERS: usize = 16;
 
 /// Publishes over one connection until it ends: the texts that were answered with 200. Each answer is a whole one, and the
 /// end comes in place of an answer.
-fn publish(address: &Address, number: usize, answered: &AtomicUsize) -> Vec<String> {
-    let mut connection = address.connect();
+fn publish(mut connection: Socket, number: usize, answered: &AtomicUsize) -> Vec<String> {
     let mut accepted = Vec::new();
     for count in 0.. {
         let text = format!("{number} {count}");
@@ -47,11 +46,14 @@ fn publish(address: &Address, number: usize, answered: &AtomicUsize) -> Vec<Stri
 #[track_caller]
 fn stops_under_publishers(mut server: Server, what: &str) {
     let mut stream = server.subscribe("a");
-    let (answered, address) = (AtomicUsize::new(0), server.address.clone());
+    let answered = AtomicUsize::new(0);
     let (accepted, (status, took), received) = std::thread::scope(|scope| {
-        let (answered, address) = (&answered, &address);
+        let answered = &answered;
         let publishers: Vec<_> = (0..PUBLISHERS)
-            .map(|number| scope.spawn(move || publish(address, number, answered)))
+            .map(|number| {
+                let connection = server.connect();
+                scope.spawn(move || publish(connection, number, answered))
+            })
             .collect();
         let reading = scope.spawn(move || {
             let ending = stream.ending();
