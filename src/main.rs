@@ -101,6 +101,7 @@ fn serve() -> Result<(), Failure> {
     let rules = read_rules(&config)?;
     // Before the first thread: each inherits it.
     host::block_signals().map_err(|error| system_failure("block signals", &error))?;
+    host::spare_address_space();
     queued_log::start(config.log_level)
         .map_err(|error| system_failure("start a thread", &error))?;
     warn_of_doubts(&config);

@@ -6,9 +6,9 @@ mod process;
 pub mod service;
 mod socket;
 
-pub use poll::{Event, Interest, Poll};
+pub use poll::{is_readable, Event, Interest, Poll};
 pub use process::{
-    block_signals, cpu_time, descriptor_limit, open_descriptors, page_size, raise_descriptor_limit,
-    random_bytes, wait_for_signal, Signal,
+    block_signals, cpu_time, descriptor_limit, has_memory, open_descriptors, page_size,
+    raise_descriptor_limit, random_bytes, spare_address_space, wait_for_signal, Signal,
 };
 pub use socket::{receive, send, unconfirmed};

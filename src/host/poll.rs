@@ -27,6 +27,17 @@ pub struct Event {
     pub is_ended: bool,
 }
 
+/// Whether a socket can be read from now, or accepted from (`poll(2)`). Shown by tests/it/door/limits.rs.
+pub fn is_readable(socket: &impl AsRawFd) -> bool {
+    let mut entry = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: `entry` is one valid entry for the call, which does not wait.
+    unsafe { libc::poll(&mut entry, 1, 0) > 0 }
+}
+
 /// Events told at once.
 const AT_ONCE: usize = 256;
 

@@ -165,6 +165,37 @@ pub fn give_memory_back() {
     }
 }
 
+/// Where address space is limited (`RLIMIT_AS`), has all threads share one heap (`mallopt(3)`): glibc reserves 64 MiB for
+/// each of up to eight a core, and nothing would be left. Has to be called before any thread is started. Shown by
+/// tests/it/hostile_machine.rs.
+pub fn spare_address_space() {
+    // SAFETY: the struct is valid for the call, and `mallopt` takes numbers.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        let is_known = libc::getrlimit(libc::RLIMIT_AS, &mut limit) == 0;
+        if is_known && limit.rlim_cur != libc::RLIM_INFINITY {
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+        }
+    }
+}
+
+/// Whether the system would give so many bytes of address space, which a limit or strict accounting may keep from us (`mmap(2)`). Takes none of it. Shown by tests/it/hostile_machine.rs.
+pub fn has_memory(bytes: usize) -> bool {
+    // SAFETY: the system chooses the place, nothing uses it, and it is given back as it was given.
+    unsafe {
+        let place = libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANON,
+            -1,
+            0,
+        );
+        place != libc::MAP_FAILED && libc::munmap(place, bytes) == 0
+    }
+}
+
 /// Size of a page of memory, in bytes (`sysconf(3)`).
 pub fn page_size() -> u64 {
     // SAFETY: it only tells a number.

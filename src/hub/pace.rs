@@ -8,9 +8,13 @@ const GRACE_MS: u64 = 3_000;
 /// Bytes that are next to nothing for `GRACE_MS`.
 const CRAWL_BYTES: u64 = 8 << 10;
 
-/// One that lags for this long by more than its queue, or by more than half of it while publishers wait for its audience,
-/// is slow, whatever it takes.
+/// One that lags by more than its queue for this long is slow, whatever it takes.
 const PATIENCE_MS: u64 = 10_000;
+
+/// One that lags by more than half of its queue for `PATIENCE_MS` while publishers wait for its audience is slow if it takes
+/// less than this meanwhile, in bytes. Lagging alone does not tell: on a machine without a moment to spare healthy clients
+/// lag as well, and take more.
+const TRICKLE_BYTES: u64 = 64 << 10;
 
 /// A client whose thread is inside one write for this long probably does not read.
 const STUCK_MS: u64 = 250;
@@ -62,8 +66,10 @@ pub(super) struct Behind {
     /// When its present grace began, and how many bytes it had confirmed then.
     grace_since_ms: u64,
     confirmed_then: u64,
-    /// When its lag went over half of the limit and stayed there; 0 when it is not over.
+    /// When its lag was over half of the limit while publishers waited for it, and how many bytes it had confirmed then; 0
+    /// when it is not over half.
     late_since_ms: u64,
+    late_confirmed: u64,
 }
 
 impl Behind {
@@ -73,11 +79,7 @@ impl Behind {
         let is_late = figures.lag > figures.limit / 2;
         if !is_late {
             self.late_since_ms = 0;
-        } else if self.late_since_ms == 0 {
-            self.late_since_ms = figures.now_ms;
-        } else if figures.is_awaited
-            && figures.now_ms.saturating_sub(self.late_since_ms) >= PATIENCE_MS
-        {
+        } else if figures.is_awaited && self.trickles(figures.now_ms, &confirmed) {
             return Pace::TooSlow;
         }
         if let Some(behind_ms) = self.update(figures.lag > figures.limit, figures, &confirmed) {
@@ -132,6 +134,18 @@ impl Behind {
         let then = self.confirmed_then;
         self.begin_grace(now_ms, confirmed());
         self.confirmed_then < then + CRAWL_BYTES
+    }
+
+    /// Whether it took little in all the time that publishers wait for it.
+    fn trickles(&mut self, now_ms: u64, confirmed: impl Fn() -> u64) -> bool {
+        let is_new = self.late_since_ms == 0;
+        if !is_new && now_ms.saturating_sub(self.late_since_ms) < PATIENCE_MS {
+            return false;
+        }
+        let then = self.late_confirmed;
+        self.late_since_ms = now_ms;
+        self.late_confirmed = confirmed();
+        !is_new && self.late_confirmed < then + TRICKLE_BYTES
     }
 
     fn begin_grace(&mut self, now_ms: u64, confirmed: u64) {
@@ -278,14 +292,19 @@ mod tests {
     #[test]
     fn who_holds_publishers_up_has_to_go_when_patience_ends() {
         use Pace::{Even, Late, TooSlow};
-        let takes = |ms| ms * READS;
-        let steady = [
-            (0, 51, 0, 0),
-            (9_999, 100, 0, takes(9_999)),
-            (10_000, 51, 0, takes(10_000)),
+        let little = [
+            (0, 51, 0, 7),
+            (9_999, 100, 0, 7),
+            (10_000, 51, 0, 6 + TRICKLE_BYTES),
         ];
-        assert_eq!(paces(true, &steady), [Late, Late, TooSlow]);
-        assert_eq!(paces(false, &steady), [Late; 3], "nobody waits for it");
+        assert_eq!(paces(true, &little), [Late, Late, TooSlow]);
+        assert_eq!(paces(false, &little), [Late; 3], "nobody waits for it");
+        let enough = [
+            (0, 51, 0, 7),
+            (10_000, 51, 0, 7 + TRICKLE_BYTES),
+            (19_999, 51, 0, 0),
+        ];
+        assert_eq!(paces(true, &enough), [Late; 3], "a busy machine");
         let catches_up = [
             (0, 51, 0, 0),
             (5_000, 50, 0, 0),

@@ -89,18 +89,15 @@ impl Clients {
         now > before && self.held > limit
     }
 
-    /// The newest of those that do nothing: at least one, if there is one.
+    /// Those that came last of those that do nothing: at least one, if there is one.
     pub fn newest_idle(&self) -> Vec<Key> {
-        let mut idle: Vec<_> = self
-            .all()
-            .filter(|client| client.is_idle())
-            .map(|client| (Reverse(client.since()), client.connection.key()))
-            .collect();
+        let mut idle = self.keys(Client::is_idle);
         let count = (self.here / PART_TO_GO).max(1);
         if count < idle.len() {
-            idle.select_nth_unstable(count);
+            // Keys grow with every connection that comes.
+            idle.select_nth_unstable_by_key(count, |&key| Reverse(key));
             idle.truncate(count);
         }
-        idle.into_iter().map(|(_, key)| key).collect()
+        idle
     }
 }

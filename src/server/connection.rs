@@ -195,6 +195,11 @@ impl Connection {
         self.unsent().len()
     }
 
+    /// The same, and what the system holds for the client.
+    pub fn untaken_bytes(&self) -> u64 {
+        self.unsent_bytes() as u64 + host::unconfirmed(&self.socket)
+    }
+
     fn unsent(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }

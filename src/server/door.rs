@@ -281,6 +281,11 @@ impl Door {
                         error.raw_os_error(),
                         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
                     );
+                    // The system says so also when nobody waits.
+                    if lacks && !listener.has_arrivals() {
+                        self.has_arrivals = false;
+                        return;
+                    }
                     if lacks && !self.make_room() {
                         self.is_full = true;
                         return;

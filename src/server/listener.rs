@@ -2,6 +2,7 @@
 //! inherits its listener's options, which saves a call for each of them.
 
 use crate::config::Listen;
+use crate::host;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
@@ -86,6 +87,11 @@ impl Listener {
         #[cfg(not(target_os = "linux"))]
         socket.set_nonblocking(false)?;
         Ok((socket, peer.as_socket()))
+    }
+
+    /// Whether somebody waits to be accepted.
+    pub fn has_arrivals(&self) -> bool {
+        host::is_readable(&self.socket)
     }
 
     /// The socket, to be watched.

@@ -1,9 +1,13 @@
 //! Threads of their own for what waits: streams, and requests that wait for room or for another server. Their number is
 //! bounded, and where there is none the work comes back, so that somebody can answer.
 
+use crate::host;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Memory that these threads leave to the others, in bytes. One that does not get what it needs to begin ends the process.
+const RESERVED_MEMORY: usize = 32 << 20;
 
 /// A place among the threads of one kind, free again when it is dropped.
 pub struct Place(Arc<AtomicUsize>);
@@ -26,13 +30,16 @@ impl Drop for Place {
 /// Runs a job with its work on a thread of its own.
 ///
 /// # Errors
-/// If the system gives no thread; the work comes back.
+/// If the system gives no thread, or has no memory to spare; the work comes back.
 pub fn spawn<T: Send + 'static>(
     name: &str,
     stack: usize,
     work: T,
     job: impl FnOnce(T) + Send + 'static,
 ) -> Result<(), (io::Error, Option<T>)> {
+    if !host::has_memory(RESERVED_MEMORY) {
+        return Err((io::ErrorKind::OutOfMemory.into(), Some(work)));
+    }
     // What a thread that cannot be had was given is dropped, so it is not given the work itself.
     let kept = Arc::new(Mutex::new(Some(work)));
     let taken = kept.clone();

@@ -4,9 +4,11 @@
 mod addresses;
 mod bodies;
 mod bytes;
-mod crowds;
+pub mod crowds;
 mod cuts;
+mod limits;
 mod memory;
-mod smuggling;
+pub mod smuggling;
+mod stop;
 mod streams;
-mod table;
+pub mod table;

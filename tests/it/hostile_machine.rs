@@ -2,8 +2,9 @@
 
 use crate::common;
 
+use common::crowd::raise_descriptor_limit;
 use common::witness::answers;
-use common::{http, wait_until, EventStream, Server};
+use common::{http, wait_until, EventStream, Publisher, Server, BOUND};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
@@ -131,6 +132,62 @@ fn no_thread_is_to_be_had() {
     outlives_crowds(&mut server, &[(200, stream), (200, stream)], |server| {
         let log = server.log();
         log.contains("reason=no_threads") || log.contains("event=panic")
+    });
+}
+
+/// Streams are opened until one is refused, and some more. Those that are there go on, so does publishing, and there is
+/// room again when they leave.
+#[track_caller]
+fn refuses_streams_for_which_there_is_no_memory(mebibytes: u64) {
+    let what = format!("with {mebibytes} MiB of address space");
+    let server = Server::start_with(&[], |command| {
+        // SAFETY: the closure makes one system call.
+        unsafe { command.pre_exec(limit(libc::RLIMIT_AS, mebibytes << 20)) };
+    });
+    let mut publisher = Publisher::new(&server);
+    let fill = || {
+        let (mut streams, mut refused) = (Vec::new(), 0);
+        while refused < 20 {
+            let stream = EventStream::open(server.addr, "/sse/a", &[]);
+            match stream.status {
+                200 => streams.push(stream),
+                503 => refused += 1,
+                other => panic!("{what}: a stream is answered with {other}"),
+            }
+        }
+        streams
+    };
+    let mut fill_history = || {
+        // More than it keeps.
+        for _ in 0..400 {
+            publisher.publish("b", "x".repeat(60_000));
+        }
+    };
+    fill_history();
+    let mut streams = fill();
+    fill_history();
+    publisher.publish("a", "still here");
+    for stream in &mut streams {
+        assert_eq!(stream.next().data, "still here", "{what}");
+    }
+    println!("{what}: {} streams", streams.len());
+    let most = streams.len();
+    drop(streams);
+    wait_until(&format!("{what}: those who left are gone"), BOUND, || {
+        server.stat("connected_clients") == 0
+    });
+    // The heap is in pieces.
+    let again = fill().len();
+    assert!(again >= most / 8, "{what}: {again} streams after {most}");
+}
+
+#[test]
+fn no_memory_is_to_be_had() {
+    raise_descriptor_limit();
+    std::thread::scope(|scope| {
+        for mebibytes in [50, 100, 130, 200] {
+            scope.spawn(move || refuses_streams_for_which_there_is_no_memory(mebibytes));
+        }
     });
 }
 

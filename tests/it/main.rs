@@ -32,6 +32,8 @@ mod hostile_bytes;
 #[cfg(feature = "hostile-tests")]
 mod hostile_clients;
 #[cfg(feature = "hostile-tests")]
+mod hostile_deadlines;
+#[cfg(feature = "hostile-tests")]
 mod hostile_machine;
 mod line;
 mod log;
@@ -43,6 +45,8 @@ mod page;
 mod pipelines;
 #[cfg(feature = "ship-tests")]
 mod proxies;
+#[cfg(feature = "ship-tests")]
+mod proxies_smuggling;
 mod proxy;
 mod publish_subscribe;
 #[cfg(feature = "redis")]
@@ -61,5 +65,6 @@ mod socket_activation;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
+mod vital;
 #[cfg(feature = "ship-tests")]
 mod workflow;

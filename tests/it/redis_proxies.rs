@@ -3,69 +3,14 @@
 
 use crate::common;
 
-use common::documents::block_with;
+use common::front::{file_of_chapter, haproxy, nginx, Front};
 use common::port::free_port;
-use common::redis::{scratch_folder, server, server_with, Redis};
+use common::redis::{server, server_with, Redis};
 use common::{http, wait_until, EventStream, Server, BOUND, TOKEN};
 use std::collections::HashSet;
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-
-/// A file that the chapter shows, with other ports.
-#[track_caller]
-fn file_of_chapter(name: &str, ports: &[(&str, u16)]) -> String {
-    let ports: Vec<_> = ports
-        .iter()
-        .map(|(old, new)| (*old, new.to_string()))
-        .collect();
-    let ports: Vec<_> = ports
-        .iter()
-        .map(|(old, new)| (*old, new.as_str()))
-        .collect();
-    block_with("assets/docs/cluster.md", &format!("file: {name}"), &ports)
-}
-
-/// A proxy on a free port.
-struct Front {
-    child: Child,
-    folder: PathBuf,
-    addr: SocketAddr,
-}
-
-impl Front {
-    /// Runs `program` in a folder of its own with a file of this name and text.
-    fn start(name: &str, text: &str, port: u16, program: &mut Command) -> Front {
-        let folder = scratch_folder("proxy");
-        std::fs::write(folder.join(name), text).expect("the file can be written");
-        let child = program
-            .current_dir(&folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the proxy runs");
-        let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        wait_until("the proxy listens", BOUND, || {
-            TcpStream::connect(addr).is_ok()
-        });
-        Front {
-            child,
-            folder,
-            addr,
-        }
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        // SAFETY: a signal to a child that was not waited for yet.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
 
 /// Follows `a` through the proxy, comes back whenever the stream ends, and returns all texts up to `end`.
 fn follow(addr: SocketAddr, returns: &AtomicUsize) -> Vec<String> {
@@ -198,27 +143,6 @@ fn named(ports: &[u16; 4]) -> [(&'static str, u16); 4] {
     ]
 }
 
-fn nginx(text: &str, port: u16) -> Front {
-    // Where somebody who is not root may write, and without the system's own log.
-    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths = kinds.map(|kind| format!("{kind}_temp_path {kind};\n"));
-    let begin = format!("http {{\naccess_log off;\n{}", paths.concat());
-    let text = text.replace("http {\n", &begin);
-    let options = "daemon off; pid nginx.pid; error_log error.log;";
-    let mut program = Command::new("nginx");
-    program.args([
-        "-p",
-        ".",
-        "-c",
-        "nginx.conf",
-        "-e",
-        "error.log",
-        "-g",
-        options,
-    ]);
-    Front::start("nginx.conf", &text, port, &mut program)
-}
-
 #[test]
 fn needs_nginx_restarting_one_server_after_the_other_loses_nothing() {
     through_restarts(|ports| nginx(&file_of_chapter("nginx.conf", &named(ports)), ports[3]));
@@ -258,11 +182,6 @@ fn needs_nginx_channels_are_spread_over_two_redis() {
 fn needs_haproxy_restarting_one_server_after_the_other_loses_nothing() {
     through_restarts(|ports| {
         let text = file_of_chapter("haproxy.cfg", &named(ports));
-        Front::start(
-            "haproxy.cfg",
-            &text,
-            ports[3],
-            Command::new("haproxy").args(["-f", "haproxy.cfg", "-db"]),
-        )
+        haproxy(&text, ports[3])
     });
 }

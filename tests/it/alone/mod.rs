@@ -1,6 +1,8 @@
 //! Tests that need the whole machine: they measure time, processor time or memory, or bring a crowd that no other test
 //! should wait behind. A test in here runs while no other test does (`common::turn`); that is all there is to the rule.
 
+mod answers;
+mod crowds;
 #[cfg(feature = "redis")]
 mod redis_rates;
 mod slow_clients;

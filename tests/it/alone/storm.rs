@@ -2,8 +2,8 @@
 
 use crate::common;
 
-use common::{wait_until, Crowd, Server, BOUND};
-use std::time::Duration;
+use common::{over_one_transport_after_another, wait_until, Crowd, Server, BOUND};
+use std::time::{Duration, Instant};
 
 /// tiny_http leaves some connections of a burst waiting for a thread, in some bursts and not in others: several rounds.
 const ROUNDS: usize = 6;
@@ -32,4 +32,37 @@ fn three_thousand_connects_at_once_are_served_within_two_seconds() {
             server.stat("connected_clients") == 0
         });
     }
+}
+
+#[test]
+fn crowds_that_came_while_the_server_was_away_are_served_over_each_transport() {
+    over_one_transport_after_another(&[], |transport, server| {
+        for count in [3000, 5000] {
+            let what = format!("over {transport}, {count} at once");
+            // As many as the backlog takes wait already when the server gets to them; the others wait for the backlog.
+            server.signal(libc::SIGSTOP);
+            let crowd = std::thread::scope(|scope| {
+                let connecting =
+                    scope.spawn(|| Crowd::connect(&server.address, |_| "/sse/a".into(), count));
+                let begun = Instant::now();
+                while !connecting.is_finished() && begun.elapsed() < Duration::from_secs(1) {
+                    std::thread::park_timeout(Duration::from_millis(10));
+                }
+                server.signal(libc::SIGCONT);
+                connecting.join().expect("they connect")
+            });
+            crowd.wait_for_all(&format!("{what}, are served"), |client| {
+                client.served_after.is_some()
+            });
+            assert_eq!(server.stat("connected_clients"), count as u64, "{what}");
+            server.publish("a", "all");
+            crowd.wait_for_all(&format!("{what}, each gets a message"), |client| {
+                client.events.len() == 1
+            });
+            drop(crowd);
+            wait_until(&format!("{what}, have left"), BOUND, || {
+                server.stat("connected_clients") == 0
+            });
+        }
+    });
 }

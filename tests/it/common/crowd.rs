@@ -27,6 +27,30 @@ pub struct Client {
 }
 
 impl Client {
+    #[track_caller]
+    fn connect(address: &Address, target: &str) -> Client {
+        let begun = Instant::now();
+        let mut connection = address.connect();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+        connection
+            .write_all(request.as_bytes())
+            .expect("the request is sent");
+        connection
+            .set_nonblocking(true)
+            .expect("a socket option can be set");
+        Client {
+            connection,
+            head: Vec::new(),
+            dechunker: None,
+            parser: Parser::default(),
+            begun,
+            served_after: None,
+            events: Vec::new(),
+            has_ended_cleanly: false,
+            is_closed: false,
+        }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let content = match &mut self.dechunker {
             Some(dechunker) => dechunker.push(bytes),
@@ -81,26 +105,8 @@ impl Crowd {
             reader: Some(std::thread::spawn(move || read_all(&clients, &is_done))),
         };
         for number in 0..count {
-            let begun = Instant::now();
-            let mut connection = address.connect();
-            let request = format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", target(number));
-            connection
-                .write_all(request.as_bytes())
-                .expect("the request is sent");
-            connection
-                .set_nonblocking(true)
-                .expect("a socket option can be set");
-            crowd.clients.lock().unwrap().push(Client {
-                connection,
-                head: Vec::new(),
-                dechunker: None,
-                parser: Parser::default(),
-                begun,
-                served_after: None,
-                events: Vec::new(),
-                has_ended_cleanly: false,
-                is_closed: false,
-            });
+            let client = Client::connect(&address, &target(number));
+            crowd.clients.lock().unwrap().push(client);
         }
         crowd
     }

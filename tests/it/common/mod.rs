@@ -6,6 +6,7 @@ pub mod crowd;
 pub mod documents;
 pub mod event_stream;
 pub mod folder;
+pub mod front;
 pub mod http;
 pub mod node;
 pub mod page;
@@ -21,7 +22,7 @@ pub use crowd::Crowd;
 pub use folder::Folder;
 pub use http::{encode, EventStream, Publisher, Reply};
 pub use tokens::RulesFile;
-pub use transport::{over_each_transport, Address, Transport};
+pub use transport::{over_each_transport, over_one_transport_after_another, Address, Transport};
 
 use socket2::Socket;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -266,7 +267,7 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: i32) {
+    pub fn signal(&self, signal: i32) {
         // SAFETY: a signal to a child that was not waited for yet.
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
@@ -321,7 +322,12 @@ impl Server {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.status().is_none()
+    }
+
+    /// How it has ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be waited for")
     }
 
     fn status_number(&self, key: &str) -> u64 {

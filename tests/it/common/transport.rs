@@ -78,6 +78,20 @@ pub fn each_transport(test: impl Fn(Transport) + Sync) {
     });
 }
 
+/// Runs a test on one server after another, for what a crowd is too large to come to three at once.
+#[track_caller]
+pub fn over_one_transport_after_another(
+    variables: &[(&str, &str)],
+    test: impl Fn(Transport, Server),
+) {
+    for transport in TRANSPORTS
+        .into_iter()
+        .filter(|transport| transport.is_there())
+    {
+        test(transport, Server::over(transport, variables));
+    }
+}
+
 /// Where a server is reached.
 #[derive(Clone, Debug)]
 pub enum Address {

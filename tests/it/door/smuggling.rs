@@ -50,8 +50,7 @@ fn hello() -> Wanted {
     published("hello")
 }
 
-#[test]
-fn a_length_is_one_number_or_the_request_is_refused() {
+fn lengths() -> Vec<Case> {
     let line = |value: &[u8]| {
         let field = [b"Content-Length:", value, b"\r\n"].concat();
         publish(field, "hello")
@@ -129,11 +128,37 @@ fn a_length_is_one_number_or_the_request_is_refused() {
         "Transfer-Encoding:\r\nContent-Length: 5\r\n",
     ];
     all.extend(cases("fields", two, &refused(CODING), fields));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
+}
+
+fn check_over_each_transport(all: &[Case]) {
+    over_each_transport(&[], |transport, server| check(transport, &server, all));
+}
+
+/// All of them, for whoever sends them through a proxy.
+#[cfg(feature = "ship-tests")]
+pub fn all() -> Vec<Case> {
+    [
+        lengths(),
+        codings(),
+        chunk_sizes_and_ends(),
+        long_chunk_sizes_and_trailers(),
+        fields_and_line_ends(),
+        hosts(),
+        request_lines(),
+        empty_lines(),
+        other_protocols(),
+        large_heads(),
+    ]
+    .concat()
 }
 
 #[test]
-fn a_transfer_coding_is_chunked_or_the_request_is_refused() {
+fn a_length_is_one_number_or_the_request_is_refused() {
+    check_over_each_transport(&lengths());
+}
+
+fn codings() -> Vec<Case> {
     const CHUNKS: &str = "5\r\nhello\r\n0\r\n\r\n";
     let line = |value: &[u8]| {
         let field = [b"Transfer-Encoding:", value, b"\r\n"].concat();
@@ -216,7 +241,12 @@ fn a_transfer_coding_is_chunked_or_the_request_is_refused() {
     };
     let closed = ["", "Connection: close\r\n", "Connection: keep-alive\r\n"];
     all.extend(cases("HTTP/1.0", closed, &refused(VERSION), old));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
+}
+
+#[test]
+fn a_transfer_coding_is_chunked_or_the_request_is_refused() {
+    check_over_each_transport(&codings());
 }
 
 /// A chunked publish with this body.
@@ -224,8 +254,7 @@ fn chunks(body: impl AsRef<[u8]>) -> Vec<u8> {
     publish("Transfer-Encoding: chunked\r\n", body)
 }
 
-#[test]
-fn a_chunk_has_a_size_and_ends_where_it_says_or_the_request_is_refused() {
+fn chunk_sizes_and_ends() -> Vec<Case> {
     // Between the size and the data, with both line ends.
     let size = |line: &[u8]| chunks([line, b"hello\r\n0\r\n\r\n"].concat());
     let good = ["5\r\n", "05\r\n", "0000000000000005\r\n"];
@@ -350,11 +379,15 @@ fn a_chunk_has_a_size_and_ends_where_it_says_or_the_request_is_refused() {
         b"0\r\n: y\r\n\r\n",
     ];
     all.extend(cases("last chunk", none, &refused(BAD), last));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn sizes_extensions_and_trailers_have_an_end() {
+fn a_chunk_has_a_size_and_ends_where_it_says_or_the_request_is_refused() {
+    check_over_each_transport(&chunk_sizes_and_ends());
+}
+
+fn long_chunk_sizes_and_trailers() -> Vec<Case> {
     let long = |begin: &str, middle: &str, count: usize, end: &str| {
         chunks([begin, &middle.repeat(count), end].concat())
     };
@@ -405,11 +438,15 @@ fn sizes_extensions_and_trailers_have_an_end() {
     let extended = long("", "1;abcdefgh=ijklmnop\r\nx\r\n", 1000, "0\r\n\r\n");
     let open = published("x".repeat(1000)).or_refused(LARGE);
     all.push(Case::new("1,000 chunks with an extension", extended, open));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn lines_of_a_head_end_with_crlf_and_fields_are_fields() {
+fn sizes_extensions_and_trailers_have_an_end() {
+    check_over_each_transport(&long_chunk_sizes_and_trailers());
+}
+
+fn fields_and_line_ends() -> Vec<Case> {
     let fields = |fields: &[u8]| get(fields);
     let good: [&[u8]; 12] = [
         b"X: y\r\n",
@@ -475,11 +512,15 @@ fn lines_of_a_head_end_with_crlf_and_fields_are_fields() {
         b"GET /health HTTP/1.1\r\n\nHost: test\r\n\r\n",
     ];
     all.extend(cases("line ends", whole, &refused(BAD), plain));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn a_host_is_there_once() {
+fn lines_of_a_head_end_with_crlf_and_fields_are_fields() {
+    check_over_each_transport(&fields_and_line_ends());
+}
+
+fn hosts() -> Vec<Case> {
     let lines = |lines: &[u8]| [b"GET /health HTTP/1.1\r\n", lines, b"\r\n"].concat();
     let good = [
         "Host: test\r\n",
@@ -511,11 +552,15 @@ fn a_host_is_there_once() {
     // HTTP/1.0 knows none.
     let old = "GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     all.push(Case::new("HTTP/1.0 without one", old, served(200)));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn a_request_line_has_a_method_a_target_and_a_version() {
+fn a_host_is_there_once() {
+    check_over_each_transport(&hosts());
+}
+
+fn request_lines() -> Vec<Case> {
     let line = |line: &[u8]| [line, b"\r\nHost: test\r\n\r\n"].concat();
     let mut all = cases(
         "line",
@@ -622,11 +667,15 @@ fn a_request_line_has_a_method_a_target_and_a_version() {
     ];
     let names = names.map(|name| format!("GET /health {name}"));
     all.extend(cases("line", names, &refused(VERSION), line));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn an_empty_line_before_a_request_is_passed_over() {
+fn a_request_line_has_a_method_a_target_and_a_version() {
+    check_over_each_transport(&request_lines());
+}
+
+fn empty_lines() -> Vec<Case> {
     let before = |lines: &[u8]| [lines, &get("")].concat();
     let mut all = cases("before it", ["\r\n"], &served(200), before);
     let many = "\r\n".repeat(1000);
@@ -646,11 +695,15 @@ fn an_empty_line_before_a_request_is_passed_over() {
     // Some clients send one behind a body.
     let behind = |rest: &[u8]| publish("Content-Length: 5\r\n", [b"hello", rest].concat());
     all.extend(cases("behind a body", ["\r\n"], &hello(), behind));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn other_protocols_get_an_answer_or_an_end() {
+fn an_empty_line_before_a_request_is_passed_over() {
+    check_over_each_transport(&empty_lines());
+}
+
+fn other_protocols() -> Vec<Case> {
     // What OpenSSL and browsers begin with, shortened; the length says that more would follow.
     let hello = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(),
@@ -693,15 +746,19 @@ fn other_protocols_get_an_answer_or_an_end() {
         get(upgrade),
         answered(&[200]),
     ));
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    all
 }
 
 #[test]
-fn what_is_too_large_is_431() {
+fn other_protocols_get_an_answer_or_an_end() {
+    check_over_each_transport(&other_protocols());
+}
+
+fn large_heads() -> Vec<Case> {
     const TOO_LARGE: &[u16] = &[431];
     let fields = |count: usize| get("X: y\r\n".repeat(count - 1));
     let of = |size: usize| get(format!("X: {}\r\n", "y".repeat(size)));
-    let all = [
+    vec![
         Case::new("100 fields", fields(100), served(200)),
         Case::new("101 fields", fields(101), refused(TOO_LARGE)),
         Case::new("3,000 fields", fields(3000), refused(TOO_LARGE)),
@@ -739,6 +796,10 @@ fn what_is_too_large_is_431() {
             ),
             refused(&[400, 431]),
         ),
-    ];
-    over_each_transport(&[], |transport, server| check(transport, &server, &all));
+    ]
+}
+
+#[test]
+fn what_is_too_large_is_431() {
+    check_over_each_transport(&large_heads());
 }
