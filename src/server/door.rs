@@ -254,7 +254,6 @@ impl Door {
                 return;
             }
             if self.clients.len() >= self.settings.max_connections && !self.make_room() {
-                self.is_full = true;
                 return;
             }
             let Some(listener) = &self.listener else {
@@ -281,13 +280,7 @@ impl Door {
                         error.raw_os_error(),
                         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
                     );
-                    // The system says so also when nobody waits.
-                    if lacks && !listener.has_arrivals() {
-                        self.has_arrivals = false;
-                        return;
-                    }
                     if lacks && !self.make_room() {
-                        self.is_full = true;
                         return;
                     }
                 }
@@ -307,13 +300,20 @@ impl Door {
         self.advance(key);
     }
 
-    /// Closes the newest connections that do nothing. Returns whether there was one.
+    /// Makes room for whoever waits, if somebody does: closes the newest connections that do nothing. Returns whether
+    /// accepting may go on.
     fn make_room(&mut self) -> bool {
+        // A limit shows before it is known whether somebody waits.
+        self.has_arrivals = self.listener.as_ref().is_some_and(Listener::has_arrivals);
+        if !self.has_arrivals {
+            return false;
+        }
         let idle = self.clients.newest_idle();
         for &key in &idle {
             self.close(key);
         }
-        !idle.is_empty()
+        self.is_full = idle.is_empty();
+        !self.is_full
     }
 
     /// Ends what has gone on for too long.

@@ -7,6 +7,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,10 @@ pub struct Line {
 }
 
 /// tiny_http's end.
-pub struct Server(tiny_http::Server);
+pub struct Server {
+    requests: tiny_http::Server,
+    is_closed: AtomicBool,
+}
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,12 +53,15 @@ impl Line {
             .map_err(|_| io::Error::other("tiny_http got no thread"))?
             .map_err(|error| io::Error::other(error.to_string()))?;
         // Its destructor connects to the address, and panics where that is no path.
-        let server = std::mem::ManuallyDrop::new(Arc::new(Server(server)));
+        let server = std::mem::ManuallyDrop::new(Arc::new(Server {
+            requests: server,
+            is_closed: AtomicBool::new(false),
+        }));
         let server = Arc::clone(&server);
         let stream = connect(&place.address, &server)?;
         // Nobody else will be let in. tiny_http says once that it accepts no more.
         closing.shutdown(Shutdown::Both)?;
-        let _ = server.0.recv();
+        let _ = server.requests.recv();
         Ok(Line { stream, server })
     }
 
@@ -80,7 +87,8 @@ impl Line {
     pub fn close(&self, workers: usize) {
         // It may be broken anyway.
         let _ = self.stream.shutdown(Shutdown::Both);
-        (0..workers).for_each(|_| self.server.0.unblock());
+        self.server.is_closed.store(true, Ordering::SeqCst);
+        (0..workers).for_each(|_| self.server.requests.unblock());
     }
 }
 
@@ -91,7 +99,7 @@ fn connect(address: &SockAddr, server: &Server) -> io::Result<UnixStream> {
     let mut stream = UnixStream::from(socket);
     stream.set_write_timeout(Some(WRITE_TIME))?;
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
-    let first = server.0.recv()?;
+    let first = server.requests.recv()?;
     // Its answer has to be read, or the line would look broken.
     first.respond(tiny_http::Response::empty(204))?;
     let mut answer = Vec::new();
@@ -163,15 +171,19 @@ impl Server {
     pub fn next(&self) -> io::Result<(tiny_http::Request, Option<u64>)> {
         let mut raw = None;
         for _ in 0..LOOKS {
-            raw = self.0.try_recv()?;
+            raw = self.requests.try_recv()?;
             if raw.is_some() {
                 break;
+            }
+            // It may have been a wake-up: `try_recv` does not tell.
+            if self.is_closed.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::NotConnected.into());
             }
             std::thread::yield_now();
         }
         let raw = match raw {
             Some(raw) => raw,
-            None => self.0.recv()?,
+            None => self.requests.recv()?,
         };
         let mut fields = raw.headers().iter();
         let number = fields

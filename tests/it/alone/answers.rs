@@ -33,8 +33,9 @@ fn narrow(address: &Address, bytes: usize) -> Socket {
 /// Bytes that are read at once.
 const SIP: usize = 16 << 10;
 
-/// Reads to the end, a little at a time, with a pause between.
+/// Reads to the end, a little at a time, with a pause between; without one where it is late.
 fn sip(connection: &mut Socket, pause: Duration) -> Vec<u8> {
+    let mut next = Instant::now();
     let mut all = Vec::new();
     let mut buffer = vec![0; SIP];
     loop {
@@ -42,7 +43,8 @@ fn sip(connection: &mut Socket, pause: Duration) -> Vec<u8> {
             Ok(0) | Err(_) => return all,
             Ok(count) => all.extend_from_slice(&buffer[..count]),
         }
-        std::thread::park_timeout(pause);
+        next += pause;
+        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
     }
 }
 
