@@ -1,0 +1,204 @@
+//! Judges a run by what was written down.
+//!
+//! Each message that was accepted, or that anybody has seen, is owed to every client of its channel, once. It is excused
+//! only by an `sse-gap` of its channel that was told after the message was sent, that names an id before it, and after
+//! which the channel went on behind it. Ids grow for every client, and are the same for everybody.
+
+use super::record::{Answer, Id, Request, Seen};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+/// What one client follows, and what it saw.
+pub struct Client {
+    pub channels: Vec<String>,
+    pub seen: Vec<(Duration, Seen)>,
+}
+
+/// What was found, each kind with all its cases, in words.
+pub type Faults = BTreeMap<&'static str, Vec<String>>;
+
+/// A message, and what is known of it.
+struct Message<'a> {
+    request: &'a Request,
+    /// Its place in the batch.
+    place: usize,
+    /// As the first client saw it.
+    id: Option<Id>,
+}
+
+/// All that is wrong.
+pub fn judge(requests: &[Request], clients: &[Client]) -> Faults {
+    let mut faults = Faults::new();
+    let mut messages: HashMap<&str, Message> = HashMap::new();
+    for request in requests {
+        if let Answer::Wrong(_) = request.answer {
+            add(&mut faults, "wrong answer", request.to_string());
+        }
+        for (place, key) in request.keys.iter().enumerate() {
+            let message = Message {
+                request,
+                place,
+                id: None,
+            };
+            messages.insert(key, message);
+        }
+    }
+    for (number, client) in clients.iter().enumerate() {
+        look_at_what_came(number, client, &mut messages, &mut faults);
+    }
+    look_at_publishers(requests, &mut faults);
+    let owed = owed(requests, &messages);
+    for (number, client) in clients.iter().enumerate() {
+        look_for_losses(number, client, &owed, &mut faults);
+    }
+    faults
+}
+
+fn add(faults: &mut Faults, kind: &'static str, what: String) {
+    faults.entry(kind).or_default().push(what);
+}
+
+/// Whether what a client got was published, to it, once, in order, and with the id that everybody has.
+fn look_at_what_came<'a>(
+    number: usize,
+    client: &'a Client,
+    messages: &mut HashMap<&str, Message<'a>>,
+    faults: &mut Faults,
+) {
+    let mut had: HashSet<&str> = HashSet::new();
+    let mut newest = (0, 0);
+    for (at, seen) in &client.seen {
+        let told = |what: &str| format!("client {number} at {:.3}: {seen}{what}", at.as_secs_f64());
+        let Seen::Message { channel, id, key } = seen else {
+            if let Seen::Wrong(_) = seen {
+                add(faults, "wrong event", told(""));
+            }
+            continue;
+        };
+        let Some(message) = messages.get_mut(key.as_str()) else {
+            add(faults, "never published", told(""));
+            continue;
+        };
+        if !had.insert(key) {
+            add(faults, "twice", told(""));
+        }
+        if *id <= newest {
+            let after = format!(", after {}-{}", newest.0, newest.1);
+            add(faults, "out of order", told(&after));
+        }
+        newest = newest.max(*id);
+        let request = message.request;
+        if *channel != request.channel || !client.channels.contains(channel) {
+            add(faults, "wrong channel", told(&format!(", of {request}")));
+        }
+        if request.answer == Answer::Refused {
+            add(faults, "refused and came", told(&format!(", of {request}")));
+        }
+        let known = *message.id.get_or_insert(*id);
+        let agrees = match request.answer {
+            Answer::Accepted(first, last) => {
+                let begins = message.place > 0 || *id == first;
+                let ends = message.place + 1 < request.keys.len() || *id == last;
+                begins && ends && (first..=last).contains(id)
+            }
+            _ => true,
+        };
+        if known != *id || !agrees {
+            let others = format!(", others {}-{}, of {request}", known.0, known.1);
+            add(faults, "two ids", told(&others));
+        }
+    }
+}
+
+/// Whether ids grow from answer to answer.
+fn look_at_publishers(requests: &[Request], faults: &mut Faults) {
+    let mut newest: HashMap<usize, Id> = HashMap::new();
+    for request in requests {
+        let Answer::Accepted(first, last) = request.answer else {
+            continue;
+        };
+        let before = newest.entry(request.publisher).or_default();
+        if first <= *before || last < first {
+            let what = format!("{request}, after {}-{}", before.0, before.1);
+            add(faults, "answers out of order", what);
+        }
+        *before = last;
+    }
+}
+
+/// Messages that every client of their channel has to get: their keys, ids and requests. Of a batch all or none.
+fn owed<'a>(
+    requests: &'a [Request],
+    messages: &HashMap<&str, Message>,
+) -> Vec<(&'a str, Id, &'a Request)> {
+    let mut owed = Vec::new();
+    for request in requests {
+        let seen = |key: &String| messages.get(key.as_str()).and_then(|message| message.id);
+        let accepted = match request.answer {
+            Answer::Accepted(first, _) => Some(first),
+            _ => None,
+        };
+        let Some(about) = accepted.or_else(|| request.keys.iter().find_map(seen)) else {
+            continue;
+        };
+        for key in &request.keys {
+            owed.push((key.as_str(), seen(key).unwrap_or(about), request));
+        }
+    }
+    owed
+}
+
+/// A gap on one channel.
+struct Gap {
+    at: Duration,
+    after: Id,
+    /// The first message of the channel that came then.
+    before: Option<Id>,
+}
+
+fn look_for_losses(
+    number: usize,
+    client: &Client,
+    owed: &[(&str, Id, &Request)],
+    faults: &mut Faults,
+) {
+    let mut had: HashSet<&str> = HashSet::new();
+    let mut gaps: HashMap<&str, Vec<Gap>> = HashMap::new();
+    for (at, seen) in &client.seen {
+        match seen {
+            Seen::Message { channel, id, key } => {
+                had.insert(key);
+                for gap in gaps.entry(channel).or_default().iter_mut().rev() {
+                    if gap.before.is_some() {
+                        break;
+                    }
+                    gap.before = Some(*id);
+                }
+            }
+            Seen::Gap { channel, after } => gaps.entry(channel).or_default().push(Gap {
+                at: *at,
+                after: *after,
+                before: None,
+            }),
+            _ => {}
+        }
+    }
+    for (key, id, request) in owed {
+        if had.contains(key) || !client.channels.contains(&request.channel) {
+            continue;
+        }
+        let of_channel = gaps.get(request.channel.as_str());
+        let excuses = |gap: &Gap| {
+            gap.after < *id
+                && request.begun <= gap.at
+                && gap.before.is_none_or(|before| before > *id)
+        };
+        if !of_channel.is_some_and(|gaps| gaps.iter().any(excuses)) {
+            let what = format!(
+                "client {number} never got {key} ({}-{}), of {request}",
+                id.0, id.1
+            );
+            add(faults, "lost", what);
+        }
+    }
+}
