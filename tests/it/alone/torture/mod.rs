@@ -228,7 +228,7 @@ fn perform(seed: u64, length: Duration) -> (Story, Faults) {
         requests,
         actions,
         clients: clients.collect(),
-        logs: stage.logs(),
+        logs: stage.end(),
     };
     faults.extend(oracle::judge(&story.requests, &story.clients));
     (story, faults)

@@ -67,7 +67,14 @@ fn look_at_what_came<'a>(
 ) {
     let mut had: HashSet<&str> = HashSet::new();
     let mut newest = (0, 0);
+    let mut is_behind_gap = false;
     for (at, seen) in &client.seen {
+        // A stream that begins with gaps may have begun at the beginning of what is retained.
+        match seen {
+            Seen::Gap { .. } => is_behind_gap = true,
+            Seen::Asked { .. } => is_behind_gap = false,
+            _ => {}
+        }
         let told = |what: &str| format!("client {number} at {:.3}: {seen}{what}", at.as_secs_f64());
         let Seen::Message { channel, id, key } = seen else {
             if let Seen::Wrong(_) = seen {
@@ -80,9 +87,13 @@ fn look_at_what_came<'a>(
             continue;
         };
         if !had.insert(key) {
-            add(faults, "twice", told(""));
-        }
-        if *id <= newest {
+            let kind = if is_behind_gap {
+                "twice behind a gap"
+            } else {
+                "twice"
+            };
+            add(faults, kind, told(""));
+        } else if *id <= newest {
             let after = format!(", after {}-{}", newest.0, newest.1);
             add(faults, "out of order", told(&after));
         }

@@ -80,9 +80,20 @@ fn a_gap_excuses_what_is_behind_its_id_and_before_the_next_message() {
 }
 
 #[test]
-fn what_comes_again_is_twice_and_out_of_order() {
+fn what_comes_again_is_twice_and_what_comes_late_out_of_order() {
     let seen = vec![message(1), message(2), message(2), message(3), message(4)];
-    assert_eq!(faults(&four(), seen), ["out of order", "twice"]);
+    assert_eq!(faults(&four(), seen), ["twice"]);
+    let seen = vec![message(1), message(3), message(2), message(4)];
+    assert_eq!(faults(&four(), seen), ["out of order"]);
+    let seen = vec![
+        message(1),
+        message(2),
+        message(3),
+        message(4),
+        gap(9, 4),
+        message(1),
+    ];
+    assert_eq!(faults(&four(), seen), ["twice behind a gap"]);
 }
 
 #[test]

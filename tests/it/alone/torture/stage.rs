@@ -9,9 +9,19 @@ use common::port::free_address;
 use common::redis::{Proxy, Redis};
 use common::Server;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub const SERVERS: usize = 3;
+
+/// Where a server is.
+enum Place {
+    Empty,
+    /// One that has no Redis takes 3 seconds until it listens; the trouble goes on meanwhile.
+    Starting(JoinHandle<Server>),
+    Running(Server),
+}
 
 /// See the module's comment.
 pub struct Stage {
@@ -19,9 +29,9 @@ pub struct Stage {
     redis_is_up: bool,
     lines: Vec<Proxy>,
     addrs: Vec<SocketAddr>,
-    servers: Vec<Option<Server>>,
+    servers: Vec<Place>,
     /// The first server's.
-    clock: Clock,
+    clock: Arc<Clock>,
     /// What servers logged that are gone.
     logs: Vec<String>,
 }
@@ -34,8 +44,8 @@ impl Stage {
             redis_is_up: true,
             lines: (0..SERVERS).map(|_| Proxy::start(redis.addr)).collect(),
             addrs: (0..SERVERS).map(|_| free_address()).collect(),
-            servers: (0..SERVERS).map(|_| None).collect(),
-            clock: Clock::new("torture"),
+            servers: (0..SERVERS).map(|_| Place::Empty).collect(),
+            clock: Arc::new(Clock::new("torture")),
             logs: vec![String::new(); SERVERS],
             redis,
         };
@@ -48,37 +58,50 @@ impl Stage {
     }
 
     fn start(&mut self, server: usize) {
-        if self.servers[server].is_some() {
+        if !matches!(self.servers[server], Place::Empty) {
             return;
         }
         let (listen, url) = (self.addrs[server].to_string(), self.lines[server].url());
-        // A history that holds all of the run: what is not retained is lost.
-        let variables = [
-            ("LISTEN", listen.as_str()),
-            ("REDIS_URL", url.as_str()),
-            ("HEARTBEAT", "1"),
-            ("HISTORY_EVENTS", "1000000"),
-            ("HISTORY_BYTES", "1000000000"),
-        ];
-        let started = Server::start_with(&variables, |command| {
-            if server == 0 {
-                self.clock.give_to(command);
-            }
+        let clock = (server == 0).then(|| self.clock.clone());
+        let starting = std::thread::spawn(move || {
+            // A history that holds all of the run: what is not retained is lost.
+            let variables = [
+                ("LISTEN", listen.as_str()),
+                ("REDIS_URL", url.as_str()),
+                ("HEARTBEAT", "1"),
+                ("HISTORY_EVENTS", "1000000"),
+                ("HISTORY_BYTES", "1000000000"),
+            ];
+            Server::start_with(&variables, |command| {
+                if let Some(clock) = clock {
+                    clock.give_to(command);
+                }
+            })
         });
-        self.servers[server] = Some(started);
+        self.servers[server] = Place::Starting(starting);
+    }
+
+    /// Takes a server off, once it listens if it starts.
+    fn take(&mut self, server: usize) -> Option<Server> {
+        match std::mem::replace(&mut self.servers[server], Place::Empty) {
+            Place::Empty => None,
+            Place::Starting(starting) => Some(starting.join().expect("a server starts")),
+            Place::Running(running) => Some(running),
+        }
     }
 
     fn kill(&mut self, server: usize) {
-        if let Some(mut gone) = self.servers[server].take() {
+        if let Some(mut gone) = self.take(server) {
             gone.stop(libc::SIGKILL);
             self.logs[server] += &format!("{}\n--- killed\n", gone.log());
         }
     }
 
-    fn signal(&self, server: usize, signal: i32) {
-        if let Some(server) = &self.servers[server] {
+    fn signal(&mut self, server: usize, signal: i32) {
+        if let Some(running) = self.take(server) {
             // SAFETY: a signal to a child that was not waited for yet.
-            unsafe { libc::kill(server.pid() as i32, signal) };
+            unsafe { libc::kill(running.pid() as i32, signal) };
+            self.servers[server] = Place::Running(running);
         }
     }
 
@@ -139,12 +162,13 @@ impl Stage {
         }
     }
 
-    /// What each server has logged.
-    pub fn logs(&self) -> Vec<String> {
-        let running = self.servers.iter().map(|server| server.as_ref());
-        let running = running.map(|server| server.map_or_else(String::new, Server::log));
-        let all = self.logs.iter().zip(running);
-        all.map(|(gone, running)| format!("{gone}{running}\n"))
-            .collect()
+    /// What each server has logged. Ends them.
+    pub fn end(mut self) -> Vec<String> {
+        for server in 0..SERVERS {
+            if let Some(running) = self.take(server) {
+                self.logs[server] += &format!("{}\n", running.log());
+            }
+        }
+        self.logs
     }
 }
