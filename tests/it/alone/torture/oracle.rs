@@ -17,6 +17,13 @@ pub struct Client {
 /// What was found, each kind with all its cases, in words.
 pub type Faults = BTreeMap<&'static str, Vec<String>>;
 
+/// See `judge`.
+pub struct Verdict {
+    pub faults: Faults,
+    /// Messages that did not come to a client, and that a gap excuses.
+    pub excused: usize,
+}
+
 /// A message, and what is known of it.
 struct Message<'a> {
     request: &'a Request,
@@ -26,8 +33,8 @@ struct Message<'a> {
     id: Option<Id>,
 }
 
-/// All that is wrong.
-pub fn judge(requests: &[Request], clients: &[Client]) -> Faults {
+/// All that is wrong. Before `lost_from` nothing was lost, and so there is no gap.
+pub fn judge(requests: &[Request], clients: &[Client], lost_from: Duration) -> Verdict {
     let mut faults = Faults::new();
     let mut messages: HashMap<&str, Message> = HashMap::new();
     for request in requests {
@@ -48,10 +55,17 @@ pub fn judge(requests: &[Request], clients: &[Client]) -> Faults {
     }
     look_at_publishers(requests, &mut faults);
     let owed = owed(requests, &messages);
+    let mut excused = 0;
     for (number, client) in clients.iter().enumerate() {
-        look_for_losses(number, client, &owed, &mut faults);
+        for (at, seen) in &client.seen {
+            if matches!(seen, Seen::Gap { .. }) && *at < lost_from {
+                let what = format!("client {number} at {:.3}: {seen}", at.as_secs_f64());
+                add(&mut faults, "needless gap", what);
+            }
+        }
+        excused += look_for_losses(number, client, &owed, &mut faults);
     }
-    faults
+    Verdict { faults, excused }
 }
 
 fn add(faults: &mut Faults, kind: &'static str, what: String) {
@@ -167,12 +181,14 @@ struct Gap {
     before: Option<Id>,
 }
 
+/// How many of the owed messages did not come, and are excused.
 fn look_for_losses(
     number: usize,
     client: &Client,
     owed: &[(&str, Id, &Request)],
     faults: &mut Faults,
-) {
+) -> usize {
+    let mut excused = 0;
     let mut had: HashSet<&str> = HashSet::new();
     let mut gaps: HashMap<&str, Vec<Gap>> = HashMap::new();
     for (at, seen) in &client.seen {
@@ -204,7 +220,9 @@ fn look_for_losses(
                 && request.begun <= gap.at
                 && gap.before.is_none_or(|before| before > *id)
         };
-        if !of_channel.is_some_and(|gaps| gaps.iter().any(excuses)) {
+        if of_channel.is_some_and(|gaps| gaps.iter().any(excuses)) {
+            excused += 1;
+        } else {
             let what = format!(
                 "client {number} never got {key} ({}-{}), of {request}",
                 id.0, id.1
@@ -212,4 +230,5 @@ fn look_for_losses(
             add(faults, "lost", what);
         }
     }
+    excused
 }

@@ -43,7 +43,10 @@ fn faults(requests: &[Request], seen: Vec<(Duration, Seen)>) -> Vec<&'static str
         channels: vec!["a".into()],
         seen,
     };
-    judge(requests, &[client]).into_keys().collect()
+    judge(requests, &[client], at(0))
+        .faults
+        .into_keys()
+        .collect()
 }
 
 fn four() -> [Request; 4] {
@@ -114,7 +117,10 @@ fn what_may_have_been_stored_is_owed_to_all_once_one_has_it() {
         channels: vec!["a".into()],
         seen,
     });
-    let found: Vec<_> = judge(&requests, &clients).into_keys().collect();
+    let found: Vec<_> = judge(&requests, &clients, at(0))
+        .faults
+        .into_keys()
+        .collect();
     assert_eq!(found, ["lost"]);
 }
 
@@ -132,4 +138,17 @@ fn a_batch_is_all_or_nothing() {
     batch.keys = vec!["p1".into(), "p2".into()];
     assert!(faults(&[batch.clone()], vec![]).is_empty());
     assert_eq!(faults(&[batch], vec![message(1)]), ["lost"]);
+}
+
+#[test]
+fn a_gap_before_anything_was_lost_is_needless() {
+    let client = Client {
+        channels: vec!["a".into()],
+        seen: vec![message(1), gap(1, 1)],
+    };
+    let found: Vec<_> = judge(&[accepted(1)], &[client], at(2))
+        .faults
+        .into_keys()
+        .collect();
+    assert_eq!(found, ["needless gap"]);
 }

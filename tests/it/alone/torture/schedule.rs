@@ -106,9 +106,6 @@ pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, A
     lane(seed, 301, length, (1000, 8000), &mut all, |_| {
         (Action::KillConnections, None)
     });
-    lane(seed, 302, length, (5000, 20_000), &mut all, |_| {
-        (Action::DeleteStream, None)
-    });
     lane(seed, 303, length, (5000, 25_000), &mut all, |random| {
         (
             Action::FillRedis,
@@ -119,6 +116,22 @@ pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, A
         let off = random.one_of(&[-86_400, -3600, -5, -1, 0, 0, 1, 5, 3600, 86_400]);
         (Action::SetClock(off), None)
     });
+    // Only in the second half: before that nothing is lost, and nobody is told of a gap.
+    let half = length / 2;
+    let mut deletions = Vec::new();
+    lane(
+        seed,
+        302,
+        length - half,
+        (3000, 15_000),
+        &mut deletions,
+        |_| (Action::DeleteStream, None),
+    );
+    all.extend(
+        deletions
+            .into_iter()
+            .map(|(at, action)| (half + at, action)),
+    );
     all.sort_by_key(|(at, _)| *at);
     all
 }
