@@ -78,7 +78,7 @@ test-hostile: cargo ## run the long tests with hostile clients and full machines
 
 torture: cargo ## 3 minutes in which servers, lines and Redis fail at random, and nothing accepted is lost; SECONDS, SEED
 	TORTURE_SECONDS="$(or $(SECONDS),180)" TORTURE_SEED="$(or $(SEED),$(shell date +%s))" \
-		tests/run --features hostile-tests torture::
+		tests/run --features hostile-tests --nocapture torture::
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test it -- --nocapture soak::

@@ -55,6 +55,9 @@ pub enum Action {
     /// `kill -9`.
     KillRedis,
     StartRedis,
+    /// `SIGSTOP`: what is sent to it is done later, also for those that have given up.
+    PauseRedis,
+    ResumeRedis,
     DeleteStream,
     /// `maxmemory` is reached.
     FillRedis,
@@ -97,12 +100,23 @@ pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, A
             (begin, Some((random.ms(50, 5000), Action::MendLine(server))))
         });
     }
-    lane(seed, 300, length, (5000, 20_000), &mut all, |random| {
-        (
-            Action::KillRedis,
-            Some((random.ms(50, 3000), Action::StartRedis)),
-        )
-    });
+    lane(
+        seed,
+        300,
+        length,
+        (3000, 12_000),
+        &mut all,
+        |random| match random.below(2) {
+            0 => (
+                Action::KillRedis,
+                Some((random.ms(50, 3000), Action::StartRedis)),
+            ),
+            _ => (
+                Action::PauseRedis,
+                Some((random.ms(50, 5000), Action::ResumeRedis)),
+            ),
+        },
+    );
     lane(seed, 301, length, (1000, 8000), &mut all, |_| {
         (Action::KillConnections, None)
     });

@@ -26,7 +26,9 @@ enum Place {
 /// See the module's comment.
 pub struct Stage {
     redis: Redis,
+    /// Whether it runs and answers.
     redis_is_up: bool,
+    redis_is_gone: bool,
     lines: Vec<Proxy>,
     addrs: Vec<SocketAddr>,
     servers: Vec<Place>,
@@ -42,6 +44,7 @@ impl Stage {
         let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let mut stage = Stage {
             redis_is_up: true,
+            redis_is_gone: false,
             lines: (0..SERVERS).map(|_| Proxy::start(redis.addr)).collect(),
             addrs: (0..SERVERS).map(|_| free_address()).collect(),
             servers: (0..SERVERS).map(|_| Place::Empty).collect(),
@@ -123,11 +126,18 @@ impl Stage {
             Action::KillConnections => self.tell_redis(&["CLIENT", "KILL", "TYPE", "normal"]),
             Action::KillRedis => {
                 self.redis.kill();
-                self.redis_is_up = false;
+                (self.redis_is_up, self.redis_is_gone) = (false, true);
             }
-            Action::StartRedis if self.redis_is_up => {}
             Action::StartRedis => {
                 self.redis.start_again();
+                (self.redis_is_up, self.redis_is_gone) = (true, false);
+            }
+            Action::PauseRedis => {
+                self.redis.signal(libc::SIGSTOP);
+                self.redis_is_up = false;
+            }
+            Action::ResumeRedis => {
+                self.redis.signal(libc::SIGCONT);
                 self.redis_is_up = true;
             }
             Action::DeleteStream => self.tell_redis(&["DEL", "sse-server:events"]),
@@ -139,7 +149,11 @@ impl Stage {
 
     /// Ends all trouble.
     pub fn heal(&mut self) {
-        self.act(Action::StartRedis);
+        self.act(if self.redis_is_gone {
+            Action::StartRedis
+        } else {
+            Action::ResumeRedis
+        });
         self.act(Action::EmptyRedis);
         self.act(Action::SetClock(0));
         for server in 0..SERVERS {
