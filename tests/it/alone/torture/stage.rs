@@ -29,6 +29,7 @@ pub struct Stage {
     /// Whether it runs and answers.
     redis_is_up: bool,
     redis_is_gone: bool,
+    redis_is_full: bool,
     lines: Vec<Proxy>,
     addrs: Vec<SocketAddr>,
     servers: Vec<Place>,
@@ -45,6 +46,7 @@ impl Stage {
         let mut stage = Stage {
             redis_is_up: true,
             redis_is_gone: false,
+            redis_is_full: false,
             lines: (0..SERVERS).map(|_| Proxy::start(redis.addr)).collect(),
             addrs: (0..SERVERS).map(|_| free_address()).collect(),
             servers: (0..SERVERS).map(|_| Place::Empty).collect(),
@@ -114,6 +116,12 @@ impl Stage {
         }
     }
 
+    /// As it should be; a Redis that does not answer is told when it does.
+    fn limit_memory(&self) {
+        let bytes = if self.redis_is_full { "1" } else { "0" };
+        self.tell_redis(&["CONFIG", "SET", "maxmemory", bytes]);
+    }
+
     pub fn act(&mut self, action: Action) {
         match action {
             Action::KillServer(server) => self.kill(server),
@@ -131,6 +139,7 @@ impl Stage {
             Action::StartRedis => {
                 self.redis.start_again();
                 (self.redis_is_up, self.redis_is_gone) = (true, false);
+                self.limit_memory();
             }
             Action::PauseRedis => {
                 self.redis.signal(libc::SIGSTOP);
@@ -139,10 +148,13 @@ impl Stage {
             Action::ResumeRedis => {
                 self.redis.signal(libc::SIGCONT);
                 self.redis_is_up = true;
+                self.limit_memory();
             }
             Action::DeleteStream => self.tell_redis(&["DEL", "sse-server:events"]),
-            Action::FillRedis => self.tell_redis(&["CONFIG", "SET", "maxmemory", "1"]),
-            Action::EmptyRedis => self.tell_redis(&["CONFIG", "SET", "maxmemory", "0"]),
+            Action::FillRedis | Action::EmptyRedis => {
+                self.redis_is_full = action == Action::FillRedis;
+                self.limit_memory();
+            }
             Action::SetClock(seconds) => self.clock.set_seconds_off(seconds),
         }
     }
