@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build static measure install uninstall test test-ship test-musl test-docker check-systems test-hostile soak bench screenshots lint fmt readme ci cargo
+.PHONY: help run build static measure install uninstall test test-ship test-musl test-docker check-systems test-hostile torture soak bench screenshots lint fmt readme ci cargo
 
 BUILD := $${CARGO_TARGET_DIR:-target}
 # Where `make static` leaves its binary.
@@ -74,7 +74,11 @@ test: cargo ## run the tests, after installing what they need
 	tests/run
 
 test-hostile: cargo ## run the long tests with hostile clients and full machines
-	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak::
+	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak:: torture::
+
+torture: cargo ## 3 minutes in which servers, lines and Redis fail at random, and nothing accepted is lost; SECONDS, SEED
+	TORTURE_SECONDS="$(or $(SECONDS),180)" TORTURE_SEED="$(or $(SEED),$(shell date +%s))" \
+		tests/run --features hostile-tests --nocapture torture::
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test it -- --nocapture soak::

@@ -11,4 +11,6 @@ mod soak;
 #[cfg(feature = "ship-tests")]
 mod static_binary;
 mod storm;
+#[cfg(all(feature = "hostile-tests", feature = "redis"))]
+mod torture;
 mod viewers;

@@ -81,6 +81,12 @@ impl Redis {
         self.child.wait().expect("it can be waited for");
     }
 
+    /// Sends it a signal. After `SIGSTOP` connections stay, and what is sent waits for `SIGCONT`.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a signal to a child that was not waited for yet.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
     /// Starts it again, on the same port and with what it has on disk.
     #[track_caller]
     pub fn start_again(&mut self) {
