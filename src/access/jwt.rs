@@ -68,7 +68,7 @@ pub enum Flaw {
 /// (RFC 7515, sections 4 and 4.1.10): the claims of a token within the token are no object, so `cty` is not needed to
 /// tell.
 #[derive(Deserialize)]
-struct Header {
+struct JwtHeader {
     alg: String,
     #[serde(default, deserialize_with = "is_there")]
     crit: bool,
@@ -76,7 +76,7 @@ struct Header {
     b64: Option<bool>,
 }
 
-impl Shape for Header {
+impl Shape for JwtHeader {
     const SHAPE: &'static str = "an object such as {\"alg\": \"HS256\"}";
 }
 
@@ -179,7 +179,7 @@ impl Secrets {
     pub fn read(&self, token: &str, now: SystemTime) -> Result<Claims, Flaw> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Flaw::Malformed)?;
-        let header: Header = object(&decode(header)?).map_err(|_| Flaw::Malformed)?;
+        let header: JwtHeader = object(&decode(header)?).map_err(|_| Flaw::Malformed)?;
         let claims = decode(claims)?;
         let signature = decode(signature)?;
         if header.alg != "HS256" {

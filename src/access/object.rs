@@ -12,7 +12,7 @@ pub trait Shape {
     const SHAPE: &'static str;
 }
 
-/// See the module's comment.
+/// A `T` that was read from a JSON object, and from nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct Object<T>(pub T);
 

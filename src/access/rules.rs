@@ -64,7 +64,7 @@ pub struct Entry {
 
 type Entries = HashMap<Digest, Arc<Entry>>;
 
-/// See the module's comment.
+/// The rules of one file, checked. Replaced as a whole by a reload.
 #[derive(Debug)]
 pub struct Rules {
     entries: Entries,

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::answers::{Ids, Then};
 use super::lot::{Job, Publication, WaitingBytes};
-use super::shared::Shared;
+use super::shared::ClusterShared;
 use super::{follower, writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
@@ -23,7 +23,7 @@ const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 /// The writer and the follower, and what they know.
 #[derive(Debug)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    shared: Arc<ClusterShared>,
     jobs: Sender<Job>,
     /// Messages that the writer has, or is to get.
     waiting_bytes: WaitingBytes,
@@ -35,7 +35,7 @@ impl Cluster {
     /// # Errors
     /// If the system gives no thread.
     pub fn start(address: Address, hub: Arc<Hub>, name: String) -> std::io::Result<Arc<Cluster>> {
-        let shared = Arc::new(Shared::new(address, hub, name));
+        let shared = Arc::new(ClusterShared::new(address, hub, name));
         follower::start(shared.clone())?;
         let jobs = writer::start(shared.clone())?;
         Ok(Arc::new(Cluster {

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::link::Link;
 use super::outage::Outage;
 use super::position::is_broken;
-use super::shared::Shared;
+use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
 use crate::event::EventId;
@@ -33,13 +33,13 @@ const LONG: Duration = Duration::from_secs(10);
 /// The pause after an answer with nothing new: the writer is busy and reads what comes.
 const BREATH: Duration = Duration::from_millis(2);
 
-pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
+pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("follower".into());
     thread.spawn(move || run(&shared))?;
     Ok(())
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &ClusterShared) {
     let mut outage = Outage::default();
     while !shared.hub.is_closing() {
         let Err(fault) = follow(shared, &mut outage);
@@ -56,7 +56,7 @@ fn run(shared: &Shared) {
     }
 }
 
-fn follow(shared: &Shared, outage: &mut Outage) -> Result<Infallible, Fault> {
+fn follow(shared: &ClusterShared, outage: &mut Outage) -> Result<Infallible, Fault> {
     let mut link = Link::open(&shared.address, PATIENCE, outage.bound())?;
     catch_up(shared, &mut link)?;
     shared.state.up(Side::Follower, outage.end());
@@ -78,7 +78,7 @@ fn follow(shared: &Shared, outage: &mut Outage) -> Result<Infallible, Fault> {
 }
 
 /// Reads all that there is, and looks each time whether something was lost.
-fn catch_up(shared: &Shared, link: &mut Link) -> Result<(), Fault> {
+fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
     let hub = &shared.hub;
     loop {
         let wanted = shared.at_once();

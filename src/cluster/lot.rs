@@ -7,7 +7,7 @@ use super::entry::{self, pack_append, StreamEntry, STREAM};
 use super::fault::Fault;
 use super::link::{field, Session};
 use super::report;
-use super::shared::Shared;
+use super::shared::ClusterShared;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
 use ::redis::{cmd, Value};
@@ -70,7 +70,7 @@ impl Job {
     }
 
     /// Appends its commands, and returns how many they are.
-    fn pack(&self, out: &mut Vec<u8>, mark: &mut Option<&str>, shared: &Shared) -> usize {
+    fn pack(&self, out: &mut Vec<u8>, mark: &mut Option<&str>, shared: &ClusterShared) -> usize {
         match self {
             Job::Publish(publication) => publication.pack(out, mark),
             Job::AskNewest(_) => {
@@ -131,14 +131,14 @@ impl Drop for Waits {
 }
 
 /// What an answer from Redis says of a lot.
-pub(super) enum Outcome {
+pub(super) enum Settlement {
     /// It is done, with these answers, and the entries that were read behind it.
     Done(Vec<Value>, Vec<StreamEntry>),
     /// There was no stream, so nothing was stored.
     NoStream,
 }
 
-/// See the module's comment.
+/// The publishes of one transaction, from the queue to their answers.
 #[derive(Debug)]
 pub(super) struct Lot {
     pub(super) jobs: Vec<Job>,
@@ -173,7 +173,7 @@ impl Lot {
         out: &mut Vec<u8>,
         seen: EventId,
         wanted: usize,
-        shared: &Shared,
+        shared: &ClusterShared,
     ) -> usize {
         cmd("MULTI").write_packed_command(out);
         let mut mark = Some(self.mark.as_str());
@@ -185,15 +185,15 @@ impl Lot {
     }
 
     /// Reads the answer to the transaction. `None` if there was none: then Redis has refused it as a whole.
-    pub(super) fn outcome(&self, transaction: Option<Value>) -> Option<Outcome> {
+    pub(super) fn outcome(&self, transaction: Option<Value>) -> Option<Settlement> {
         let Some(Value::Array(mut answers)) = transaction else {
             return None;
         };
         let read = answers.pop().and_then(entry::entries).unwrap_or_default();
         if self.is_to_be_stored() && answers.contains(&Value::Nil) {
-            return Some(Outcome::NoStream);
+            return Some(Settlement::NoStream);
         }
-        Some(Outcome::Done(answers, read))
+        Some(Settlement::Done(answers, read))
     }
 
     /// Whether it adds anything to the stream.
@@ -249,7 +249,7 @@ impl Lot {
     }
 
     /// Gives each job that was stored its answer, given the ids of all entries. What is left was not for the stream.
-    pub(super) fn hand_out_ids(&mut self, mut ids: &[EventId], shared: &Shared) {
+    pub(super) fn hand_out_ids(&mut self, mut ids: &[EventId], shared: &ClusterShared) {
         for job in std::mem::take(&mut self.jobs) {
             match job {
                 Job::Publish(publication) => {
@@ -265,7 +265,7 @@ impl Lot {
     }
 
     /// Gives each job its answer out of those to the transaction. Whether all was done.
-    pub(super) fn hand_out(self, answers: &[Value], shared: &Shared) -> bool {
+    pub(super) fn hand_out(self, answers: &[Value], shared: &ClusterShared) -> bool {
         let mut rest = answers;
         let mut is_good = true;
         for job in self.jobs {
@@ -290,7 +290,7 @@ impl Lot {
 }
 
 /// Gives one job its answer. Whether it was done.
-fn hand_out(job: Job, answers: &[Value], shared: &Shared) -> bool {
+fn hand_out(job: Job, answers: &[Value], shared: &ClusterShared) -> bool {
     match job {
         Job::Publish(publication) => {
             let ids: Vec<EventId> = answers.iter().filter_map(entry::id).collect();

@@ -13,7 +13,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// A publisher waits for so long, all in all.
 pub(super) const MOST_WAIT: Duration = Duration::from_millis(2500);
 
-/// See the module's comment.
+/// A trouble with Redis that may pass, and for how long it has lasted.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     /// Until when it may pass, and what it was.

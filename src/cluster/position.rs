@@ -7,7 +7,7 @@ use super::intake::Intake;
 use super::stream::{before, StreamInfo};
 use crate::event::EventId;
 
-/// See the module's comment.
+/// One for each server. Its lock is held while entries are appended, so that they come to the hub in one order.
 #[derive(Debug, Default)]
 pub(super) struct Position {
     /// Everything up to here is in the hub.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the routes and both threads see.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ClusterShared {
     pub(super) hub: Arc<Hub>,
     pub(super) address: Address,
     /// What this server is called among the others.
@@ -35,10 +35,10 @@ pub(super) struct Shared {
     pub(super) round_trip: Histogram,
 }
 
-impl Shared {
+impl ClusterShared {
     /// Without a connection, as yet.
-    pub(super) fn new(address: Address, hub: Arc<Hub>, name: String) -> Shared {
-        Shared {
+    pub(super) fn new(address: Address, hub: Arc<Hub>, name: String) -> ClusterShared {
+        ClusterShared {
             state: State::new(address.to_string()),
             answers: PendingAnswers::default(),
             reports: Reports::default(),

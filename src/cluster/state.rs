@@ -17,7 +17,7 @@ pub(super) enum Side {
     Follower,
 }
 
-/// See the module's comment.
+/// Whether Redis is there, as both threads see it and as it was logged.
 #[derive(Debug)]
 pub(super) struct State {
     address: String,

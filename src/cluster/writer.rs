@@ -9,11 +9,11 @@
 use super::entry;
 use super::fault::Fault;
 use super::link::Link;
-use super::lot::{Job, Lot, Outcome};
+use super::lot::{Job, Lot, Settlement};
 use super::outage::until;
 use super::outage::Outage;
 use super::report;
-use super::shared::Shared;
+use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
 use crate::event::EventId;
@@ -42,7 +42,7 @@ const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often they are taken out, by the time of the messages.
 const TRIM_ROUND: Duration = Duration::from_secs(60);
 
-pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Sender<Job>> {
+pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<Sender<Job>> {
     let (sender, jobs) = crossbeam_channel::bounded(MOST_WAITING);
     let thread = std::thread::Builder::new().name("writer".into());
     thread.spawn(move || run(&shared, &jobs))?;
@@ -50,7 +50,7 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Sender<Job>> {
 }
 
 /// Ends when this server leaves.
-fn run(shared: &Shared, jobs: &Receiver<Job>) {
+fn run(shared: &ClusterShared, jobs: &Receiver<Job>) {
     let mut writer = Writer {
         shared,
         jobs,
@@ -77,7 +77,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
 }
 
 struct Writer<'a> {
-    shared: &'a Shared,
+    shared: &'a ClusterShared,
     jobs: &'a Receiver<Job>,
     /// It was sent, and not answered.
     under_way: Option<Lot>,
@@ -172,7 +172,7 @@ impl Writer<'_> {
             };
             let taken = begun.elapsed();
             match lot.outcome(answers.pop()) {
-                Some(Outcome::Done(done, read)) => {
+                Some(Settlement::Done(done, read)) => {
                     let jobs = lot.jobs.len() as u64;
                     self.shared.round_trip.observe(taken, jobs);
                     // A full answer proves nothing, and tells not all: that is for the follower.
@@ -182,7 +182,7 @@ impl Writer<'_> {
                     let is_good = lot.hand_out(&done, self.shared);
                     return is_good.then_some(()).ok_or_else(|| Fault::among(&done));
                 }
-                Some(Outcome::NoStream) => {
+                Some(Settlement::NoStream) => {
                     if !stream::can_grow(seen) {
                         // The follower starts over.
                         lot.refuse(&Refusal::RedisAway);

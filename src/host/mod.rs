@@ -6,7 +6,7 @@ mod process;
 pub mod service;
 mod socket;
 
-pub use poll::{is_readable, Event, Interest, Poll};
+pub use poll::{is_readable, Interest, Poll, Readiness};
 pub use process::{
     block_signals, cpu_time, descriptor_limit, has_memory, open_descriptors, page_size,
     raise_descriptor_limit, random_bytes, spare_address_space, wait_for_signal, Signal,

@@ -18,7 +18,7 @@ pub enum Interest {
 
 /// What has changed.
 #[derive(Clone, Copy, Debug)]
-pub struct Event {
+pub struct Readiness {
     /// The number that the socket was added with.
     pub token: u64,
     /// There is something to read, or the end of it.
@@ -107,7 +107,7 @@ impl Poll {
     ///
     /// # Errors
     /// What the system says.
-    pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn wait(&self, events: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         let mut told = [libc::epoll_event { events: 0, u64: 0 }; AT_ONCE];
         // Rounded up: a deadline has to be over when the wait is.
@@ -127,7 +127,7 @@ impl Poll {
         let count = usize::try_from(count).unwrap_or(0);
         events.extend(told.iter().take(count).map(|event| {
             let is = |flags: i32| event.events & flags as u32 != 0;
-            Event {
+            Readiness {
                 token: event.u64,
                 is_readable: is(libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR),
                 is_ended: is(libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR),
@@ -224,7 +224,7 @@ impl Poll {
     ///
     /// # Errors
     /// What the system says.
-    pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn wait(&self, events: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         let mut told = [empty(); AT_ONCE];
         let limit = timeout.map(|timeout| libc::timespec {
@@ -245,7 +245,7 @@ impl Poll {
         };
         ignore_signal(check(count))?;
         let count = usize::try_from(count).unwrap_or(0);
-        events.extend(told.iter().take(count).map(|event| Event {
+        events.extend(told.iter().take(count).map(|event| Readiness {
             token: event.udata as usize as u64,
             is_readable: event.filter == libc::EVFILT_READ,
             is_ended: event.flags & libc::EV_EOF != 0,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 /// What happens to the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum After {
     /// It serves the next request, as HTTP/1.1 takes for granted.
     KeepAlive,
     /// It serves the next request, which an HTTP/1.0 client has to be told.
@@ -16,7 +16,7 @@ pub enum Connection {
     Close,
 }
 
-/// See the module's comment.
+/// Status, headers and body. The server adds what depends on the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     status: u16,
@@ -86,8 +86,8 @@ impl Reply {
 
     /// The head of an answer that may be kept and the body after it, ready to be written. A `HEAD` request gets the
     /// same head and no body (RFC 9110, section 9.3.2).
-    pub fn into_bytes(self, is_head_request: bool, connection: Connection) -> Vec<u8> {
-        let mut head = self.head(connection);
+    pub fn into_bytes(self, is_head_request: bool, after: After) -> Vec<u8> {
+        let mut head = self.head(after);
         // RFC 9110, section 8.6: a 304 would have to tell the length of what it does not send.
         if !matches!(self.status, 204 | 304) {
             // Writing to a String cannot fail.
@@ -103,7 +103,7 @@ impl Reply {
 
     /// The head of an event stream, which has no length and ends with its connection.
     pub fn stream_head(&self, chunked: bool) -> Vec<u8> {
-        let mut head = self.head(Connection::Close);
+        let mut head = self.head(After::Close);
         if chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         }
@@ -111,7 +111,7 @@ impl Reply {
         head.into_bytes()
     }
 
-    fn head(&self, connection: Connection) -> String {
+    fn head(&self, after: After) -> String {
         let mut head = String::with_capacity(256);
         let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         let has_cache_control = self
@@ -127,10 +127,10 @@ impl Reply {
         }
         let date = httpdate::fmt_http_date(SystemTime::now());
         let _ = write!(head, "Date: {date}\r\n");
-        match connection {
-            Connection::Close => head.push_str("Connection: close\r\n"),
-            Connection::KeepAliveSaid => head.push_str("Connection: keep-alive\r\n"),
-            Connection::KeepAlive => {}
+        match after {
+            After::Close => head.push_str("Connection: close\r\n"),
+            After::KeepAliveSaid => head.push_str("Connection: keep-alive\r\n"),
+            After::KeepAlive => {}
         }
         head
     }

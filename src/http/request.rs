@@ -81,7 +81,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// See the module's comment.
+/// One request, with the fields that routes use, and its body as far as that is here.
 #[derive(Debug)]
 pub struct Request {
     /// The method.

@@ -34,14 +34,14 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the system gives no thread.
 pub fn start(level: LevelFilter) -> std::io::Result<()> {
-    let backlog = Arc::new(Backlog::default());
-    let own = backlog.clone();
+    let waiting = Arc::new(LineQueue::default());
+    let own = waiting.clone();
     let writer = std::thread::Builder::new()
         .name(THREAD.into())
         .spawn(move || own.write_for_ever(&lines(level)))?;
     let queued = QueuedLog {
         level,
-        backlog,
+        waiting,
         writer: writer.thread().clone(),
     };
     // Only a second logger is refused, and this is called once.
@@ -62,7 +62,7 @@ fn lines(level: LevelFilter) -> SimpleLogger {
 /// What the crate `log` calls.
 struct QueuedLog {
     level: LevelFilter,
-    backlog: Arc<Backlog>,
+    waiting: Arc<LineQueue>,
     writer: Thread,
 }
 
@@ -72,7 +72,7 @@ impl Log for QueuedLog {
     }
 
     fn log(&self, record: &Record) {
-        if self.enabled(record.metadata()) && self.backlog.add(record) {
+        if self.enabled(record.metadata()) && self.waiting.add(record) {
             self.writer.unpark();
         }
     }
@@ -80,11 +80,11 @@ impl Log for QueuedLog {
     /// Waits until all lines of before are written, for at most a second. Others may go on to log.
     fn flush(&self) {
         let end = Instant::now() + LAST_WORDS;
-        let mut queue = self.backlog.lock();
+        let mut queue = self.waiting.lock();
         let last = queue.added;
         while queue.done < last && Instant::now() < end {
             self.writer.unpark();
-            let waited = self.backlog.written.wait_timeout(queue, PAUSE);
+            let waited = self.waiting.written.wait_timeout(queue, PAUSE);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -110,13 +110,13 @@ struct Queue {
 
 /// What both sides share.
 #[derive(Default)]
-struct Backlog {
+struct LineQueue {
     /// Held for a few lines, never while something is written.
     queue: Mutex<Queue>,
     written: Condvar,
 }
 
-impl Backlog {
+impl LineQueue {
     /// Leaves a line. Returns whether the thread has to be woken.
     fn add(&self, record: &Record) -> bool {
         let line = LogLine {

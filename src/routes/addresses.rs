@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// See the module's comment.
+/// How many streams each client address has, for as long as it has any.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// Streams that one address may have; 0 for any number.
@@ -19,7 +19,7 @@ pub struct Addresses {
 
 /// One stream's place among those of its address. Dropping it frees the place.
 #[derive(Debug)]
-pub struct Place {
+pub struct AddressPlace {
     addresses: Addresses,
     ip: IpAddr,
 }
@@ -37,7 +37,7 @@ impl Addresses {
     ///
     /// # Errors
     /// If the client's address has as many as it may.
-    pub(super) fn take_place(&self, peer: &Peer) -> Result<Option<Place>, Problem> {
+    pub(super) fn take_place(&self, peer: &Peer) -> Result<Option<AddressPlace>, Problem> {
         let Some(ip) = peer.ip().filter(|_| self.limit > 0) else {
             return Ok(None);
         };
@@ -53,14 +53,14 @@ impl Addresses {
             ));
         }
         *count += 1;
-        Ok(Some(Place {
+        Ok(Some(AddressPlace {
             addresses: self.clone(),
             ip,
         }))
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPlace {
     fn drop(&mut self) {
         let streams = &self.addresses.streams;
         let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);

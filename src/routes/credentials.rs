@@ -2,7 +2,7 @@
 //! to know who asks.
 
 use super::app::App;
-use super::parameters::{origin, Origin};
+use super::parameters::{origin, RequestOrigin};
 use crate::access::{Caller, Denial};
 use crate::http::cors::{self, Origins};
 use crate::http::problem::Problem;
@@ -92,9 +92,9 @@ fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
     // `none`: the address was typed in; no page has asked.
     let is_at_home = sites.all(|site| matches!(site.trim(), "same-origin" | "none"));
     match origin(request) {
-        Origin::Absent => is_at_home,
-        Origin::Disputed => false,
-        Origin::Of(origin) => {
+        RequestOrigin::Absent => is_at_home,
+        RequestOrigin::Disputed => false,
+        RequestOrigin::Of(origin) => {
             let host = request.header("Host").unwrap_or_default();
             origins.list(origin) || is_at_home && cors::is_of_host(origin, host)
         }

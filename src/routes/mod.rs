@@ -15,7 +15,7 @@ mod publish;
 mod stats;
 mod subscribe;
 
-pub use addresses::{Addresses, Place};
+pub use addresses::{AddressPlace, Addresses};
 pub use app::App;
 pub use outcome::{Answer, Later, Outcome, Stream, Waiting};
 pub use publish::largest_body;
@@ -25,7 +25,7 @@ use crate::http::cors;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::{Method, Request};
-use parameters::{origin, Origin};
+use parameters::{origin, RequestOrigin};
 
 /// Handles one request. Every answer carries the CORS headers.
 pub fn handle(app: &App, request: &Request) -> Outcome {
@@ -55,8 +55,8 @@ pub fn refuse(app: &App, problem: Problem) -> Reply {
 
 fn cors_headers(app: &App, request: &Request) -> Vec<cors::Header> {
     app.origins.headers(match origin(request) {
-        Origin::Of(origin) => Some(origin),
-        Origin::Absent | Origin::Disputed => None,
+        RequestOrigin::Of(origin) => Some(origin),
+        RequestOrigin::Absent | RequestOrigin::Disputed => None,
     })
 }
 

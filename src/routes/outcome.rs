@@ -1,6 +1,6 @@
 //! What a request comes to, for the server to bring to its client.
 
-use super::addresses::Place;
+use super::addresses::AddressPlace;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::hub::Subscription;
@@ -81,7 +81,7 @@ pub struct Stream {
     /// Heartbeats are events, not comments.
     pub heartbeat_is_event: bool,
     /// Its place among the streams of its client's address, if those are limited.
-    pub place: Option<Place>,
+    pub place: Option<AddressPlace>,
 }
 
 impl From<Problem> for Outcome {

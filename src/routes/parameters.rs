@@ -10,7 +10,7 @@ use crate::hub::Refusal;
 pub const RETRY_AFTER: u32 = 5;
 
 /// Whose page a request is from, as its `Origin` says.
-pub enum Origin<'a> {
+pub enum RequestOrigin<'a> {
     /// It does not say.
     Absent,
     /// This one's.
@@ -20,12 +20,12 @@ pub enum Origin<'a> {
 }
 
 /// The request's.
-pub fn origin(request: &Request) -> Origin<'_> {
+pub fn origin(request: &Request) -> RequestOrigin<'_> {
     let mut fields = request.headers("Origin");
     match (fields.next(), fields.next()) {
-        (None, _) => Origin::Absent,
-        (Some(origin), None) => Origin::Of(origin),
-        (Some(_), Some(_)) => Origin::Disputed,
+        (None, _) => RequestOrigin::Absent,
+        (Some(origin), None) => RequestOrigin::Of(origin),
+        (Some(_), Some(_)) => RequestOrigin::Disputed,
     }
 }
 

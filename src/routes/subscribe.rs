@@ -1,6 +1,6 @@
 //! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
 
-use super::addresses::Place;
+use super::addresses::AddressPlace;
 use super::app::App;
 use super::credentials::{denied, identify};
 use super::outcome::{Outcome, Stream, Waiting};
@@ -53,7 +53,7 @@ pub(super) fn open(
 struct Joining {
     hub: Arc<Hub>,
     access: Arc<Access>,
-    place: Option<Place>,
+    place: Option<AddressPlace>,
     peer: Peer,
     wish: Wish,
     caller: Caller,

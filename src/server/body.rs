@@ -20,7 +20,7 @@ enum Expected {
     Nothing,
 }
 
-/// See the module's comment.
+/// Takes a body in as it arrives, in pieces of any size. Once it has failed it is of no more use.
 #[derive(Debug)]
 pub struct BodyReader {
     is_chunked: bool,

@@ -5,12 +5,12 @@ use super::connection::{Connection, Turn};
 use super::exchange::Exchange;
 use super::head::{self, Head, Parts};
 use super::inbox::{Arrival, Inbox};
-use super::pending::{self, Pending};
+use super::pending::{self, PendingBody};
 use super::pool::Pool;
 use super::settings::Settings;
-use crate::host::Event;
+use crate::host::Readiness;
 use crate::http::problem::Problem;
-use crate::http::reply::Connection as After;
+use crate::http::reply::After;
 use crate::http::request::{Body, BodyError};
 use crate::hub::Progress;
 use std::sync::Arc;
@@ -47,9 +47,9 @@ enum Phase {
     /// The next request's head, of which so many bytes were looked at.
     Reads { scanned: usize },
     /// The answer. The rest of a body that has not come with its head waits for somebody to ask for it.
-    Answers { pending: Option<Box<Pending>> },
+    Answers { pending: Option<Box<PendingBody>> },
     /// The body that a route has asked for, of at most so many bytes.
-    ReadsBody(Box<Pending>, usize, Box<Parts>),
+    ReadsBody(Box<PendingBody>, usize, Box<Parts>),
     /// The client, to take the rest of its answer.
     Sends { is_last: bool },
     /// The end of an event stream.
@@ -70,7 +70,7 @@ pub enum Step {
     Dispatch(String, String, Exchange),
 }
 
-/// See the module's comment.
+/// One connection, from accept to close. Dropped by the door, which then cuts the socket.
 #[derive(Debug)]
 pub struct Client {
     /// The connection.
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Takes note of what has changed about the socket.
-    pub fn note(&mut self, event: &Event) {
+    pub fn note(&mut self, event: &Readiness) {
         self.inbox.note(event);
         if let (Phase::Streams { progress }, true) = (&self.phase, event.is_ended) {
             progress.client_has_gone();

@@ -31,7 +31,7 @@ pub enum Turn {
     Last,
 }
 
-/// See the module's comment.
+/// A client's socket. It is closed when the last who holds it lets go.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,

@@ -10,7 +10,7 @@ use super::listener::Listener;
 use super::mailbox::{Key, Mailbox, Note};
 use super::settings::Settings;
 use crate::host::memory::Trimmer;
-use crate::host::{Event, Interest, Poll};
+use crate::host::{Interest, Poll, Readiness};
 use crossbeam_channel::Sender;
 use std::convert::Infallible;
 use std::io;
@@ -39,7 +39,7 @@ const CROWD: usize = 100;
 /// How soon accepting is tried again after an error that closing a connection does not end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// See the module's comment.
+/// The door's own thread has it, and nobody else.
 pub struct Door {
     poll: Poll,
     /// `None` once nothing new is accepted.
@@ -123,7 +123,7 @@ impl Door {
 
     /// Waits until something happens. Whoever was just busy looks once more after others have had a turn: under load they
     /// bring the next requests meanwhile, which then cross the line in one write.
-    fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Readiness>) -> io::Result<()> {
         if !events.is_empty() {
             std::thread::yield_now();
             self.poll.wait(events, Some(Duration::ZERO))?;
@@ -153,7 +153,7 @@ impl Door {
         has_deadlines.then(|| self.next_sweep.saturating_duration_since(Instant::now()))
     }
 
-    fn meet(&mut self, event: &Event) {
+    fn meet(&mut self, event: &Readiness) {
         match event.token {
             LISTENER => self.has_arrivals = true,
             BELL => {}

@@ -7,13 +7,13 @@ use super::mailbox::Note;
 use crate::counters::{Counters, Family};
 use crate::http::problem::Problem;
 use crate::http::query::Target;
-use crate::http::reply::{self, Reply};
+use crate::http::reply::{After, Reply};
 use crate::http::request::{Body, Method, Peer, Request};
 use std::sync::Arc;
 
 const TOO_LARGE: u16 = 413;
 
-/// See the module's comment.
+/// A request that somebody has to answer, once. Dropped unanswered, it is answered with 500.
 #[derive(Debug)]
 pub struct Exchange {
     connection: Arc<Connection>,
@@ -78,9 +78,9 @@ impl Exchange {
         // Whoever sends too much once may not mean what comes behind it.
         let keeps_alive = parts.keeps_alive && !self.has_unread_body && reply.status() != TOO_LARGE;
         let connection = match (keeps_alive, parts.is_old) {
-            (false, _) => reply::Connection::Close,
-            (true, false) => reply::Connection::KeepAlive,
-            (true, true) => reply::Connection::KeepAliveSaid,
+            (false, _) => After::Close,
+            (true, false) => After::KeepAlive,
+            (true, true) => After::KeepAliveSaid,
         };
         let bytes = reply.into_bytes(self.is_head, connection);
         self.connection.answer(bytes, !keeps_alive);

@@ -1,7 +1,7 @@
 //! What has arrived on a connection and belongs to no request yet.
 
 use super::connection::Connection;
-use crate::host::Event;
+use crate::host::Readiness;
 use std::cell::RefCell;
 use std::io;
 
@@ -48,7 +48,7 @@ impl Inbox {
     }
 
     /// Takes note of what has changed about the socket.
-    pub fn note(&mut self, event: &Event) {
+    pub fn note(&mut self, event: &Readiness) {
         self.is_readable |= event.is_readable;
         self.end_was_told |= event.is_ended;
     }

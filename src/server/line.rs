@@ -42,7 +42,7 @@ impl Line {
     /// # Errors
     /// If the system gives no descriptor or no thread.
     pub fn open() -> io::Result<Line> {
-        let place = Place::new()?;
+        let place = LineAddress::new()?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&place.address)?;
         socket.listen(1)?;
@@ -113,14 +113,14 @@ fn connect(address: &SockAddr, server: &Server) -> io::Result<UnixStream> {
 
 /// An address that nobody can guess: an abstract name where there are such (`unix(7)`), else a path in a folder that
 /// nobody else may enter.
-struct Place {
+struct LineAddress {
     address: SockAddr,
     #[cfg(not(target_os = "linux"))]
     folder: std::path::PathBuf,
 }
 
-impl Place {
-    fn new() -> io::Result<Place> {
+impl LineAddress {
+    fn new() -> io::Result<LineAddress> {
         let name: String = host::random_bytes::<16>()?
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -128,7 +128,7 @@ impl Place {
         #[cfg(target_os = "linux")]
         {
             let address = SockAddr::unix(format!("\0sse-server-{name}"))?;
-            Ok(Place { address })
+            Ok(LineAddress { address })
         }
         #[cfg(not(target_os = "linux"))]
         {
@@ -136,13 +136,13 @@ impl Place {
             let folder = std::env::temp_dir().join(format!("sse-server-{name}"));
             std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
             let address = SockAddr::unix(folder.join("line"))?;
-            Ok(Place { address, folder })
+            Ok(LineAddress { address, folder })
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Drop for Place {
+impl Drop for LineAddress {
     fn drop(&mut self) {
         // The sockets are connected by now, or never will be.
         let _ = std::fs::remove_dir_all(&self.folder);

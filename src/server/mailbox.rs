@@ -31,7 +31,7 @@ pub enum Note {
     Finish,
 }
 
-/// See the module's comment.
+/// Notes in the order in which they were left. Shared by the door and everybody who tells it something.
 #[derive(Debug)]
 pub struct Mailbox {
     /// Held for a line.

@@ -5,7 +5,7 @@ use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
 use super::mailbox::Note;
 use super::stream::{EventStream, StreamWriter, GONE};
-use super::threads::{spawn, Place};
+use super::threads::{spawn, ThreadPlace};
 use crate::counters::Family;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
@@ -32,9 +32,9 @@ pub struct NewStream {
     peer: Peer,
     hub: Arc<Hub>,
     /// Its place among all streams.
-    place: Option<Place>,
+    place: Option<ThreadPlace>,
     /// Its place among the streams of its client's address, if those are limited.
-    _address: Option<routes::Place>,
+    _address: Option<routes::AddressPlace>,
 }
 
 impl NewStream {
@@ -76,7 +76,7 @@ impl NewStream {
     }
 
     /// Gives it a thread of its own, or refuses it. `place` is the one among all streams, if there was one.
-    pub fn start(mut self: Box<Self>, place: Option<Place>) {
+    pub fn start(mut self: Box<Self>, place: Option<ThreadPlace>) {
         self.place = place;
         if self.place.is_none() {
             return self.refuse("descriptors");

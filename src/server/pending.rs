@@ -8,7 +8,7 @@ use crate::http::request::{Body, BodyError};
 
 /// What is kept of the request until its body is there.
 #[derive(Debug)]
-pub struct Pending {
+pub struct PendingBody {
     /// As the client sent it.
     method: String,
     /// In ASCII.
@@ -20,7 +20,7 @@ pub struct Pending {
 }
 
 /// Takes what has come of a request's body out of the inbox. If that is all of it, nothing is pending.
-pub fn begin(head: &Head, inbox: &mut Inbox) -> (Body, Option<Box<Pending>>) {
+pub fn begin(head: &Head, inbox: &mut Inbox) -> (Body, Option<Box<PendingBody>>) {
     let mut reader = BodyReader::new(head.framing);
     let taken = reader.take(inbox.bytes(), usize::MAX);
     inbox.discard(taken.unwrap_or(0));
@@ -31,7 +31,7 @@ pub fn begin(head: &Head, inbox: &mut Inbox) -> (Body, Option<Box<Pending>>) {
         Framing::Length(length) => Some(length),
         Framing::Chunked => None,
     };
-    let pending = Pending {
+    let pending = PendingBody {
         method: head.method.clone(),
         target: head.target.clone(),
         reader,
@@ -41,7 +41,7 @@ pub fn begin(head: &Head, inbox: &mut Inbox) -> (Body, Option<Box<Pending>>) {
     (Body::Announced(length), Some(Box::new(pending)))
 }
 
-impl Pending {
+impl PendingBody {
     /// Whether the client sends nothing of the body before it gets `100 Continue`.
     pub fn waits_for_continue(&self, inbox: &Inbox) -> bool {
         self.expects_continue && self.reader.is_untouched() && inbox.is_empty()

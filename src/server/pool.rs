@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::line::{Line, Server};
 use super::new_stream::NewStream;
 use super::settings::Settings;
-use super::threads::{spawn, Place};
+use super::threads::{spawn, ThreadPlace};
 use crate::counters::{Counters, Family};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
@@ -136,7 +136,7 @@ impl Pool {
         match outcome {
             Outcome::Reply(reply) => exchange.answer(reply, family, self.counters()),
             Outcome::Stream(stream) => {
-                let place = Place::take(&self.streams, self.settings.max_streams);
+                let place = ThreadPlace::take(&self.streams, self.settings.max_streams);
                 let heartbeat = self.settings.heartbeat;
                 let hub = self.app.hub.clone();
                 NewStream::new(exchange, *stream, heartbeat, hub, family, peer).start(place);
@@ -165,7 +165,7 @@ impl Pool {
         family: Family,
         peer: Peer,
     ) {
-        let Some(place) = Place::take(&self.waiting, MAX_WAITING) else {
+        let Some(place) = ThreadPlace::take(&self.waiting, MAX_WAITING) else {
             let detail = "too many requests wait for their turn; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             return exchange.answer(reply, family, self.counters());

@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 const RESERVED_MEMORY: usize = 32 << 20;
 
 /// A place among the threads of one kind, free again when it is dropped.
-pub struct Place(Arc<AtomicUsize>);
+pub struct ThreadPlace(Arc<AtomicUsize>);
 
-impl Place {
+impl ThreadPlace {
     /// A place, if fewer than `most` are taken.
-    pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
+    pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<ThreadPlace> {
         let before = taken.fetch_add(1, Ordering::Relaxed);
-        let place = Place(taken.clone());
+        let place = ThreadPlace(taken.clone());
         (before < most).then_some(place)
     }
 }
 
-impl Drop for Place {
+impl Drop for ThreadPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
