@@ -7,7 +7,6 @@ mod bytes;
 pub mod crowds;
 mod cuts;
 mod limits;
-mod memory;
 pub mod smuggling;
 mod stop;
 mod streams;

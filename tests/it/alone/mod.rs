@@ -3,6 +3,7 @@
 
 mod answers;
 mod crowds;
+mod memory;
 #[cfg(feature = "redis")]
 mod redis_rates;
 mod slow_clients;
