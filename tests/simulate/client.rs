@@ -160,7 +160,6 @@ impl Client {
                 Some(End::Shutdown | End::Revoked) if !is_clean => {
                     return Err(format!("{end:?} without a last chunk"));
                 }
-                // The hub has taken nothing since.
                 Some(End::Shutdown) => self.oracle.check_complete(ledger)?,
                 _ => {}
             }
@@ -170,6 +169,11 @@ impl Client {
             self.hang_up(tally);
         }
         Ok(())
+    }
+
+    /// What its stream is allowed for.
+    pub fn permit(&self) -> Option<&Permit> {
+        Some(self.connection.as_ref()?.stream.as_ref()?.permit())
     }
 
     /// Leaves; what is on its way to it is lost.

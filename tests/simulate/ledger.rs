@@ -27,12 +27,14 @@ pub struct Ledger {
     by_channel: [Vec<usize>; NAMES.len()],
     /// Number of the present run.
     pub run: usize,
+    /// Number of each channel's messages at the end of each run before.
+    ends: Vec<[usize; NAMES.len()]>,
     /// The newest id of this run.
     pub newest: EventId,
     /// Ids of this run from this one on cannot be confused with those of earlier runs, as long as the clock of those was not
     /// ahead.
     pub sure_from: EventId,
-    /// The clock was set ahead, and no id was given since.
+    /// The clock was seen to be set ahead, and no id was given since.
     pub has_clock_jumped: bool,
 }
 
@@ -72,9 +74,33 @@ impl Ledger {
         Ok(())
     }
 
+    /// A server starts, whose ids begin here.
+    pub fn begin_run(&mut self, sure_from: EventId) {
+        if self.run > 0 {
+            self.ends
+                .push(std::array::from_fn(|channel| self.count(channel)));
+        }
+        self.run += 1;
+        self.newest = EventId::ZERO;
+        self.has_clock_jumped = false;
+        self.sure_from = sure_from;
+    }
+
+    /// Number of the channel's messages up to the end of a run.
+    pub fn count_until(&self, run: usize, channel: usize) -> usize {
+        let end = self.ends.get(run - 1);
+        end.map_or_else(|| self.count(channel), |counts| counts[channel])
+    }
+
     /// The number that the next message will have.
     pub fn next_number(&self) -> usize {
         self.messages.len()
+    }
+
+    pub fn is_of_this_run(&self, number: usize) -> bool {
+        self.messages
+            .get(number)
+            .is_some_and(|message| message.run == self.run)
     }
 
     pub fn message(&self, number: usize) -> Option<&Message> {

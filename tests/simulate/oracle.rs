@@ -13,6 +13,10 @@ pub struct Oracle {
     pub is_json: bool,
     /// The last message that it has had, by number, and the id with which it comes back.
     pub last: Option<(usize, EventId)>,
+    /// The run of the server that it is or was connected to.
+    run: usize,
+    /// It came back with an id that the server must know.
+    is_known: bool,
     /// The newest id of this connection.
     newest: EventId,
     expected: [Expected; NAMES.len()],
@@ -41,6 +45,8 @@ impl Oracle {
             channels,
             is_json,
             last: None,
+            run: 0,
+            is_known: false,
             newest: EventId::ZERO,
             expected: Default::default(),
             gaps: 0,
@@ -51,6 +57,10 @@ impl Oracle {
     /// The client was accepted.
     pub fn connect(&mut self, ledger: &Ledger) {
         self.newest = EventId::ZERO;
+        self.run = ledger.run;
+        self.is_known = self
+            .last
+            .is_some_and(|(number, id)| ledger.is_of_this_run(number) && id >= ledger.sure_from);
         for (channel, expected) in self.expected.iter_mut().enumerate() {
             let live_from = ledger.count(channel);
             *expected = Expected {
@@ -73,7 +83,7 @@ impl Oracle {
     /// nobody can tell it from one of this run.
     fn may_be_confused(&self, ledger: &Ledger) -> bool {
         self.last.is_some_and(|(number, id)| {
-            let is_old = ledger.message(number).is_some_and(|m| m.run != ledger.run);
+            let is_old = !ledger.is_of_this_run(number);
             is_old && id >= ledger.sure_from && id <= ledger.newest
         })
     }
@@ -81,7 +91,7 @@ impl Oracle {
     pub fn take(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
         match event.name.as_str() {
             "" => self.take_message(event, ledger),
-            "sse-gap" => self.take_gap(event, ledger),
+            "sse-gap" => self.take_gap(event),
             "sse-expired" => Ok(()),
             other => Err(format!("nobody has published an event {other:?}")),
         }
@@ -116,10 +126,8 @@ impl Oracle {
         let id = event.id.as_deref().and_then(EventId::parse);
         let id = id.ok_or_else(|| format!("{what} has no good id: {event:?}"))?;
         ledger.check_id(number, id)?;
-        if run != ledger.run {
-            return Err(format!(
-                "{what} is of an earlier run, whose history is lost"
-            ));
+        if run != self.run {
+            return Err(format!("{what} is of another run of the server"));
         }
         if id <= self.newest {
             return Err(format!(
@@ -136,7 +144,7 @@ impl Oracle {
             .map_err(|fault| format!("{what} {fault}"))
     }
 
-    fn take_gap(&mut self, event: &Received, ledger: &Ledger) -> Result<(), String> {
+    fn take_gap(&mut self, event: &Received) -> Result<(), String> {
         let value: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
         let named = |&&channel: &&usize| value["canal"] == NAMES[channel];
         let Some(&channel) = self.channels.iter().find(named) else {
@@ -144,7 +152,7 @@ impl Oracle {
                 "a gap in a channel that it does not follow: {event:?}"
             ));
         };
-        let Some((number, id)) = self.last else {
+        let Some((_, id)) = self.last else {
             return Err(format!("a gap although it came without an id: {event:?}"));
         };
         if value["after"] != id.to_string() || self.newest != EventId::ZERO {
@@ -152,11 +160,9 @@ impl Oracle {
                 "a gap in the wrong place, or after a wrong id: {event:?}"
             ));
         }
-        let is_of_this_run = ledger.message(number).is_some_and(|m| m.run == ledger.run);
-        let is_sure = is_of_this_run && id >= ledger.sure_from && !ledger.has_clock_jumped;
         let expected = &mut self.expected[channel];
         expected.may_skip = true;
-        expected.may_repeat = !is_sure;
+        expected.may_repeat = !self.is_known;
         self.gaps += 1;
         Ok(())
     }
@@ -165,7 +171,7 @@ impl Oracle {
     pub fn check_complete(&self, ledger: &Ledger) -> Result<(), String> {
         for &channel in &self.channels {
             let expected = &self.expected[channel];
-            let count = ledger.count(channel);
+            let count = ledger.count_until(self.run, channel);
             let least = if expected.may_skip && !expected.has_begun {
                 expected.live_from.max(expected.next)
             } else {

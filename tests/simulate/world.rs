@@ -89,13 +89,10 @@ impl World {
     }
 
     fn begin_run(&mut self) {
-        self.ledger.run += 1;
-        self.ledger.newest = EventId::ZERO;
-        self.ledger.has_clock_jumped = false;
-        self.ledger.sure_from = EventId {
+        self.ledger.begin_run(EventId {
             ms: time::wall_ms() + 1,
             seq: 0,
-        };
+        });
         self.most_ahead_ms = time::wall_offset_ms();
         self.is_closing = false;
     }
@@ -126,7 +123,7 @@ impl World {
         if self.random.once_in(3) {
             time::pass(1);
         }
-        self.server.sweep();
+        self.sweep();
         Ok(())
     }
 
@@ -154,6 +151,7 @@ impl World {
             Ok(Attempt::Published(published)) => {
                 let ids = (published.first, published.last);
                 self.tell(|_| format!("{first} and {count} in all to {name} as {ids:?}"));
+                self.look_at_clocks();
                 self.ledger
                     .acknowledge(channel, count, ids, time::wall_ms())?;
             }
@@ -222,11 +220,15 @@ impl World {
 
     /// Takes about half of the permits away.
     fn revoke(&mut self) {
-        let choice = std::cell::Cell::new(self.random.next());
-        let still_grants = |_: &Permit| {
-            choice.set(choice.get().rotate_left(1));
-            choice.get() & 1 == 0
-        };
+        let Self {
+            random, clients, ..
+        } = self;
+        let permits = clients.iter().filter_map(Client::permit);
+        let revoked: Vec<_> = permits
+            .filter(|_| random.once_in(2))
+            .map(std::ptr::from_ref)
+            .collect();
+        let still_grants = |permit: &Permit| !revoked.contains(&std::ptr::from_ref(permit));
         self.server.hub.revoke(still_grants);
         self.tell(|_| "permits are revoked".into());
     }
@@ -238,12 +240,22 @@ impl World {
         let ms = self.random.pick(&[2, 5, 100, 3000, 60_000]);
         let ms = if self.random.once_in(2) { ms } else { -ms };
         time::step_wall(ms);
+
+        self.tell(|_| format!("the clock is set by {ms} ms"));
+    }
+
+    /// The server looks at its clocks: a step ahead that was taken back before is none.
+    fn look_at_clocks(&mut self) {
         if time::wall_offset_ms() > self.most_ahead_ms {
-            // Only what it sees counts: a step ahead that is taken back before anybody looks is none.
             self.ledger.has_clock_jumped = true;
             self.most_ahead_ms = time::wall_offset_ms();
         }
-        self.tell(|_| format!("the clock is set by {ms} ms"));
+    }
+
+    fn sweep(&mut self) {
+        if self.server.sweep() {
+            self.look_at_clocks();
+        }
     }
 
     fn close_or_crash(&mut self) {
@@ -313,7 +325,7 @@ impl World {
         for _ in 0..ROUNDS {
             let before = self.tally.received;
             self.server.announce();
-            self.server.sweep();
+            self.sweep();
             for client in 0..self.clients.len() {
                 self.clients[client].step();
                 self.read(client)?;

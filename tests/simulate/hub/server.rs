@@ -62,12 +62,14 @@ impl Server {
         }
     }
 
-    /// The janitor, if it is time.
-    pub fn sweep(&mut self) {
-        if running_ms() >= self.next_sweep_ms {
+    /// The janitor. Returns whether it was time for it.
+    pub fn sweep(&mut self) -> bool {
+        let is_time = running_ms() >= self.next_sweep_ms;
+        if is_time {
             self.next_sweep_ms = running_ms() + SWEEP_MS;
             janitor::sweep(&self.hub.shared);
         }
+        is_time
     }
 
     /// Whether it was closed, and has ended all streams.

@@ -6,6 +6,7 @@ use super::progress::End;
 use super::subscription::{Next, Subscription};
 use super::sync::Thread;
 use super::time::running_ms;
+use crate::access::Permit;
 use crate::event::{encode, encode_expired, encode_gap, Frame, HEARTBEAT_COMMENT};
 use crate::wire::Wire;
 use std::sync::atomic::Ordering;
@@ -71,6 +72,11 @@ impl Stream {
             stream.replay = Some(replay);
         }
         stream
+    }
+
+    /// What it is allowed for.
+    pub fn permit(&self) -> &Permit {
+        &self.subscription.permit
     }
 
     /// Why it has ended.
