@@ -10,7 +10,7 @@ use crate::random::Random;
 use std::time::Duration;
 
 /// Steps of a run, before everything comes to rest.
-const STEPS: usize = 700;
+const STEPS: usize = 1000;
 
 /// Rounds of everybody that are more than enough to come to rest.
 const ROUNDS: usize = 20_000;
@@ -24,6 +24,8 @@ pub struct World {
     ledger: Ledger,
     tally: Tally,
     is_closing: bool,
+    /// A millisecond passes once in so many steps.
+    steps_in_a_ms: usize,
     /// Nothing is lost, so nobody has to be told of a gap.
     is_calm: bool,
     /// The most that the wall clock was set ahead while this server ran.
@@ -49,6 +51,7 @@ impl World {
             ledger: Ledger::default(),
             tally: Tally::default(),
             is_closing: false,
+            steps_in_a_ms: random.pick(&[1, 3, 3, 200]),
             is_calm,
             most_ahead_ms: 0,
             story: with_story.then(Vec::new),
@@ -114,13 +117,13 @@ impl World {
             }
             96 => self.revoke(),
             97 => self.step_clock(),
-            98 if !self.is_calm => self.close_or_crash(),
+            98 if !self.is_calm => self.close_or_crash()?,
             _ => time::pass(1),
         }
         if self.is_closing && self.server.has_ended() && self.random.once_in(20) {
             self.restart();
         }
-        if self.random.once_in(3) {
+        if self.random.once_in(self.steps_in_a_ms) {
             time::pass(1);
         }
         self.sweep();
@@ -258,13 +261,31 @@ impl World {
         }
     }
 
-    fn close_or_crash(&mut self) {
+    fn close_or_crash(&mut self) -> Result<(), String> {
         if self.random.once_in(2) {
             self.tell(|_| "the hub closes".into());
             self.server.hub.close();
             self.is_closing = true;
+            if self.random.once_in(2) {
+                self.await_end()?;
+            }
         } else if self.random.once_in(2) {
             self.restart();
+        }
+        Ok(())
+    }
+
+    /// Everybody reads what there is: all streams have to end.
+    fn await_end(&mut self) -> Result<(), String> {
+        for client in &mut self.clients {
+            client.hurry();
+        }
+        self.go_round()?;
+        match self.clients.iter().position(Client::is_connected) {
+            Some(client) => Err(format!(
+                "the hub was closed, and the stream of client {client} goes on"
+            )),
+            None => Ok(()),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Stream {
 enum State {
     Ready,
     Writing(Vec<u8>, After),
+    /// It has found nothing to do.
+    Idle,
     /// It has shown that it will sleep, and has not looked for news since.
     LyingDown,
     Asleep,
@@ -100,6 +102,10 @@ impl Stream {
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Ready => self.follow(),
             State::Writing(bytes, after) => self.go_on_writing(bytes, after),
+            State::Idle => {
+                self.subscription.progress().handoff.lie_down();
+                self.state = State::LyingDown;
+            }
             State::LyingDown if self.subscription.has_news() => self.get_up(),
             State::LyingDown => self.state = State::Asleep,
             State::Asleep if self.thread.takes_token() => self.get_up(),
@@ -124,10 +130,7 @@ impl Stream {
             Next::Nothing if std::mem::take(&mut self.is_heartbeat_due) => {
                 self.write(After::GoOn, |out| out.extend_from_slice(HEARTBEAT_COMMENT));
             }
-            Next::Nothing => {
-                self.subscription.progress().handoff.lie_down();
-                self.state = State::LyingDown;
-            }
+            Next::Nothing => self.state = State::Idle,
             Next::End(end @ (End::Shutdown | End::SentAway)) => {
                 self.begin(LAST_CHUNK.to_vec(), After::End(end));
             }
