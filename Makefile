@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build static measure install uninstall test test-ship test-musl test-docker check-systems test-hostile torture soak bench screenshots lint fmt readme ci cargo
+.PHONY: help run build static measure install uninstall test simulate test-ship test-musl test-docker check-systems test-hostile torture soak bench screenshots lint fmt readme ci cargo
 
 BUILD := $${CARGO_TARGET_DIR:-target}
 # Where `make static` leaves its binary.
@@ -79,6 +79,9 @@ test-hostile: cargo ## run the long tests with hostile clients and full machines
 torture: cargo ## 3 minutes in which servers, lines and Redis fail at random, and nothing accepted is lost; SECONDS, SEED
 	TORTURE_SECONDS="$(or $(SECONDS),180)" TORTURE_SEED="$(or $(SEED),$(shell date +%s))" \
 		tests/run --features hostile-tests --nocapture torture::
+
+simulate: cargo ## run the simulation of the hub with many seeds (SEEDS=100000), or one of them and what happens in it (SEED=7)
+	@SEEDS="$(or $(SEEDS),100000)" SEED="$(SEED)" cargo test --release --locked --test simulate -- --nocapture a_gap_is_told
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test it -- --nocapture soak::

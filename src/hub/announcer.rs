@@ -7,10 +7,10 @@
 
 use super::audience::{AudienceId, Delivery, Members};
 use super::batch::Encoded;
-use super::clock::running_ms;
 use super::pace::{Pace, PaceCounts};
 use super::round::{Helpers, Round};
 use super::shared::Shared;
+use super::time::running_ms;
 use crate::event::Event;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -58,6 +58,16 @@ struct Backlog {
     is_congested: bool,
 }
 
+/// What the announcer finds to do.
+pub(super) enum Work {
+    /// Bring these to their audiences, beside what those have still to get.
+    Carry(Vec<Delivery>),
+    /// Sleep until somebody wakes it.
+    Nothing,
+    /// End all streams: the hub closes, and everything is on its way.
+    End,
+}
+
 type Backlogs = HashMap<AudienceId, Backlog>;
 
 impl Announcer {
@@ -73,8 +83,15 @@ impl Announcer {
 
     fn run(mut self) {
         self.shared.become_announcer();
-        while let Some(deliveries) = self.wait_for_deliveries(!self.backlogs.is_empty()) {
-            self.carry(deliveries);
+        loop {
+            match self.next_work() {
+                Work::Carry(deliveries) => self.carry(deliveries),
+                Work::Nothing => std::thread::park(),
+                Work::End => break,
+            }
+            if self.has_backlog() {
+                std::thread::park_timeout(BREATH);
+            }
         }
         self.shared.end_all_streams();
     }
@@ -94,29 +111,27 @@ impl Announcer {
         self.backlogs = backlogs;
     }
 
-    /// Sleeps until something was published; with a backlog only for a moment. `None` once the hub closes and
-    /// everything is on its way.
-    fn wait_for_deliveries(&self, has_backlog: bool) -> Option<Vec<Delivery>> {
-        if has_backlog {
-            std::thread::park_timeout(BREATH);
-        }
-        loop {
-            let mut table = self.shared.lock();
-            if let Some(deliveries) = table.take_deliveries() {
-                drop(table);
-                self.shared.tell_of_room();
-                return Some(deliveries);
-            }
-            if has_backlog || table.pending.memory_is_full {
-                return Some(Vec::new());
-            }
-            if table.closing {
-                return None;
-            }
-            table.pending.announcer_asleep = true;
+    /// Whether an audience has still to get something, or publishers still have to wait for one.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlogs.is_empty()
+    }
+
+    /// What there is to do now. After `Nothing` whoever publishes wakes the announcer.
+    pub(super) fn next_work(&self) -> Work {
+        let mut table = self.shared.lock();
+        if let Some(deliveries) = table.take_deliveries() {
             drop(table);
-            std::thread::park();
+            self.shared.tell_of_room();
+            return Work::Carry(deliveries);
         }
+        if self.has_backlog() || table.pending.memory_is_full {
+            return Work::Carry(Vec::new());
+        }
+        if table.closing {
+            return Work::End;
+        }
+        table.pending.announcer_asleep = true;
+        Work::Nothing
     }
 
     /// Sends an audience what it has to get, as far as it keeps up.

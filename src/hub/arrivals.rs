@@ -1,10 +1,10 @@
 //! Events whose ids come from outside (Redis): whether all that is retained there has come in, clients that name an id
 //! which has not, and the notices of what is lost. It knows no channels and no history.
 
+use super::time;
 use crate::event::{ChannelName, Event, EventId, Kind};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The id with which a client comes back.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ pub(super) fn gap_notices(
             text: Box::default(),
             kind: Kind::Gap(after),
             timestamp_ms: 0,
-            at: Instant::now(),
+            at: time::now(),
         })
     })
 }

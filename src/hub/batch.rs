@@ -1,5 +1,6 @@
 //! Batches: events that are encoded once and shared by every client that gets the same bytes.
 
+use super::time;
 use crate::counters::Counters;
 use crate::event::{encode, Event, EventId, Form, Frame};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +31,7 @@ impl Batch {
         Batch {
             frame,
             messages: events.len(),
-            oldest: events.first().map_or_else(Instant::now, |event| event.at),
+            oldest: events.first().map_or_else(time::now, |event| event.at),
             in_flight: in_flight.clone(),
         }
     }
@@ -39,7 +40,8 @@ impl Batch {
     pub(super) fn count_delivery(&self, counters: &Counters) {
         let messages = self.messages as u64;
         counters.delivered.add(messages);
-        counters.delay.observe(self.oldest.elapsed(), messages);
+        let delay = time::now().saturating_duration_since(self.oldest);
+        counters.delay.observe(delay, messages);
     }
 
     /// The bytes to write.

@@ -1,13 +1,7 @@
 //! Where wall time and running time meet. Running time (`Instant`) never steps; the wall clock may be set at any moment.
 
-use std::sync::OnceLock;
+use super::time;
 use std::time::{Duration, Instant, SystemTime};
-
-/// Running time in ms, at least 1.
-pub(super) fn running_ms() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
-}
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +15,10 @@ pub(super) struct Moment {
 impl Moment {
     pub(super) fn now() -> Moment {
         // In this order: a thread that is held up in between sees the wall clock behind, and never ahead.
-        let unix = SystemTime::now()
+        let unix = time::wall()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let at = Instant::now();
+        let at = time::now();
         Moment { unix, at }
     }
 

@@ -50,18 +50,24 @@ impl Handoff {
     /// For the stream's thread: runs `sleep`, which parks it, unless `has_news`. Returns when the thread is again the only
     /// one that writes; that need not mean that there is news.
     pub(super) fn sleep(&self, has_news: impl FnOnce() -> bool, sleep: impl FnOnce()) {
-        self.thread.get_or_init(current);
-        self.state.store(ASLEEP, Ordering::SeqCst);
-        // Pairs with the fence in `wake`: what was changed before anybody could see that this thread sleeps has woken
-        // nobody, so it looks once more.
-        fence(Ordering::SeqCst);
+        self.lie_down();
+        // What was changed before anybody could see that this thread sleeps has woken nobody, so it looks once more.
         if !has_news() {
             sleep();
         }
         self.get_up();
     }
 
-    fn get_up(&self) {
+    /// The first step of `sleep`.
+    pub(super) fn lie_down(&self) {
+        self.thread.get_or_init(current);
+        self.state.store(ASLEEP, Ordering::SeqCst);
+        // Pairs with the fence in `wake`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The last step of `sleep`.
+    pub(super) fn get_up(&self) {
         loop {
             match self.state.load(Ordering::SeqCst) {
                 AWAKE => return,

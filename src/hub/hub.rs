@@ -43,7 +43,7 @@ const APPEND_AT_ONCE: usize = 64;
 /// Publish, subscribe, and what others have to know of both.
 #[derive(Debug)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Every subscription holds a clone of it; none is left once all streams have ended.
     open: Mutex<Option<Sender<Infallible>>>,
 }
@@ -77,7 +77,8 @@ impl Hub {
         (Arc::new(hub), turns, all_ended)
     }
 
-    fn new(limits: Limits, counters: Arc<Counters>) -> (Hub, Receiver<Infallible>) {
+    /// A hub for which nobody works yet.
+    pub(super) fn new(limits: Limits, counters: Arc<Counters>) -> (Hub, Receiver<Infallible>) {
         let (open, all_ended) = crossbeam_channel::bounded(0);
         let hub = Hub {
             shared: Arc::new(Shared::new(limits, counters)),

@@ -4,9 +4,10 @@
 use super::clock::Moment;
 use super::pace::Pace;
 use super::shared::Shared;
+use super::time;
 use crate::host::memory::Trimmer;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often it looks: well within the 5 s by which a channel may outlive its time.
 const ROUND: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ pub(super) fn sweep(shared: &Shared) {
 
 /// Has the streams whose permit has run out end, also when the wall clock was set while they slept.
 fn wake_expired(shared: &Shared) {
-    let wall = SystemTime::now();
+    let wall = time::wall();
     let is_over = |expires| wall >= expires;
     for subscriber in shared.lock().audiences.subscribers() {
         if subscriber.permit.expires().is_some_and(is_over) {

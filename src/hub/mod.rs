@@ -24,6 +24,7 @@ mod subscriber;
 mod subscription;
 mod sync;
 mod table;
+mod time;
 
 pub use arrivals::{Claim, LastId};
 pub use batch::{Batch, Queued};

@@ -3,6 +3,7 @@
 
 use super::handoff::Handoff;
 use super::pace::{Behind, Figures, Pace};
+use super::time;
 use crate::event::Frame;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
@@ -121,7 +122,7 @@ impl Progress {
     /// Ends the stream because its permit is gone; what is queued is still delivered.
     pub(super) fn revoke(&self) {
         // Once is enough.
-        let _ = self.revoked.set(Instant::now());
+        let _ = self.revoked.set(time::now());
         self.handoff.wake();
     }
 

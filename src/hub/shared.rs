@@ -1,14 +1,14 @@
 //! What the hub's threads and every stream's thread share: the table behind its mutex, and the ways to wake those who wait
 //! for it.
 
-use super::clock::running_ms;
 use super::limits::Limits;
 use super::subscriber::Subscriber;
+use super::sync::{current, Thread};
 use super::table::Table;
+use super::time::running_ms;
 use crate::counters::Counters;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
 
 /// Held by the hub, its threads, and every subscription.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Shared {
 
     /// Makes the calling thread the one that `wake_announcer` wakes.
     pub(super) fn become_announcer(&self) {
-        self.announcer.get_or_init(std::thread::current);
+        self.announcer.get_or_init(current);
     }
 
     /// Wakes the announcer, whether or not there is something for it.

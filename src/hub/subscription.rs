@@ -1,18 +1,18 @@
 //! The stream thread's end of a subscriber: take what is queued, sleep, report what was written.
 
 use super::batch::{Batch, Queued};
-use super::clock::running_ms;
 use super::history::Replay;
 use super::progress::{End, Progress};
 use super::shared::Shared;
 use super::subscriber::Subscriber;
+use super::time::{self, running_ms};
 use crate::access::Permit;
 use crate::event::{EventId, Form};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Held by the stream's thread. Dropping it takes the client out of the hub.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ impl Subscription {
         if let Some(since) = self.progress.revoked.get() {
             return Some((End::Revoked, *since));
         }
-        let now = Instant::now();
-        let until = self.permit.valid_until(now, SystemTime::now())?;
+        let now = time::now();
+        let until = self.permit.valid_until(now, time::wall())?;
         (now >= until).then_some((End::Expired, until))
     }
 
@@ -131,21 +131,23 @@ impl Subscription {
     /// Not a blocking `recv`: that spins and yields before it sleeps, which with thousands of threads on few cores
     /// costs more than all the writing.
     pub fn sleep(&self, deadline: Instant) {
-        let progress = &self.progress;
-        let has_news = || {
-            let must_end = progress.cut().is_some() || progress.revoked.get().is_some();
-            must_end || !self.queue.is_empty() || self.shared.is_closed()
-        };
         let sleep = || {
-            let now = Instant::now();
+            let now = time::now();
             // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
-            let until = self.permit.valid_until(now, SystemTime::now());
+            let until = self.permit.valid_until(now, time::wall());
             let deadline = until.map_or(deadline, |until| until.min(deadline));
             if deadline > now {
                 std::thread::park_timeout(deadline - now);
             }
         };
-        progress.handoff.sleep(has_news, sleep);
+        self.progress.handoff.sleep(|| self.has_news(), sleep);
+    }
+
+    /// Whether `try_next` may find something, but for the end of the permit.
+    pub(super) fn has_news(&self) -> bool {
+        let progress = &self.progress;
+        let must_end = progress.cut().is_some() || progress.revoked.get().is_some();
+        must_end || !self.queue.is_empty() || self.shared.is_closed()
     }
 
     /// Time since the announcer wrote to this client; `None` if it never did.

@@ -8,6 +8,7 @@ use super::history::{History, Replay};
 use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::pending::Pending;
 use super::subscriber::Subscriber;
+use super::time;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ impl Channel {
             audiences: Vec::new(),
             clients: 0,
             messages: 0,
-            last_used: Instant::now(),
+            last_used: time::now(),
         }
     }
 }
@@ -306,7 +307,7 @@ impl Table {
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Subscriber>> {
         let left = self.audiences.leave(number)?;
         self.arrivals.forget(number);
-        let now = Instant::now();
+        let now = time::now();
         for name in left.channels.iter() {
             if let Some(channel) = self.channels.get_mut(name) {
                 channel.clients -= 1;
@@ -357,14 +358,14 @@ impl Table {
     /// Takes out the channels that nobody follows and that were not used for `CHANNEL_TTL`: what they were, and what they
     /// retained, for the caller to drop when the lock is free again.
     pub(super) fn expire(&mut self) -> Vec<(ChannelStats, VecDeque<Arc<Event>>)> {
-        let now = Instant::now();
+        let now = time::now();
         let ttl = self.limits.channel_ttl;
         let is_over = |channel: &Channel| {
             channel.clients == 0 && now.saturating_duration_since(channel.last_used) >= ttl
         };
         let channels = self.channels.iter();
-        let expired = channels.filter(|(_, channel)| is_over(channel));
-        let expired: Vec<_> = expired
+        let expired: Vec<_> = channels
+            .filter(|(_, channel)| is_over(channel))
             .map(|(name, channel)| self.stats_of(name, channel))
             .collect();
         let take_out = |stats: ChannelStats| {
@@ -383,9 +384,8 @@ impl Table {
 
     /// Each channel's figures, in no order.
     pub(super) fn channel_stats(&self) -> Vec<ChannelStats> {
-        let channels = self.channels.iter();
-        let stats = channels.map(|(name, channel)| self.stats_of(name, channel));
-        stats.collect()
+        let stats_of = |(name, channel)| self.stats_of(name, channel);
+        self.channels.iter().map(stats_of).collect()
     }
 
     fn stats_of(&self, name: &ChannelName, channel: &Channel) -> ChannelStats {
@@ -394,7 +394,7 @@ impl Table {
             clients: channel.clients,
             messages: channel.messages,
             history: self.history.len_of(name),
-            idle: channel.last_used.elapsed(),
+            idle: time::now().saturating_duration_since(channel.last_used),
         }
     }
 }

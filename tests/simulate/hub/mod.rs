@@ -1,0 +1,56 @@
+//! The hub's own files, driven by one thread in virtual time: `sync` and `time` stand in the place of those of `src/hub/`.
+
+#[path = "../../../src/hub/announcer.rs"]
+mod announcer;
+#[path = "../../../src/hub/arrivals.rs"]
+mod arrivals;
+#[path = "../../../src/hub/audience.rs"]
+mod audience;
+#[path = "../../../src/hub/batch.rs"]
+mod batch;
+#[path = "../../../src/hub/clock.rs"]
+mod clock;
+#[path = "../../../src/hub/former.rs"]
+mod former;
+#[path = "../../../src/hub/handoff.rs"]
+mod handoff;
+#[path = "../../../src/hub/history.rs"]
+mod history;
+#[expect(
+    clippy::module_inception,
+    reason = "the room and the type that others see have one name"
+)]
+#[path = "../../../src/hub/hub.rs"]
+mod hub;
+#[path = "../../../src/hub/janitor.rs"]
+mod janitor;
+#[path = "../../../src/hub/limits.rs"]
+mod limits;
+#[path = "../../../src/hub/pace.rs"]
+mod pace;
+#[path = "../../../src/hub/pending.rs"]
+mod pending;
+#[path = "../../../src/hub/progress.rs"]
+mod progress;
+#[path = "../../../src/hub/round.rs"]
+mod round;
+#[path = "../../../src/hub/shared.rs"]
+mod shared;
+#[path = "../../../src/hub/subscriber.rs"]
+mod subscriber;
+#[path = "../../../src/hub/subscription.rs"]
+mod subscription;
+#[path = "../../../src/hub/table.rs"]
+mod table;
+
+mod server;
+mod stream;
+mod sync;
+pub mod time;
+
+pub use arrivals::LastId;
+pub use hub::{Attempt, Hub};
+pub use limits::{Limits, Refusal};
+pub use progress::{DirectWriter, End};
+pub use server::Server;
+pub use stream::Stream;
