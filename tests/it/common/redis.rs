@@ -35,7 +35,8 @@ impl Redis {
 
     /// One that writes everything to disk before it answers.
     pub fn start_durable() -> Redis {
-        Redis::start_with(&["--appendonly", "yes"])
+        // With "everysec" a write may wait for a slow disk after its answer went out.
+        Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
     pub fn start_with(options: &[&str]) -> Redis {
