@@ -113,20 +113,16 @@ impl Arrivals {
     }
 }
 
-/// Notices that messages of these channels after `after` are, or may be, lost. Each has a place of its own in the order:
-/// after `newest`, and before what comes.
+/// Notices that messages of these channels after `after` are, or may be, lost. Their place in the order is behind the event
+/// `newest`, and before what comes: no id between the two is free for certain.
 pub(super) fn gap_notices(
     channels: Vec<ChannelName>,
     newest: EventId,
     after: EventId,
 ) -> impl Iterator<Item = Arc<Event>> {
-    let places = (1..).map(move |n| EventId {
-        ms: newest.ms,
-        seq: newest.seq + n,
-    });
-    channels.into_iter().zip(places).map(move |(channel, id)| {
+    channels.into_iter().map(move |channel| {
         Arc::new(Event {
-            id,
+            id: newest,
             channel,
             name: None,
             text: Box::default(),

@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::counters::Counters;
-use crate::event::{encode, Event, EventId, Form, Frame};
+use crate::event::{encode, Event, EventId, Form, Frame, Kind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -96,10 +96,8 @@ impl Encoded {
 
     /// Whether these are the events.
     pub(super) fn is_of(&self, events: &[Arc<Event>]) -> bool {
-        fn ids(events: &[Arc<Event>]) -> impl Iterator<Item = EventId> + '_ {
-            events.iter().map(|event| event.id)
-        }
-        ids(&self.events).eq(ids(events))
+        let mut pairs = self.events.iter().zip(events);
+        self.events.len() == events.len() && pairs.all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// What a client has to get that has everything up to `joined_after`; `None` if that is nothing.
@@ -109,9 +107,11 @@ impl Encoded {
         form: Form,
         in_flight: &Arc<AtomicUsize>,
     ) -> Option<Arc<Batch>> {
-        let had = self
-            .events
-            .partition_point(|event| event.id <= joined_after);
+        let had = self.events.partition_point(|event| match event.kind {
+            Kind::Message => event.id <= joined_after,
+            // Behind the event with its id, which the client has or did not ask for.
+            Kind::Gap(_) => event.id < joined_after,
+        });
         if had > 0 {
             let rest = &self.events[had..];
             return (!rest.is_empty()).then(|| Arc::new(Batch::new(rest, form, in_flight)));
