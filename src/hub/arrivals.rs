@@ -37,6 +37,10 @@ pub struct Claim {
 #[derive(Debug)]
 pub(super) struct Arrivals {
     is_filled: bool,
+    /// After this id everything was retained outside when the hub was begun to be filled, once that is so.
+    begun_after: Option<EventId>,
+    /// Since then, and before it was here, something was lost.
+    has_missed: bool,
     /// Messages up to this id may have been in any channel.
     unknown_up_to: EventId,
     /// Claims that are not settled, by the client's number.
@@ -48,6 +52,8 @@ impl Arrivals {
     pub(super) fn new(is_filled: bool) -> Arrivals {
         Arrivals {
             is_filled,
+            begun_after: None,
+            has_missed: false,
             unknown_up_to: EventId::ZERO,
             claims: HashMap::new(),
         }
@@ -61,6 +67,17 @@ impl Arrivals {
     /// Takes note that everything that is retained outside is here.
     pub(super) fn set_filled(&mut self) {
         self.is_filled = true;
+    }
+
+    /// Takes note that what was up to `id` is not retained outside, while the hub is being filled and has come to `newest`.
+    pub(super) fn begin_after(&mut self, id: EventId, newest: EventId) {
+        let begun_after = *self.begun_after.get_or_insert(id);
+        self.has_missed |= id > begun_after.max(newest);
+    }
+
+    /// Whether something was lost while the hub was being filled.
+    pub(super) fn has_missed(&self) -> bool {
+        self.has_missed
     }
 
     /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.

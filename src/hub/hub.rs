@@ -239,7 +239,10 @@ impl Hub {
 
     /// Takes note that what was up to `id` is not retained anywhere, before the hub is filled.
     pub fn begin_after(&self, id: EventId) {
-        self.shared.lock().know_nothing_up_to(id);
+        let mut table = self.shared.lock();
+        let newest = table.history.newest();
+        table.arrivals.begin_after(id, newest);
+        table.know_nothing_up_to(id);
     }
 
     /// Takes note that messages up to `id` are lost to this hub. Every client is told, for each of its channels.

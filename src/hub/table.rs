@@ -215,9 +215,9 @@ impl Table {
         self.arrivals.set_filled();
         if self.audiences.client_count() > 0 {
             let unknown = self.arrivals.unknown_up_to();
-            let keeps_nothing = self.limits.history_events == 0;
+            let tells_all = self.limits.history_events == 0 || self.arrivals.has_missed();
             self.tell_of_gaps(EventId::ZERO, |table, name| {
-                keeps_nothing
+                tells_all
                     || table.history.len_of(name) > 0
                     || table.history.newest_of(name) > unknown
             });
