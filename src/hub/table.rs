@@ -279,7 +279,8 @@ impl Table {
             return (None, newest);
         };
         match self.arrivals.live_after(&last, newest) {
-            Some(id) => (None, id),
+            Some(id) if !self.arrivals.is_filled() => (None, id),
+            Some(id) => (self.history.loss_after(channels, id, last.id), id),
             None => (Some(self.history.replay(channels, last.id)), newest),
         }
     }
