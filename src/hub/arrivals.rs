@@ -70,9 +70,15 @@ impl Arrivals {
     }
 
     /// Takes note that what was up to `id` is not retained outside, while the hub is being filled and has come to `newest`.
-    pub(super) fn begin_after(&mut self, id: EventId, newest: EventId) {
-        let begun_after = *self.begun_after.get_or_insert(id);
-        self.has_missed |= id > begun_after.max(newest);
+    /// Returns whether the hub has not had all of that either.
+    pub(super) fn begin_after(&mut self, id: EventId, newest: EventId) -> bool {
+        let Some(begun_after) = self.begun_after else {
+            self.begun_after = Some(id);
+            return true;
+        };
+        let misses = id > begun_after.max(newest);
+        self.has_missed |= misses;
+        misses
     }
 
     /// Whether something was lost while the hub was being filled.

@@ -241,8 +241,9 @@ impl Hub {
     pub fn begin_after(&self, id: EventId) {
         let mut table = self.shared.lock();
         let newest = table.history.newest();
-        table.arrivals.begin_after(id, newest);
-        table.know_nothing_up_to(id);
+        if table.arrivals.begin_after(id, newest) {
+            table.know_nothing_up_to(id);
+        }
     }
 
     /// Takes note that messages up to `id` are lost to this hub. Every client is told, for each of its channels.

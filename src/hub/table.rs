@@ -164,7 +164,7 @@ impl Table {
         if event.id <= newest {
             return;
         }
-        if newest == EventId::ZERO {
+        if newest == EventId::ZERO && self.arrivals.is_filled() {
             // The first of all: who comes with an older id has it from a history that is lost.
             self.know_nothing_up_to(event.id);
         }
