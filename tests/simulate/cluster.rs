@@ -223,11 +223,6 @@ impl Cluster {
         if self.clients[client].is_connected() {
             return;
         }
-        let is_new = self.clients[client].oracle.last.is_none();
-        if is_new && !self.members[member].follower.has_looked {
-            // A server that has not looked yet cannot know what was lost after the client came.
-            return;
-        }
         let permit = self
             .access
             .identify(None)

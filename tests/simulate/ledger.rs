@@ -27,6 +27,7 @@ pub struct Ledger {
     by_channel: [Vec<usize>; NAMES.len()],
     /// Messages of each channel of which each of two servers has told that they may be lost.
     lost: [[usize; NAMES.len()]; 2],
+    begun: [[usize; NAMES.len()]; 2],
     /// Number of the present run.
     pub run: usize,
     /// Number of each channel's messages at the end of each run before.
@@ -132,6 +133,17 @@ impl Ledger {
     /// A server tells its clients that messages up to this id may be lost.
     pub fn lose(&mut self, server: usize, id: EventId) {
         self.lost[server] = std::array::from_fn(|channel| self.count_up_to_id(channel, id));
+    }
+
+    /// When a server looks for the first time, it cannot know whether what is lost up to this id was published after its
+    /// first clients came.
+    pub fn begin_after(&mut self, server: usize, id: EventId) {
+        self.begun[server] = std::array::from_fn(|channel| self.count_up_to_id(channel, id));
+    }
+
+    /// Number of the channel's messages that were there, or lost, up to where the server began.
+    pub fn begun_of(&self, server: usize, channel: usize) -> usize {
+        self.begun[server][channel]
     }
 
     /// Number of the channel's messages of which the server has told that they may be lost.

@@ -18,6 +18,8 @@ pub struct Oracle {
     /// The run of the server that it is or was connected to.
     run: usize,
     server: usize,
+    /// It came without an id, before the server knew anything.
+    is_early: bool,
     /// It came back with an id that the server must know.
     is_known: bool,
     /// The newest id of this connection.
@@ -52,6 +54,7 @@ impl Oracle {
             last: None,
             run: 0,
             server: 0,
+            is_early: false,
             is_known: false,
             newest: EventId::ZERO,
             expected: Default::default(),
@@ -63,6 +66,7 @@ impl Oracle {
     /// The client was accepted by a server that had come to the id `newest`.
     pub fn connect(&mut self, ledger: &Ledger, server: usize, newest: EventId) {
         self.server = server;
+        self.is_early = self.last.is_none() && newest == EventId::ZERO;
         self.newest = EventId::ZERO;
         self.run = ledger.run;
         self.is_known = self
@@ -153,6 +157,10 @@ impl Oracle {
         self.last = Some((number, id));
         let expected = &mut self.expected[channel];
         self.replays += usize::from(place < expected.live_from);
+        if self.is_early {
+            let begun = ledger.begun_of(self.server, channel);
+            expected.may_skip_to = expected.may_skip_to.max(begun);
+        }
         let taken = expected.take(place);
         expected.has_begun = !self.ids_come_from_outside;
         taken.map_err(|fault| format!("{what} {fault}"))
@@ -191,7 +199,11 @@ impl Oracle {
     /// Whether all has come that had to.
     pub fn check_complete(&self, ledger: &Ledger) -> Result<(), String> {
         for &channel in &self.channels {
-            let expected = &self.expected[channel];
+            let mut expected = self.expected[channel];
+            if self.is_early {
+                let begun = ledger.begun_of(self.server, channel);
+                expected.may_skip_to = expected.may_skip_to.max(begun);
+            }
             let count = ledger.count_until(self.run, channel);
             let least = if expected.has_begun {
                 expected.next

@@ -49,7 +49,7 @@ impl Parser {
                     return Err("something came after the last chunk".into());
                 }
                 self.has_ended = size == 0;
-                if self.has_ended && !(self.line.is_empty() && !self.has_data) {
+                if self.has_ended && (self.has_data || !self.line.is_empty()) {
                     return Err(format!("the last chunk came within {:?}", self.event));
                 }
                 self.left = Some(size + 2);

@@ -56,7 +56,7 @@ pub struct Follower {
     /// Losses up to here were told.
     told: EventId,
     /// It was answered once.
-    pub has_looked: bool,
+    has_looked: bool,
     /// Until then it has no connection.
     pub cut_until_ms: u64,
 }
@@ -98,7 +98,9 @@ impl Follower {
     }
 
     fn take(&mut self, look: Look, server: usize, hub: &Hub, ledger: &mut Ledger) {
-        self.has_looked = true;
+        if !std::mem::replace(&mut self.has_looked, true) {
+            ledger.begin_after(server, look.begin);
+        }
         let seen = hub.newest();
         if !hub.is_filled() {
             hub.begin_after(look.begin);

@@ -325,9 +325,9 @@ impl World {
                 self.clients[client].hurry();
             }
         }
-        for channel in 0..NAMES.len() {
+        for (channel, name) in NAMES.iter().enumerate() {
             if !self.publish_to(channel, 1)? {
-                return Err(format!("there is no room for {}, for ever", NAMES[channel]));
+                return Err(format!("there is no room for {name}, for ever"));
             }
         }
         self.go_round()?;
