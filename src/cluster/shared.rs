@@ -81,7 +81,12 @@ impl ClusterShared {
     /// Messages up to this id may be lost, and all clients are told.
     fn lose(&self, lost: EventId) {
         if !self.hub.is_filled() {
-            return self.hub.begin_after(lost);
+            return if self.hub.newest() == EventId::ZERO {
+                // Nothing has come in: nobody here can have had what was before.
+                self.hub.know_nothing_up_to(lost);
+            } else {
+                self.hub.begin_after(lost);
+            };
         }
         let seen = self.hub.newest();
         log::warn!(

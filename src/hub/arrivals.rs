@@ -37,6 +37,10 @@ pub struct Claim {
 #[derive(Debug)]
 pub(super) struct Arrivals {
     is_filled: bool,
+    /// After this id everything was retained outside when the hub was begun to be filled, once that is so.
+    begun_after: Option<EventId>,
+    /// Since then, and before it was here, something was lost.
+    has_missed: bool,
     /// Messages up to this id may have been in any channel.
     unknown_up_to: EventId,
     /// Claims that are not settled, by the client's number.
@@ -48,6 +52,8 @@ impl Arrivals {
     pub(super) fn new(is_filled: bool) -> Arrivals {
         Arrivals {
             is_filled,
+            begun_after: None,
+            has_missed: false,
             unknown_up_to: EventId::ZERO,
             claims: HashMap::new(),
         }
@@ -63,6 +69,23 @@ impl Arrivals {
         self.is_filled = true;
     }
 
+    /// Takes note that what was up to `id` is not retained outside, while the hub is being filled and has come to `newest`.
+    /// Returns whether the hub has not had all of that either.
+    pub(super) fn begin_after(&mut self, id: EventId, newest: EventId) -> bool {
+        let Some(begun_after) = self.begun_after else {
+            self.begun_after = Some(id);
+            return true;
+        };
+        let misses = id > begun_after.max(newest);
+        self.has_missed |= misses;
+        misses
+    }
+
+    /// Whether something was lost while the hub was being filled.
+    pub(super) fn has_missed(&self) -> bool {
+        self.has_missed
+    }
+
     /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         self.unknown_up_to = self.unknown_up_to.max(id);
@@ -75,7 +98,7 @@ impl Arrivals {
 
     /// The id after which a client that names none gets what comes live: what comes in before the hub is filled is not
     /// announced, and the client is told of that then.
-    pub(super) fn begin_after(&self, newest: EventId) -> EventId {
+    pub(super) fn live_from(&self, newest: EventId) -> EventId {
         if self.is_filled {
             newest
         } else {

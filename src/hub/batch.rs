@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::counters::Counters;
-use crate::event::{encode, Event, EventId, Form, Frame};
+use crate::event::{encode, Event, EventId, Form, Frame, Kind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -108,9 +108,11 @@ impl Encoded {
         form: Form,
         in_flight: &Arc<AtomicUsize>,
     ) -> Option<Arc<Batch>> {
-        let had = self
-            .events
-            .partition_point(|event| event.id <= joined_after);
+        let had = self.events.partition_point(|event| match event.kind {
+            Kind::Message => event.id <= joined_after,
+            // Behind the event with its id, which the client has or did not ask for.
+            Kind::Gap(_) => event.id < joined_after,
+        });
         if had > 0 {
             let rest = &self.events[had..];
             return (!rest.is_empty()).then(|| Arc::new(Batch::new(rest, form, in_flight)));

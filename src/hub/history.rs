@@ -224,6 +224,25 @@ impl History {
         replay
     }
 
+    /// What a client has to be told that has all that is here, and more up to `id`, which it named `after`: of what is yet to
+    /// come something may be lost already.
+    pub(super) fn loss_after(
+        &self,
+        channels: &[ChannelName],
+        id: EventId,
+        after: String,
+    ) -> Option<Replay> {
+        let broadcast = ChannelName::broadcast();
+        let names = channels.iter().chain([&broadcast]);
+        let gaps = names.filter(|name| self.misses_after(name, id));
+        let gaps: Vec<ChannelName> = gaps.cloned().collect();
+        (!gaps.is_empty()).then(|| Replay {
+            after,
+            gaps,
+            events: Vec::new(),
+        })
+    }
+
     /// Takes a channel out, and remembers how far it had come.
     pub(super) fn expire(&mut self, name: &ChannelName) -> VecDeque<Arc<Event>> {
         let Some((name, retained)) = self.channels.remove_entry(name) else {

@@ -163,11 +163,8 @@ impl Hub {
         last_event_id: Option<LastId>,
         permit: Permit,
     ) -> Result<Subscription, Refusal> {
-        let mut channels: Vec<ChannelName> = channels
-            .iter()
-            .filter(|name| !name.is_broadcast())
-            .cloned()
-            .collect();
+        let named = channels.iter().filter(|name| !name.is_broadcast());
+        let mut channels: Vec<ChannelName> = named.cloned().collect();
         channels.sort_unstable();
         channels.dedup();
         let open = self.open().clone().ok_or(Refusal::Closing)?;
@@ -190,13 +187,9 @@ impl Hub {
     /// Ends the streams whose permit `still_grants` does not confirm, and returns how many. They get what is queued for
     /// them, and nothing that is published from now on.
     pub fn revoke(&self, still_grants: impl Fn(&Permit) -> bool) -> usize {
-        let subscribers: Vec<_> = self
-            .shared
-            .lock()
-            .audiences
-            .subscribers()
-            .cloned()
-            .collect();
+        let table = self.shared.lock();
+        let subscribers: Vec<_> = table.audiences.subscribers().cloned().collect();
+        drop(table);
         let mut count = 0;
         for subscriber in subscribers {
             if !still_grants(&subscriber.permit) {
@@ -224,10 +217,8 @@ impl Hub {
         while events.peek().is_some() {
             let has_no_room = |table: &Table| table.pending.has_no_room() && !table.closing;
             let mut table = self.shared.lock_unless(has_no_room);
-            events
-                .by_ref()
-                .take(APPEND_AT_ONCE)
-                .for_each(|event| table.append(event));
+            let some = events.by_ref().take(APPEND_AT_ONCE);
+            some.for_each(|event| table.append(event));
             self.shared.announce(table);
         }
     }
@@ -237,9 +228,18 @@ impl Hub {
         self.shared.lock().history.skip_to(id);
     }
 
+    /// Takes note that messages up to `id` may have been in any channel, before anything has come in.
+    pub fn know_nothing_up_to(&self, id: EventId) {
+        self.shared.lock().know_nothing_up_to(id);
+    }
+
     /// Takes note that what was up to `id` is not retained anywhere, before the hub is filled.
     pub fn begin_after(&self, id: EventId) {
-        self.shared.lock().know_nothing_up_to(id);
+        let mut table = self.shared.lock();
+        let newest = table.history.newest();
+        if table.arrivals.begin_after(id, newest) {
+            table.know_nothing_up_to(id);
+        }
     }
 
     /// Takes note that messages up to `id` are lost to this hub. Every client is told, for each of its channels.

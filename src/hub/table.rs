@@ -164,7 +164,7 @@ impl Table {
         if event.id <= newest {
             return;
         }
-        if newest == EventId::ZERO {
+        if newest == EventId::ZERO && self.arrivals.is_filled() {
             // The first of all: who comes with an older id has it from a history that is lost.
             self.know_nothing_up_to(event.id);
         }
@@ -217,9 +217,9 @@ impl Table {
         self.arrivals.set_filled();
         if self.audiences.client_count() > 0 {
             let unknown = self.arrivals.unknown_up_to();
-            let keeps_nothing = self.limits.history_events == 0;
+            let tells_all = self.limits.history_events == 0 || self.arrivals.has_missed();
             self.tell_of_gaps(EventId::ZERO, |table, name| {
-                keeps_nothing
+                tells_all
                     || table.history.len_of(name) > 0
                     || table.history.newest_of(name) > unknown
             });
@@ -231,11 +231,10 @@ impl Table {
         let channels = self.channels.iter();
         let followed = channels.filter(|(_, channel)| channel.clients > 0);
         let names = followed.map(|(name, _)| name.clone());
-        let names = names.chain([ChannelName::broadcast()]);
-        let names = names.filter(|name| fits(self, name)).collect();
-        for notice in gap_notices(names, self.history.newest(), after) {
-            self.pending.add(notice);
-        }
+        let mut names: Vec<_> = names.chain([ChannelName::broadcast()]).collect();
+        names.retain(|name| fits(self, name));
+        let notices = gap_notices(names, self.history.newest(), after);
+        notices.for_each(|notice| self.pending.add(notice));
     }
 
     /// Clients that a message to this channel reaches.
@@ -278,10 +277,11 @@ impl Table {
     ) -> (Option<Replay>, EventId) {
         let newest = self.history.newest();
         let Some(last) = last else {
-            return (None, self.arrivals.begin_after(newest));
+            return (None, self.arrivals.live_from(newest));
         };
         match self.arrivals.live_after(&last, newest) {
-            Some(id) => (None, id),
+            Some(id) if !self.arrivals.is_filled() => (None, id),
+            Some(id) => (self.history.loss_after(channels, id, last.id), id),
             None => (Some(self.history.replay(channels, last.id)), newest),
         }
     }

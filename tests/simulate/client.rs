@@ -20,6 +20,7 @@ struct Connection {
     /// The server's end, until it has ended or crashed.
     stream: Option<Stream>,
     end: Option<End>,
+    server: usize,
     wire: std::sync::Arc<Wire>,
     parser: Parser,
 }
@@ -35,6 +36,7 @@ pub struct Tally {
     pub came_back: usize,
     pub slow: usize,
     pub revoked: usize,
+    pub sent_away: usize,
     pub shutdowns: usize,
     pub restarts: usize,
     pub refused: usize,
@@ -42,7 +44,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut usize; 12] {
+    fn fields(&mut self) -> [&mut usize; 13] {
         [
             &mut self.received,
             &mut self.replayed,
@@ -52,6 +54,7 @@ impl Tally {
             &mut self.came_back,
             &mut self.slow,
             &mut self.revoked,
+            &mut self.sent_away,
             &mut self.shutdowns,
             &mut self.restarts,
             &mut self.refused,
@@ -86,6 +89,7 @@ impl Client {
     pub fn connect(
         &mut self,
         hub: &Hub,
+        server: usize,
         permit: Permit,
         ledger: &Ledger,
         random: &mut Random,
@@ -98,7 +102,10 @@ impl Client {
             Form::Plain
         };
         let last = self.oracle.last.map(|(_, id)| id.to_string());
-        let last = last.map(LastId::of_this_server);
+        let last = last.map(|id| LastId {
+            id,
+            may_be_ahead: self.oracle.ids_come_from_outside,
+        });
         let subscription = hub.subscribe(&names, form, last, permit)?;
         let wire = Wire::new(20 + random.below(400), random.fork());
         self.connection = Some(Connection {
@@ -108,10 +115,11 @@ impl Client {
                 !random.once_in(5),
             )),
             end: None,
+            server,
             wire,
             parser: Parser::default(),
         });
-        self.oracle.connect(ledger);
+        self.oracle.connect(ledger, server, hub.newest());
         Ok(())
     }
 
@@ -157,7 +165,7 @@ impl Client {
             let is_clean = connection.parser.has_ended();
             let end = connection.end;
             match end {
-                Some(End::Shutdown | End::Revoked) if !is_clean => {
+                Some(End::Shutdown | End::Revoked | End::SentAway) if !is_clean => {
                     return Err(format!("{end:?} without a last chunk"));
                 }
                 Some(End::Shutdown) => self.oracle.check_complete(ledger)?,
@@ -165,6 +173,7 @@ impl Client {
             }
             tally.slow += usize::from(end == Some(End::Slow));
             tally.revoked += usize::from(end == Some(End::Revoked));
+            tally.sent_away += usize::from(end == Some(End::SentAway));
             tally.shutdowns += usize::from(end == Some(End::Shutdown));
             self.hang_up(tally);
         }
@@ -186,8 +195,9 @@ impl Client {
     }
 
     /// The server is gone from one moment to the next.
-    pub fn lose_server(&mut self) {
-        if let Some(connection) = &mut self.connection {
+    pub fn lose_server(&mut self, server: usize) {
+        let connection = self.connection.as_mut();
+        if let Some(connection) = connection.filter(|c| c.server == server) {
             connection.stream = None;
         }
     }

@@ -11,10 +11,15 @@ pub struct Oracle {
     /// Sorted, with `broadcast`.
     pub channels: Vec<usize>,
     pub is_json: bool,
+    /// There are several servers, with one stream of messages behind them.
+    pub ids_come_from_outside: bool,
     /// The last message that it has had, by number, and the id with which it comes back.
     pub last: Option<(usize, EventId)>,
     /// The run of the server that it is or was connected to.
     run: usize,
+    server: usize,
+    /// It came without an id, before the server knew anything.
+    is_early: bool,
     /// It came back with an id that the server must know.
     is_known: bool,
     /// The newest id of this connection.
@@ -30,9 +35,10 @@ struct Expected {
     next: usize,
     /// The channel's messages when the client connected: from here on there is no excuse.
     live_from: usize,
-    /// Until something of the channel has come, what was before `live_from` may be left out: the notice was given.
-    may_skip: bool,
+    /// What was before this may be left out: the notice was given.
+    may_skip_to: usize,
     may_repeat: bool,
+    /// Something of the channel has come, and what comes after it has no gaps.
     has_begun: bool,
 }
 
@@ -44,8 +50,11 @@ impl Oracle {
         Oracle {
             channels,
             is_json,
+            ids_come_from_outside: false,
             last: None,
             run: 0,
+            server: 0,
+            is_early: false,
             is_known: false,
             newest: EventId::ZERO,
             expected: Default::default(),
@@ -54,15 +63,21 @@ impl Oracle {
         }
     }
 
-    /// The client was accepted.
-    pub fn connect(&mut self, ledger: &Ledger) {
+    /// The client was accepted by a server that had come to the id `newest`.
+    pub fn connect(&mut self, ledger: &Ledger, server: usize, newest: EventId) {
+        self.server = server;
+        self.is_early = self.last.is_none() && newest == EventId::ZERO;
         self.newest = EventId::ZERO;
         self.run = ledger.run;
         self.is_known = self
             .last
             .is_some_and(|(number, id)| ledger.is_of_this_run(number) && id >= ledger.sure_from);
         for (channel, expected) in self.expected.iter_mut().enumerate() {
-            let live_from = ledger.count(channel);
+            let live_from = if self.ids_come_from_outside {
+                ledger.count_up_to_id(channel, newest)
+            } else {
+                ledger.count(channel)
+            };
             *expected = Expected {
                 next: live_from,
                 live_from,
@@ -70,11 +85,14 @@ impl Oracle {
             };
             if let Some((number, _)) = self.last {
                 expected.next = ledger.count_up_to(channel, number);
+            } else {
+                // What was published before it came, and was not there yet, may come or not.
+                expected.may_skip_to = ledger.count(channel);
             }
         }
         if self.may_be_confused(ledger) {
             for expected in &mut self.expected {
-                expected.may_skip = true;
+                expected.may_skip_to = expected.live_from;
             }
         }
     }
@@ -91,7 +109,7 @@ impl Oracle {
     pub fn take(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
         match event.name.as_str() {
             "" => self.take_message(event, ledger),
-            "sse-gap" => self.take_gap(event),
+            "sse-gap" => self.take_gap(event, ledger),
             "sse-expired" => Ok(()),
             other => Err(format!("nobody has published an event {other:?}")),
         }
@@ -139,12 +157,16 @@ impl Oracle {
         self.last = Some((number, id));
         let expected = &mut self.expected[channel];
         self.replays += usize::from(place < expected.live_from);
-        expected
-            .take(place)
-            .map_err(|fault| format!("{what} {fault}"))
+        if self.is_early {
+            let begun = ledger.begun_of(self.server, channel);
+            expected.may_skip_to = expected.may_skip_to.max(begun);
+        }
+        let taken = expected.take(place);
+        expected.has_begun = !self.ids_come_from_outside;
+        taken.map_err(|fault| format!("{what} {fault}"))
     }
 
-    fn take_gap(&mut self, event: &Received) -> Result<(), String> {
+    fn take_gap(&mut self, event: &Received, ledger: &Ledger) -> Result<(), String> {
         let value: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
         let named = |&&channel: &&usize| value["canal"] == NAMES[channel];
         let Some(&channel) = self.channels.iter().find(named) else {
@@ -152,6 +174,14 @@ impl Oracle {
                 "a gap in a channel that it does not follow: {event:?}"
             ));
         };
+        self.gaps += 1;
+        if self.ids_come_from_outside {
+            // At any time: what comes after it may still be from before the loss.
+            let expected = &mut self.expected[channel];
+            let lost = ledger.lost_of(self.server, channel);
+            expected.may_skip_to = expected.live_from.max(lost);
+            return Ok(());
+        }
         let Some((_, id)) = self.last else {
             return Err(format!("a gap although it came without an id: {event:?}"));
         };
@@ -161,21 +191,24 @@ impl Oracle {
             ));
         }
         let expected = &mut self.expected[channel];
-        expected.may_skip = true;
+        expected.may_skip_to = expected.live_from;
         expected.may_repeat = !self.is_known;
-        self.gaps += 1;
         Ok(())
     }
 
     /// Whether all has come that had to.
     pub fn check_complete(&self, ledger: &Ledger) -> Result<(), String> {
         for &channel in &self.channels {
-            let expected = &self.expected[channel];
+            let mut expected = self.expected[channel];
+            if self.is_early {
+                let begun = ledger.begun_of(self.server, channel);
+                expected.may_skip_to = expected.may_skip_to.max(begun);
+            }
             let count = ledger.count_until(self.run, channel);
-            let least = if expected.may_skip && !expected.has_begun {
-                expected.live_from.max(expected.next)
-            } else {
+            let least = if expected.has_begun {
                 expected.next
+            } else {
+                expected.may_skip_to.max(expected.next)
             };
             if least < count {
                 return Err(format!(
@@ -191,15 +224,14 @@ impl Oracle {
 
 impl Expected {
     fn take(&mut self, place: usize) -> Result<(), String> {
-        let is_first = !std::mem::replace(&mut self.has_begun, true);
-        let may_skip = is_first && self.may_skip && place <= self.live_from;
+        let may_skip = !self.has_begun && place <= self.may_skip_to;
         if place > self.next && !may_skip {
             let missing = place - self.next;
             return Err(format!(
                 "came, {missing} before it did not, and no gap was told"
             ));
         }
-        if place < self.next && !(is_first && self.may_repeat) {
+        if place < self.next && (self.has_begun || !self.may_repeat) {
             return Err("came once more".into());
         }
         self.next = place + 1;

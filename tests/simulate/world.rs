@@ -206,7 +206,7 @@ impl World {
         let Ok(permit) = self.permit() else { return };
         let hub = self.server.hub.clone();
         let joining = &mut self.clients[client];
-        let result = joining.connect(&hub, permit, &self.ledger, &mut self.random);
+        let result = joining.connect(&hub, 0, permit, &self.ledger, &mut self.random);
         let last = joining.oracle.last;
         self.tally.came_back += usize::from(result.is_ok() && last.is_some());
         self.tally.refused += usize::from(result.is_err());
@@ -292,7 +292,7 @@ impl World {
     fn restart(&mut self) {
         self.tell(|_| "the server starts again".into());
         for client in &mut self.clients {
-            client.lose_server();
+            client.lose_server(0);
             if self.random.once_in(2) {
                 client.hang_up(&mut self.tally);
             }

@@ -48,7 +48,7 @@ mod stream;
 mod sync;
 pub mod time;
 
-pub use arrivals::LastId;
+pub use arrivals::{Claim, LastId};
 pub use hub::{Attempt, Hub};
 pub use limits::{Limits, Refusal};
 pub use progress::{DirectWriter, End};

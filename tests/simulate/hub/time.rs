@@ -39,7 +39,7 @@ pub fn wall_ms() -> u64 {
     (WALL_AT_START_MS + OFFSET_MS.get()).max(0) as u64 + RUNNING_MS.get()
 }
 
-pub(super) fn now() -> Instant {
+pub fn now() -> Instant {
     static BASE: OnceLock<Instant> = OnceLock::new();
     *BASE.get_or_init(Instant::now) + Duration::from_millis(RUNNING_MS.get())
 }
