@@ -89,7 +89,11 @@ impl History {
             former: FormerChannels::new(max_channels),
             by_age: BTreeMap::new(),
             bytes: 0,
-            born,
+            // The first that this run can give: also one that is `born` itself may be of an earlier run with its clock ahead.
+            born: EventId {
+                seq: born.seq + 1,
+                ..born
+            },
             clock: ClockWatch::new(now),
             has_clock_jumped: false,
             newest: born,
