@@ -13,6 +13,7 @@ mod follower;
 mod intake;
 mod link;
 mod lot;
+mod once;
 mod outage;
 mod position;
 mod report;

@@ -67,11 +67,14 @@ end
 return found
 ";
 
+/// Answers to `pack_leave`.
+pub(super) const LEAVE_COMMANDS: usize = 2;
+
 /// Packs the commands that take this server out. Returns the number of answers.
 pub(super) fn pack_leave(out: &mut Vec<u8>, name: &str) -> usize {
     cmd("DEL").arg(key(name)).write_packed_command(out);
     cmd("SREM").arg(SERVERS).arg(name).write_packed_command(out);
-    2
+    LEAVE_COMMANDS
 }
 
 /// This server's figures.

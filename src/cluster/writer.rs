@@ -237,7 +237,7 @@ impl Writer<'_> {
             Some(session) => link.end(session)?,
             None => true,
         };
-        if !lot.is_to_be_stored() {
+        if !lot.is_to_be_found() {
             return Ok(Found::Nothing);
         }
         let mut own = Vec::new();

@@ -37,6 +37,10 @@ pub enum Refusal {
     RedisRefused(String),
     /// Its Redis did not confirm the message: it was published, or not.
     Unconfirmed,
+    /// Something else was published with the same key.
+    KeyUsed,
+    /// The try with the same key that was under way has ended without an answer.
+    GivenUp,
 }
 
 /// The answer to a publish.
@@ -50,6 +54,8 @@ pub struct Published {
     pub count: usize,
     /// Clients that they are on their way to.
     pub clients: usize,
+    /// It was published before, with the same key.
+    pub is_repeated: bool,
 }
 
 /// One channel's figures.

@@ -133,6 +133,7 @@ impl Table {
             last: newest,
             count: messages.len(),
             clients: 0,
+            is_repeated: false,
         };
         for (number, text) in messages.into_iter().enumerate() {
             let id = self.history.next_id(now);

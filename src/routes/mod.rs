@@ -5,6 +5,7 @@ mod app;
 mod assets;
 mod credentials;
 mod health;
+mod idempotency;
 pub mod live;
 mod metrics;
 mod openapi;

@@ -1,0 +1,220 @@
+//! Keys hold over all servers that share a Redis, whatever happens between them and it: the record of a key is stored with the
+//! messages, or neither is.
+
+use crate::common;
+
+use super::idempotency::{
+    a_hundred_tries, assert_again, assert_first, assert_one_answer, try_once, NDJSON,
+};
+use common::redis::{server, server_with, Proxy, Redis};
+use common::{wait_until, Publisher, Reply, Server, BOUND};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+fn publish(server: &Server, key: &str, body: &str) -> Reply {
+    try_once(server, "/publish/a", key, &[], body)
+}
+
+/// Messages of this text in the stream.
+fn stored(redis: &Redis, text: &str) -> usize {
+    let all = redis.command(&["XRANGE", "sse-server:events", "-", "+"]);
+    let messages = all.lines().zip(all.lines().skip(2));
+    messages
+        .filter(|(field, value)| *field == "m" && *value == text)
+        .count()
+}
+
+#[test]
+fn needs_redis_server_a_hundred_tries_through_three_servers_and_a_restart_are_one_message() {
+    let redis = Redis::start();
+    let url = redis.url();
+    let servers: Vec<Server> = (0..2).map(|_| server(&url)).collect();
+    // Behind one address, whichever process is there.
+    let third = Mutex::new(server(&url));
+    let count = AtomicUsize::new(0);
+    let mut streams: Vec<_> = servers.iter().map(|server| server.subscribe("a")).collect();
+    let attempt = |chosen: &Server| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        if number == 40 {
+            let mut third = third.lock().unwrap();
+            third.stop(libc::SIGKILL);
+            *third = server(&url);
+        }
+        if number % 3 != 0 {
+            return Some(publish(chosen, "k", "x"));
+        }
+        let third = third.lock().unwrap();
+        Some(publish(&third, "k", "x"))
+    };
+    let chosen: Vec<&Server> = servers.iter().collect();
+    let replies = a_hundred_tries(&chosen, attempt);
+    assert_eq!(replies.len(), 100);
+    assert_one_answer(&replies, 1);
+    assert_eq!(stored(&redis, "x"), 1);
+    servers[0].publish("a", "end");
+    for stream in &mut streams {
+        assert_eq!(stream.data_until("end"), ["x", "end"]);
+    }
+    // A server that has just come knows it as well, and what else is with this key.
+    let late = server(&url);
+    let again = publish(&late, "k", "x");
+    assert_again(&again, &replies[0]);
+    assert_eq!(publish(&late, "k", "y").status, 422);
+}
+
+#[test]
+fn needs_redis_server_a_batch_of_ten_thousand_is_stored_once() {
+    let redis = Redis::start();
+    let servers = [server(&redis.url()), server(&redis.url())];
+    let body: String = (0..10_000).map(|number| format!("{number}\n")).collect();
+    let batch =
+        |server: &Server, body: &str| try_once(server, "/publish/a?event=e", "k", &[NDJSON], body);
+    let mut stream = servers[1].subscribe("a");
+    let first = batch(&servers[0], &body);
+    assert_first(&first);
+    assert_eq!(first.json()["count"], 10_000);
+    assert_again(&batch(&servers[1], &body), &first);
+    assert_again(&batch(&servers[0], &body), &first);
+    assert_eq!(batch(&servers[1], "0\n1\n").status, 422);
+    servers[0].publish("a", "end");
+    let received: Vec<_> = (0..10_001).map(|_| stream.next()).collect();
+    assert_eq!(received[0].id.as_deref(), first.json()["first"].as_str());
+    assert_eq!(received[9_999].id.as_deref(), first.json()["last"].as_str());
+    assert!(received[..10_000].iter().all(|event| event.kind == "e"));
+    assert_eq!(received[10_000].data, "end");
+}
+
+#[test]
+fn needs_redis_server_what_was_sent_over_a_line_that_died_is_not_sent_twice() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.addr);
+    let server = server(&proxy.url());
+    let other = self::server(&redis.url());
+    for round in 0..10 {
+        // Redis gets everything, and its answers are lost.
+        proxy.swallow_answers();
+        let text = format!("x{round}");
+        let replies: Vec<Reply> = std::thread::scope(|scope| {
+            let with_keys: Vec<_> = (0..8)
+                .map(|number| {
+                    let (server, text) = (&server, &text);
+                    // Each key twice.
+                    scope.spawn(move || publish(server, &format!("{round}-{}", number % 4), text))
+                })
+                .collect();
+            let without: Vec<_> = (0..4)
+                .map(|number| {
+                    let server = &server;
+                    let text = format!("plain {round} {number}");
+                    scope.spawn(move || Publisher::new(server).publish("a", text))
+                })
+                .collect();
+            wait_until("Redis has one of them", BOUND, || stored(&redis, &text) > 0);
+            proxy.mend();
+            without
+                .into_iter()
+                .for_each(|p| drop(p.join().expect("it is published")));
+            with_keys
+                .into_iter()
+                .map(|p| p.join().expect("it is answered"))
+                .collect()
+        });
+        for number in 0..4 {
+            let pair = [&replies[number], &replies[number + 4]];
+            let again = publish(&other, &format!("{round}-{number}"), &text);
+            for reply in pair {
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                assert_eq!(reply.text(), again.text());
+            }
+            let is_first = |reply: &&Reply| reply.header("Idempotency-Replayed").is_none();
+            assert_eq!(pair.into_iter().filter(is_first).count(), 1);
+        }
+        assert_eq!(stored(&redis, &text), 4);
+        for number in 0..4 {
+            assert_eq!(stored(&redis, &format!("plain {round} {number}")), 1);
+        }
+    }
+}
+
+#[test]
+fn needs_redis_server_a_second_try_waits_for_the_first_and_holds_no_thread() {
+    let redis = Redis::start();
+    let server = server(&redis.url());
+    redis.signal(libc::SIGSTOP);
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..40)
+            .map(|_| scope.spawn(|| publish(&server, "k", "x")))
+            .collect();
+        // There are only as many workers as cores, and they have time for others.
+        for _ in 0..20 {
+            assert_eq!(server.get("/health").status, 200);
+        }
+        redis.signal(libc::SIGCONT);
+        tries
+            .into_iter()
+            .map(|t| t.join().expect("it is answered"))
+            .collect()
+    });
+    assert_one_answer(&replies, 1);
+    assert_eq!(stored(&redis, "x"), 1);
+}
+
+#[test]
+fn needs_redis_server_a_message_that_could_not_be_confirmed_is_safe_to_send_again() {
+    let redis = Redis::start();
+    let server = server(&redis.url());
+    redis.signal(libc::SIGSTOP);
+    // It is on its way to Redis, and nobody knows what will come of it.
+    let refused = publish(&server, "k", "x");
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    redis.signal(libc::SIGCONT);
+    common::redis::wait_for_ready(&server);
+    let reply = publish(&server, "k", "x");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_again(&publish(&server, "k", "x"), &reply);
+    assert_eq!(stored(&redis, "x"), 1);
+    assert_eq!(publish(&server, "k", "y").status, 422);
+}
+
+#[test]
+fn needs_redis_server_a_refused_try_does_not_use_the_key_up() {
+    let redis = Redis::start();
+    let server = server_with(&redis.url(), &[]);
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    wait_until("Redis refuses", BOUND, || {
+        let reply = publish(&server, "k", "x");
+        assert_eq!(reply.status, 503, "{}", reply.text());
+        reply.text().contains("OOM") || reply.text().contains("writes")
+    });
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    common::redis::wait_for_ready(&server);
+    let first = publish(&server, "k", "x");
+    assert_first(&first);
+    assert_again(&publish(&server, "k", "x"), &first);
+    assert_eq!(stored(&redis, "x"), 1);
+}
+
+#[test]
+fn needs_redis_server_a_stream_that_was_deleted_is_begun_anew_with_a_key_as_well() {
+    let redis = Redis::start();
+    let server = server(&redis.url());
+    assert_first(&publish(&server, "k0", "x"));
+    redis.command(&["DEL", "sse-server:events"]);
+    assert_first(&publish(&server, "k1", "y"));
+    assert_eq!(stored(&redis, "y"), 1);
+    // It was answered once, and is answered so again.
+    let again = publish(&server, "k0", "x");
+    assert_eq!(again.header("Idempotency-Replayed"), Some("true"));
+    // A record goes after ten minutes.
+    let keys = redis.command(&["KEYS", "sse-server:key:*"]);
+    let key = keys
+        .lines()
+        .find(|line| line.starts_with("sse-server:key:"));
+    let left = redis.command(&["TTL", key.expect("there is a record")]);
+    let left: u32 = left
+        .lines()
+        .next()
+        .and_then(|line| line[1..].parse().ok())
+        .expect("seconds");
+    assert!((500..=600).contains(&left), "{left}");
+}
