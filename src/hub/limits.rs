@@ -58,6 +58,19 @@ pub struct Published {
     pub is_repeated: bool,
 }
 
+impl Published {
+    /// So many messages from one id to another, for nobody as yet.
+    pub fn new(first: EventId, last: EventId, count: usize) -> Published {
+        Published {
+            first,
+            last,
+            count,
+            clients: 0,
+            is_repeated: false,
+        }
+    }
+}
+
 /// One channel's figures.
 #[derive(Debug)]
 pub struct ChannelStats {

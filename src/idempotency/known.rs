@@ -72,13 +72,7 @@ mod tests {
             ms: number as u64,
             seq: 0,
         };
-        Published {
-            first: id,
-            last: id,
-            count: 1,
-            clients: 0,
-            is_repeated: false,
-        }
+        Published::new(id, id, 1)
     }
 
     #[test]

@@ -4,6 +4,7 @@ Everything else is checked as assets/openapi.json says. Loaded by the run of tes
 """
 
 import json
+import uuid
 
 import requests.adapters
 import schemathesis
@@ -47,9 +48,12 @@ def has_body(case):
 
 @schemathesis.hook
 def map_case(_context, case):
-    """A good message is either the body or `msg`, a line of a batch is JSON, and there is one token: the header's."""
+    """A good message is either the body or `msg`, has a key of its own, a line of a batch is JSON, and there is one token: the header's."""
     if is_meant_well(case):
         (case.query or {}).pop("access_token", None)
+        if case.headers and "Idempotency-Key" in case.headers:
+            # Another message with the same key is refused.
+            case.headers["Idempotency-Key"] = str(uuid.uuid4())
     if case.method.upper() in ("POST", "PUT") and is_meant_well(case) and has_body(case):
         case.query.pop("msg", None)
         if case.media_type == BATCH and case.meta and case.meta.phase.name.value != "examples":
