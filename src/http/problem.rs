@@ -148,7 +148,7 @@ impl From<Problem> for Reply {
             "detail": problem.detail,
         });
         let mut reply =
-            Reply::new(problem.status).with_body("application/problem+json", body.to_string());
+            Reply::new(problem.status).with_body("application/problem+json", format!("{body}\n"));
         for (name, value) in problem.headers {
             reply = reply.with(name, value);
         }
