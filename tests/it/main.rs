@@ -19,6 +19,7 @@ mod backlog;
 mod batch;
 mod browser;
 mod clocks;
+mod commands;
 mod configuration;
 mod cors;
 mod curl;
@@ -69,5 +70,6 @@ mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
 mod vital;
+mod welcome;
 #[cfg(feature = "ship-tests")]
 mod workflow;
