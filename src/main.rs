@@ -205,13 +205,11 @@ fn watch_panics() {
 fn greet(lines: String) {
     let write = move || {
         log::logger().flush();
-        // Who does not see them has lost nothing.
         let _ = std::io::stderr().write_all(lines.as_bytes());
     };
     let thread = std::thread::Builder::new().name("welcome".into());
-    if let Err(error) = thread.spawn(write) {
-        log::warn!("event=no_welcome error={:?}", error.to_string());
-    }
+    // Without a thread nobody sees them either.
+    let _ = thread.spawn(write);
 }
 
 fn raise_descriptor_limit(config: &Config) -> usize {

@@ -11,13 +11,13 @@ mod token;
 pub use grant::{Action, Grant};
 pub use jwt::{Claims, Secrets};
 pub use patterns::Patterns;
-pub use rules::{FileFault, Rules};
+pub use rules::{FileFault, Rules, OPERATOR_NAME};
 pub use token::Token;
 
 use crate::event::ChannelName;
 use crate::log::Logged;
 use jwt::Flaw;
-use rules::{Entry, OPERATOR_NAME};
+use rules::Entry;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};

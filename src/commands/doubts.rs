@@ -1,69 +1,68 @@
 //! What can be used and is probably not meant so. No value is shown.
 
-use crate::access::{Rules, Token};
+use crate::access::{Rules, Token, OPERATOR_NAME};
 use crate::config::{meant_by, Config};
 use crate::log::Logged;
 use std::fmt;
 
 /// One line for the log, or for a person.
 #[derive(Debug)]
-pub struct Doubt {
-    event: &'static str,
-    /// What it is about, where that has a name.
-    name: Option<String>,
-    hint: String,
+pub enum Doubt {
+    /// A variable that nothing reads.
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The name that is probably meant.
+        meant: &'static str,
+    },
+    /// A token that can be guessed; holds its name.
+    ShortToken(String),
 }
 
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event={}", self.event)?;
-        if let Some(name) = &self.name {
-            write!(f, " name={}", Logged(name))?;
+        match self {
+            Doubt::UnknownVariable { name, meant } => write!(
+                f,
+                "event=unknown_variable name={} hint=\"nothing reads it; if {meant} is meant, correct the name\"",
+                Logged(name)
+            ),
+            Doubt::ShortToken(name) => write!(
+                f,
+                "event=short_token name={name} hint=\"it has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
+                Token::SAFE_BYTES
+            ),
         }
-        write!(f, " hint={:?}", self.hint)
     }
 }
 
 impl Doubt {
     /// For a person.
     pub fn sentence(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{}: {}", Logged(name), self.hint),
-            None => self.hint.clone(),
+        match self {
+            Doubt::UnknownVariable { name, meant } => {
+                format!("nothing reads the variable {name}; if {meant} is meant, correct the name")
+            }
+            Doubt::ShortToken(name) => format!(
+                "the token {name} has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one",
+                Token::SAFE_BYTES
+            ),
         }
     }
 }
 
 /// All doubts about the variables and the rules.
 pub fn doubts(config: &Config, rules: &Rules) -> Vec<Doubt> {
-    let mut doubts = Vec::new();
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if let Some(meant) = meant_by(&name) {
-            doubts.push(Doubt {
-                event: "unknown_variable",
-                hint: format!("nothing reads it; if {meant} is meant, correct the name"),
-                name: Some(name.into()),
-            });
-        }
-    }
-    let safe = Token::SAFE_BYTES;
-    let good = "openssl rand -hex 32 makes a good one";
-    if config.auth_token.as_ref().is_some_and(Token::is_short) {
-        doubts.push(Doubt {
-            event: "short_token",
-            name: None,
-            hint: format!("AUTH_TOKEN has less than {safe} characters and can be guessed; {good}"),
-        });
-    }
-    for entry in rules.tokens() {
-        if entry.is_short {
-            doubts.push(Doubt {
-                event: "short_token",
-                name: Some(entry.name.to_string()),
-                hint: format!("this token of ACCESS_FILE has less than {safe} characters and can be guessed; {good}"),
-            });
-        }
-    }
-    doubts
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = names.filter_map(|name| {
+        let meant = meant_by(&name)?;
+        Some(Doubt::UnknownVariable { name, meant })
+    });
+    let operator = config.auth_token.as_ref().filter(|token| token.is_short());
+    let operator = operator.map(|_| OPERATOR_NAME.to_string());
+    let listed = rules.tokens().into_iter().filter(|entry| entry.is_short);
+    let short = operator
+        .into_iter()
+        .chain(listed.map(|entry| entry.name.to_string()));
+    unknown.chain(short.map(Doubt::ShortToken)).collect()
 }
