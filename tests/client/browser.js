@@ -42,13 +42,7 @@ export class Browser {
 
   /** As `tab`, in a window of its own. */
   async window(url) {
-    const [opener] = await this.driven.pages();
-    const known = new Set(await this.driven.pages());
-    await opener.evaluate((url) => void window.open(url, '_blank', 'popup,noopener'), url);
-    for (;;) {
-      const page = (await this.driven.pages()).find((page) => !known.has(page));
-      if (page) return Tab.at(page, url);
-    }
+    return Tab.at(await this.driven.newPage({ type: 'window' }), url);
   }
 
   async close() {
@@ -89,7 +83,7 @@ export class Tab {
   }
 
   async got(text) {
-    await this.page.waitForFunction((text) => window.messages.some(({ mensagem }) => mensagem === text), { timeout: 60_000 }, text).catch(async (error) => {
+    await this.page.waitForFunction((text) => window.messages.findLast(({ mensagem }) => mensagem === text), { timeout: 60_000 }, text).catch(async (error) => {
       throw new Error(`the tab has not got ${text}: ${JSON.stringify([await this.statuses(), (await this.texts()).slice(-10)])}`, { cause: error });
     });
   }

@@ -73,7 +73,7 @@ function numbers(channel) {
     while (!isOver) {
       await server.publish(channel, String(number + 1));
       number += 1;
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 20));
     }
   })();
   const end = async () => { isOver = true; await publishing; return number; };
@@ -130,7 +130,7 @@ test('six tabs and two windows have one stream; the leading one is closed 50 tim
       const leads = await Promise.all(all.map((one) => one.leads()));
       return all[leads.indexOf(true)];
     });
-    const now = end.now();
+    const now = await until('something is published', end.now);
     await leading.got(String(now));
     assertWhole(await leading.texts(), first.get(leading), `the tab that is closed as number ${closed}`);
     await leading.close();
