@@ -2,7 +2,7 @@
 
 use crate::access::Permit;
 use crate::event::{ChannelName, Form};
-use crate::hub::{End, Hub, LastId, Refusal, Stream};
+use crate::hub::{End, Hub, LastId, Refusal, Start, Stream};
 use crate::ledger::{Ledger, NAMES};
 use crate::oracle::Oracle;
 use crate::parser::Parser;
@@ -102,11 +102,13 @@ impl Client {
             Form::Plain
         };
         let last = self.oracle.last.map(|(_, id)| id.to_string());
-        let last = last.map(|id| LastId {
-            id,
-            may_be_ahead: self.oracle.ids_come_from_outside,
+        let start = last.map_or(Start::NOW, |id| {
+            Start::after(LastId {
+                id,
+                may_be_ahead: self.oracle.ids_come_from_outside,
+            })
         });
-        let subscription = hub.subscribe(&names, form, last, permit)?;
+        let subscription = hub.subscribe(&names, form, start, permit)?;
         let wire = Wire::new(20 + random.below(400), random.fork());
         self.connection = Some(Connection {
             stream: Some(Stream::start(
