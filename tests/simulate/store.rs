@@ -43,15 +43,11 @@ struct Look {
     newest: EventId,
     entries: Vec<usize>,
     is_all: bool,
-    /// Number of all messages that there ever were.
-    count: usize,
 }
 
 /// Where one server is in the stream.
 #[derive(Default)]
 pub struct Follower {
-    /// Messages with lower numbers are in the hub, or known to be lost.
-    had: usize,
     look: Option<Look>,
     /// Losses up to here were told.
     told: EventId,
@@ -76,13 +72,17 @@ impl Follower {
         } else if let Some(look) = self.look.take() {
             self.take(look, server, hub, ledger);
         } else {
-            self.look = Some(self.ask(hub, store, ledger, wanted));
+            self.look = Some(Self::ask(hub, store, ledger, wanted));
         }
     }
 
-    fn ask(&self, hub: &Hub, store: &Store, ledger: &Ledger, wanted: usize) -> Look {
+    fn ask(hub: &Hub, store: &Store, ledger: &Ledger, wanted: usize) -> Look {
         let claims = hub.claims();
-        let first = store.entries.partition_point(|&number| number < self.had);
+        // As there: what is known to be lost is passed over as well.
+        let seen = hub.newest();
+        let first = store
+            .entries
+            .partition_point(|&number| ledger.id_of(number) <= seen);
         let entries: Vec<usize> = store.entries.range(first..).take(wanted).copied().collect();
         let count = ledger.next_number();
         let is_there = |number: &usize| store.entries.binary_search(number).is_ok();
@@ -93,7 +93,6 @@ impl Follower {
             newest: store.last,
             is_all: entries.len() < wanted,
             entries,
-            count,
         }
     }
 
@@ -111,7 +110,6 @@ impl Follower {
             ledger.lose(server, look.begin);
         }
         if let Some(&last) = look.entries.last() {
-            self.had = last + 1;
             let events = look.entries.iter().map(|&number| event_of(number, ledger));
             hub.append(events.collect());
             hub.skip_to(ledger.id_of(last));
@@ -119,7 +117,6 @@ impl Follower {
         if !look.is_all {
             return;
         }
-        self.had = look.count;
         hub.skip_to(look.newest);
         hub.settle(&look.claims, look.newest);
         if !hub.is_filled() {
