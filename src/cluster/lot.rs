@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::link::{field, Session};
 use super::report;
 use super::shared::ClusterShared;
+use super::system;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
 use ::redis::{cmd, Value};
@@ -117,7 +118,7 @@ impl WaitingBytes {
         let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
         all.fetch_update(relaxed, relaxed, fits).ok()?;
         Some(Waits {
-            since: Instant::now(),
+            since: system::now(),
             bytes,
             all,
         })
