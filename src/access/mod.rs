@@ -62,7 +62,7 @@ pub struct Caller {
 }
 
 /// A stream's right to go on, as far as it can go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Permit {
     identity: Identity,
     /// What the rules have to give for as long as the stream lasts.
@@ -72,7 +72,7 @@ pub struct Permit {
     expires: Option<SystemTime>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Needs {
     /// To follow these channels.
     Channels(Box<[ChannelName]>),

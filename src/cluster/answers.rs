@@ -1,11 +1,12 @@
 //! Those who wait for an answer, each with what is to be done when it comes: the writer says that Redis has stored
 //! something, and whoever brings it to the hub hands the answer over. No I/O here. Called by the writer and the follower.
 
+use super::system::Mutex;
 use crate::event::EventId;
 use crate::hub::Refusal;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 /// What Redis says of a publish.
 #[derive(Clone, Copy, Debug, Default)]

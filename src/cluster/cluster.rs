@@ -4,7 +4,7 @@ use super::address::Address;
 use super::answers::{Stored, Then};
 use super::lot::{Job, Publication, WaitingBytes};
 use super::shared::ClusterShared;
-use super::{follower, writer};
+use super::{follower, system, writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
@@ -180,7 +180,5 @@ fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Stored, Refusal> {
         // Nobody waits any more if the time was over.
         let _ = sender.send(answer);
     }));
-    answer
-        .recv_timeout(bound)
-        .unwrap_or(Err(Refusal::Unconfirmed))
+    system::receive(&answer, bound).unwrap_or(Err(Refusal::Unconfirmed))
 }

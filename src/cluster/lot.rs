@@ -9,6 +9,7 @@ use super::link::{field, Session};
 use super::once;
 use super::report;
 use super::shared::ClusterShared;
+use super::system;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
 use crate::idempotency::Attempt;
@@ -157,7 +158,7 @@ impl WaitingBytes {
         let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
         all.fetch_update(relaxed, relaxed, fits).ok()?;
         Some(Waits {
-            since: Instant::now(),
+            since: system::now(),
             bytes,
             all,
         })

@@ -18,8 +18,10 @@ mod outage;
 mod position;
 mod report;
 mod shared;
+mod socket;
 mod state;
 mod stream;
+mod system;
 mod writer;
 
 pub use address::Address;

@@ -3,12 +3,13 @@
 //! statistics, by the routes' side of the cluster.
 
 use super::link::text;
+use super::system::{self, Mutex};
 use crate::host::memory;
 use crate::hub::Hub;
 use ::redis::{cmd, Value};
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// How often a server reports.
@@ -98,7 +99,7 @@ impl Reports {
         let Some(Value::Array(found)) = answers.pop() else {
             return;
         };
-        let now = Instant::now();
+        let now = system::now();
         let known = found.into_iter().filter_map(|report| {
             let Value::Array(parts) = report else {
                 return None;
@@ -120,8 +121,8 @@ impl Reports {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reports = known.clone();
         drop(known);
-        reports.insert(own_name.into(), (own(hub), Instant::now()));
-        reports.retain(|_, (_, written)| written.elapsed() < LIFE);
+        reports.insert(own_name.into(), (own(hub), system::now()));
+        reports.retain(|_, (_, written)| system::now().saturating_duration_since(*written) < LIFE);
         let servers = reports
             .into_iter()
             .map(|(name, (report, written))| server(name, &report, written));
@@ -156,7 +157,9 @@ fn server(name: String, report: &Json, written: Instant) -> Json {
     for figure in FIGURES {
         server.insert(figure.into(), report[figure].clone());
     }
-    let seen = written.elapsed().as_secs_f64();
+    let seen = system::now()
+        .saturating_duration_since(written)
+        .as_secs_f64();
     server.insert("seen_seconds".into(), json!((seen * 10.0).round() / 10.0));
     Json::Object(server)
 }

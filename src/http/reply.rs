@@ -76,6 +76,12 @@ impl Reply {
         self.with("Content-Type", content_type)
     }
 
+    /// Sets the body, whose type is set already.
+    pub fn with_content(mut self, body: Vec<u8>) -> Reply {
+        self.body = body;
+        self
+    }
+
     /// Size of the body, in bytes.
     pub fn size(&self) -> usize {
         self.body.len()

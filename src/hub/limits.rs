@@ -31,6 +31,8 @@ pub enum Refusal {
     TooManyChannels(usize),
     /// The server shuts down.
     Closing,
+    /// What its Redis retains has not come in yet.
+    NotFilled,
     /// Its Redis cannot be reached; nothing was published.
     RedisAway,
     /// Its Redis refuses what it is asked for; holds its words. Nothing was published.

@@ -103,6 +103,7 @@ pub fn refused(refusal: Refusal) -> Problem {
             format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
         }
         Refusal::Closing => "the server shuts down; try again when it is back".into(),
+        Refusal::NotFilled => "the server has not read the history from its Redis yet; try again later".into(),
         Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
         Refusal::RedisRefused(reason) => {
             format!("the server's Redis refused it: {reason}; nothing was published, try again later")

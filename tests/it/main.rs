@@ -45,12 +45,15 @@ mod metrics;
 mod openapi;
 mod page;
 mod pipelines;
+#[cfg(feature = "redis")]
+mod polling;
 #[cfg(feature = "ship-tests")]
 mod proxies;
 #[cfg(feature = "ship-tests")]
 mod proxies_smuggling;
 mod proxy;
 mod publish_subscribe;
+mod reading;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
