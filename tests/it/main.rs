@@ -67,6 +67,7 @@ mod redis_proxies;
 #[cfg(feature = "redis")]
 mod redis_replaced;
 mod replay;
+mod scripts;
 mod shutdown;
 mod socket_activation;
 mod statistics;
