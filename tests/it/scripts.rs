@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::documents::{block, block_with};
-use common::{front, port, wait_until, Folder, Server, BOUND};
+use common::{front, port, Folder, Server};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -14,6 +14,11 @@ const CHAPTER: &str = "assets/docs/scripts.md";
 
 /// The shells, as commands.
 const SHELLS: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
+
+/// Each step is a process or several, on a machine that may be busy.
+fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    common::wait_until(what, 6 * common::BOUND, condition);
+}
 
 /// A folder with the chapter's scripts in it, and a shell.
 struct Desk {
@@ -81,9 +86,10 @@ impl Desk {
 
     /// `react.sh`, with a command that notes what it gets.
     fn react(&self, channels: &str) -> Background {
+        // A line is written at once, or not at all.
         self.folder.write(
             "note",
-            "#!/bin/sh\n{ printf '%s %s %s ' \"$ID\" \"$CANAL\" \"$EVENT\"; cat; echo; } >>noted\n",
+            "text=$(cat)\nprintf '%s %s %s %s\\n' \"$ID\" \"$CANAL\" \"$EVENT\" \"$text\" >>noted\n",
         );
         let mut command = self.command("react.sh", &[channels, "place", "sh", "note"]);
         Background::start(&mut command)
@@ -102,9 +108,7 @@ impl Desk {
 
     #[track_caller]
     fn wait_for(&self, text: &str) {
-        wait_until(text, BOUND, || {
-            self.noted().iter().any(|noted| noted[3] == text)
-        });
+        wait_until(text, || self.noted().iter().any(|noted| noted[3] == text));
     }
 }
 
@@ -236,7 +240,7 @@ fn needs_jq_and_needs_curl_and_needs_busybox_each_message_runs_the_command() {
             desk.noted(),
             expected.map(|noted| noted.map(str::to_string))
         );
-        wait_until("the place is kept", BOUND, || {
+        wait_until("the place is kept", || {
             desk.read("place").trim_end() == everybody
         });
     });
@@ -254,9 +258,7 @@ fn needs_jq_and_needs_curl_and_needs_busybox_a_script_that_is_killed_goes_on_whe
                 server.publish("a", number.to_string());
             }
             // Wherever it is: in a command, between two, or waiting.
-            wait_until("it has done some", BOUND, || {
-                desk.noted().len() > kill * 5 + kill
-            });
+            wait_until("it has done some", || desk.noted().len() > kill * 5 + kill);
             drop(react);
             number += 1;
             server.publish("a", number.to_string());
@@ -313,12 +315,12 @@ fn needs_jq_and_needs_curl_and_needs_busybox_a_command_that_fails_gets_its_messa
         let _react = Background::start(&mut command);
         server.publish("a", "x");
         server.publish("a", "y");
-        wait_until("it tries again", BOUND, || {
+        wait_until("it tries again", || {
             desk.read("tries").starts_with("x\nx\nx\n")
         });
         assert_eq!(desk.read("place"), "");
         desk.folder.write("allowed", "");
-        wait_until("it has done both", BOUND, || {
+        wait_until("it has done both", || {
             desk.read("tries").ends_with("x\ny\n")
         });
     });
