@@ -89,7 +89,7 @@ impl Desk {
         // A line is written at once, or not at all.
         self.folder.write(
             "note",
-            "text=$(cat)\nprintf '%s %s %s %s\\n' \"$ID\" \"$CANAL\" \"$EVENT\" \"$text\" >>noted\n",
+            "text=$(cat) || exit\nprintf '%s %s %s %s\\n' \"$ID\" \"$CANAL\" \"$EVENT\" \"$text\" >>noted\n",
         );
         let mut command = self.command("react.sh", &[channels, "place", "sh", "note"]);
         Background::start(&mut command)
