@@ -39,8 +39,9 @@ impl Patterns {
     /// # Errors
     /// One line about the first that no channel could ever have.
     pub fn parse<'a>(names: impl Iterator<Item = &'a str>) -> Result<Patterns, String> {
-        let patterns: Result<Vec<Pattern>, String> = names.map(Pattern::parse).collect();
-        patterns.map(Patterns::from)
+        // As the rules read them.
+        let names: Vec<&str> = names.collect();
+        serde_json::from_value(names.into()).map_err(|error| error.to_string())
     }
 
     /// As they are written, patterns first.
