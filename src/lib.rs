@@ -5,6 +5,8 @@ pub mod access;
 pub mod cluster;
 pub mod config;
 pub mod counters;
+#[cfg_attr(not(feature = "disk"), path = "disk/off.rs")]
+pub mod disk;
 pub mod event;
 pub mod host;
 pub mod http;
@@ -12,3 +14,5 @@ pub mod hub;
 pub mod log;
 pub mod routes;
 pub mod server;
+#[cfg(any(feature = "redis", feature = "disk"))]
+mod waiting;

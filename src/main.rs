@@ -1,9 +1,12 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
+mod panics;
+
 use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::cluster::{self, Cluster};
 use sse_server::config::{self, Config, Listen, VARIABLES};
 use sse_server::counters::Counters;
+use sse_server::disk::{self, Disk};
 use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
@@ -27,6 +30,9 @@ const REDIS_START_TIME: Duration = Duration::from_secs(3);
 
 /// How long a stop may take to tell the other servers.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a stop may take to put everything on the disk.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// A client that was accepted has sent its request, and has its answer, this long after the stop began.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
@@ -52,8 +58,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["--healthcheck"] => check_health(),
+        ["--check-data", folder] => check_data(folder),
         [unknown, ..] => Err(Failure::misuse(format!(
-            "unknown argument {unknown:?}; sse-server takes --help, --version or --healthcheck, and is configured by environment variables"
+            "unknown argument {unknown:?}; sse-server takes --help, --version, --healthcheck or --check-data FOLDER, and is configured by environment variables"
         ))),
     };
     log::logger().flush();
@@ -132,11 +139,14 @@ fn serve() -> Result<(), Failure> {
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
         .map_err(|error| system_failure("start a thread", &error))?;
     let cluster = join_cluster(&config, &local, &hub)?;
-    let (live, all_watchers_ended) = LiveStatistics::start(hub.clone(), cluster.clone())
-        .map_err(|error| system_failure("start a thread", &error))?;
+    let disk = open_disk(&config, &hub)?;
+    let (live, all_watchers_ended) =
+        LiveStatistics::start(hub.clone(), cluster.clone(), disk.clone())
+            .map_err(|error| system_failure("start a thread", &error))?;
     let app = App {
         hub: hub.clone(),
         cluster: cluster.clone(),
+        disk: disk.clone(),
         live: live.clone(),
         access: access.clone(),
         origins: config.origins.clone(),
@@ -149,7 +159,7 @@ fn serve() -> Result<(), Failure> {
         routes::largest_body(config.max_message_bytes),
         config.trusted_proxies.clone(),
     );
-    watch_panics();
+    panics::watch();
     let serving = server::start(listener, app, settings)
         .map_err(|error| system_failure("start a thread", &error))?;
     health::keep_alive(local.clone(), notifier.clone())
@@ -186,6 +196,9 @@ fn serve() -> Result<(), Failure> {
         // Behind every publish that is still under way.
         cluster.leave(LEAVE_TIME);
     }
+    if let Some(disk) = &disk {
+        disk.leave(CLOSE_TIME);
+    }
     serving.finish(last_moment);
     if let (Listen::Unix(path), false) = (&config.listen, is_inherited) {
         // The next start would remove it as well.
@@ -197,36 +210,6 @@ fn serve() -> Result<(), Failure> {
         hub.counters().delivered.get()
     );
     Ok(())
-}
-
-/// Threads that do not end the process when they panic: a request or a stream is all that is lost. Without any other the
-/// server would look well and do nothing, and whoever started it starts it again.
-const EXPENDABLE: [&str; 3] = ["worker", "stream", "waiting"];
-
-/// Puts every panic into the log, in one line. A thread without a name is one of tiny_http's.
-fn watch_panics() {
-    std::panic::set_hook(Box::new(move |panic| {
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or("tiny_http");
-        if name == queued_log::THREAD {
-            return;
-        }
-        let place = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let payload = panic.payload();
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or(payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
-        log::error!("event=panic thread={name} place={place:?} message={message:?}");
-        if !EXPENDABLE.contains(&name) {
-            log::logger().flush();
-            std::process::abort();
-        }
-    }));
 }
 
 /// What somebody on this machine can give to curl.
@@ -343,7 +326,7 @@ fn limits(config: &Config) -> Limits {
         max_clients: config.max_clients,
         max_channels: config.max_channels,
         client_queue: config.client_queue,
-        ids_come_from_outside: config.redis.is_some(),
+        ids_come_from_outside: config.redis.is_some() || config.data_dir.is_some(),
     }
 }
 
@@ -369,6 +352,24 @@ fn join_cluster(
     Ok(Some(cluster))
 }
 
+/// The folder, if the history is kept in one. From then on the hub has what is in it.
+fn open_disk(config: &Config, hub: &Arc<Hub>) -> Result<Option<Arc<Disk>>, Failure> {
+    let Some(data_dir) = &config.data_dir else {
+        return Ok(None);
+    };
+    match Disk::open(data_dir, config.sync_time, hub.clone()) {
+        Ok(disk) => Ok(Some(disk)),
+        Err(error) if error.is_misuse => Err(Failure::misuse(error.line)),
+        Err(error) => Err(Failure::new(error.line)),
+    }
+}
+
+fn check_data(folder: &str) -> Result<(), Failure> {
+    let report = disk::check(folder.as_ref()).map_err(Failure::new)?;
+    println!("{report}");
+    Ok(())
+}
+
 fn check_health() -> Result<(), Failure> {
     let config = read_config()?;
     let target = health::local_target(&config.listen);
@@ -380,9 +381,10 @@ fn print_help() {
     println!(
         "sse-server {} - publish with curl, receive with EventSource
 
-Usage: sse-server [--help | --version | --healthcheck]
+Usage: sse-server [--help | --version | --healthcheck | --check-data FOLDER]
 
   --healthcheck   ask the local server's /health; exit 0 if it is well, 1 if not
+  --check-data    say what a DATA_DIR has; exit 0 if it is whole, 1 if not
 
 Try it:
   curl -N http://localhost:8080/sse/news

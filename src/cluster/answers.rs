@@ -2,32 +2,9 @@
 //! something, and whoever brings it to the hub hands the answer over. No I/O here. Called by the writer and the follower.
 
 use crate::event::EventId;
-use crate::hub::Refusal;
+use crate::waiting::{Ids, Then};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The first and the last id of what was published.
-pub(super) type Ids = (EventId, EventId);
-
-/// What is to be done with an answer. It must not wait for anybody.
-pub(super) struct Then(Box<dyn FnOnce(Result<Ids, Refusal>) + Send>);
-
-impl Then {
-    pub(super) fn new(then: impl FnOnce(Result<Ids, Refusal>) + Send + 'static) -> Then {
-        Then(Box::new(then))
-    }
-
-    pub(super) fn answer(self, answer: Result<Ids, Refusal>) {
-        (self.0)(answer);
-    }
-}
-
-impl fmt::Debug for Then {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then(…)")
-    }
-}
 
 /// Answers that wait until an id has been brought to the hub.
 #[derive(Debug, Default)]

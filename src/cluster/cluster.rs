@@ -1,13 +1,13 @@
 //! The cluster as the routes and `main` see it.
 
 use super::address::Address;
-use super::answers::{Ids, Then};
-use super::lot::{Job, Publication, WaitingBytes};
+use super::lot::{Job, Publication};
 use super::shared::ClusterShared;
 use super::{follower, writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
+use crate::waiting::{Ids, Then, WaitingBytes};
 use crossbeam_channel::{Sender, TrySendError};
 use serde_json::Value;
 use std::sync::Arc;

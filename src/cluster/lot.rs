@@ -2,7 +2,6 @@
 //! first of its entries carries: so the writer finds out what came of it when the connection died before the answer. No I/O here.
 //! Made by the cluster and the writer.
 
-use super::answers::{Ids, Then};
 use super::entry::{self, pack_append, StreamEntry, STREAM};
 use super::fault::Fault;
 use super::link::{field, Session};
@@ -10,18 +9,14 @@ use super::report;
 use super::shared::ClusterShared;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
+use crate::waiting::{Ids, Then, Waits};
 use ::redis::{cmd, Value};
 use crossbeam_channel::Receiver;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// How much is sent in one go.
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
-
-/// Messages that may wait while Redis does not answer, in bytes; more are refused.
-const MOST_WAITING_BYTES: usize = 64 << 20;
 
 /// What a publisher brings.
 #[derive(Debug)]
@@ -92,41 +87,6 @@ impl Publication {
             pack_append(out, &self.channel, name, message, mark.take());
         }
         self.messages.len()
-    }
-}
-
-/// How many bytes of messages wait, of all publishers.
-#[derive(Debug, Default)]
-pub(super) struct WaitingBytes(Arc<AtomicUsize>);
-
-/// Bytes that wait until this is dropped.
-#[derive(Debug)]
-pub(super) struct Waits {
-    since: Instant,
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl WaitingBytes {
-    /// Adds so many, if there is room for them. There is for a single publish, however large.
-    pub(super) fn add(&self, bytes: usize) -> Option<Waits> {
-        let fits = |waiting: usize| {
-            let all = waiting.saturating_add(bytes);
-            (waiting == 0 || all <= MOST_WAITING_BYTES).then_some(all)
-        };
-        let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
-        all.fetch_update(relaxed, relaxed, fits).ok()?;
-        Some(Waits {
-            since: Instant::now(),
-            bytes,
-            all,
-        })
-    }
-}
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::arrivals::{gap_notices, Arrivals, LastId};
 use super::audience::{AudienceId, Audiences, Delivery};
+use super::channel::Channel;
 use super::clock::Moment;
 use super::history::{History, Replay};
 use super::limits::{ChannelStats, Limits, Published, Refusal};
@@ -12,36 +13,15 @@ use super::time;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
-
-/// A channel that was published to or is followed. It goes when it was not used for `CHANNEL_TTL`.
-#[derive(Debug)]
-struct Channel {
-    audiences: Vec<AudienceId>,
-    clients: usize,
-    messages: u64,
-    last_used: Instant,
-}
-
-impl Channel {
-    fn new() -> Channel {
-        Channel {
-            audiences: Vec::new(),
-            clients: 0,
-            messages: 0,
-            last_used: time::now(),
-        }
-    }
-}
 
 /// Everything that the hub's mutex guards.
 #[derive(Debug)]
 pub(super) struct Table {
     limits: Limits,
     /// Without `broadcast`.
-    channels: HashMap<ChannelName, Channel>,
+    pub(super) channels: HashMap<ChannelName, Channel>,
     /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
-    with_messages: usize,
+    pub(super) with_messages: usize,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
     pub(super) audiences: Audiences,
@@ -112,7 +92,7 @@ impl Table {
     }
 
     /// Whether the channel can have a message. One that had none so far counts as new, whoever follows it.
-    fn has_place_for(&self, name: &ChannelName) -> bool {
+    pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
         let had_messages = |channel: &Channel| channel.messages > 0;
         let is_there = name.is_broadcast() || self.channels.get(name).is_some_and(had_messages);
         is_there || self.with_messages < self.limits.max_channels
@@ -181,7 +161,7 @@ impl Table {
     }
 
     /// Puts the event into its channel's history. Returns the number of clients that it reaches.
-    fn retain(&mut self, event: &Arc<Event>) -> usize {
+    pub(super) fn retain(&mut self, event: &Arc<Event>) -> usize {
         self.history.append(event);
         if event.channel.is_broadcast() {
             return self.audiences.client_count();

@@ -4,6 +4,7 @@ use super::addresses::Addresses;
 use super::live::LiveStatistics;
 use crate::access::Access;
 use crate::cluster::Cluster;
+use crate::disk::Disk;
 use crate::http::cors::Origins;
 use crate::hub::Hub;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// The other servers, if there is a Redis between them.
     pub cluster: Option<Arc<Cluster>>,
+    /// Where the history is kept, if it outlives the process.
+    pub disk: Option<Arc<Disk>>,
     /// The statistics, as a stream.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.

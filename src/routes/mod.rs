@@ -13,6 +13,7 @@ mod parameters;
 mod preflight;
 mod publish;
 mod stats;
+mod store;
 mod subscribe;
 
 pub use addresses::{AddressPlace, Addresses};

@@ -4,6 +4,7 @@ use super::app::App;
 use super::credentials::{denied, identify};
 use super::outcome::{Later, Outcome, Waiting};
 use super::parameters::{channels, refused, single};
+use super::store::Store;
 use crate::access::{Action, Caller};
 use crate::event::{ChannelName, EventName};
 use crate::http::problem::Problem;
@@ -62,7 +63,7 @@ pub(super) fn publish(
         peer: request.peer,
         caller,
     };
-    let Some(cluster) = app.cluster.clone() else {
+    let Some(store) = Store::of(app) else {
         let attempt = app.hub.try_publish(&channel, event_name.as_ref(), messages);
         return Ok(match attempt.map_err(refused)? {
             Attempt::Published(published) => Outcome::Reply(report.of(&published)),
@@ -79,7 +80,7 @@ pub(super) fn publish(
     let to = channel.clone();
     let publish = move || {
         Outcome::Later(Later::new(move |answer| {
-            cluster.publish(channel, event_name, messages, move |published| {
+            store.publish(channel, event_name, messages, move |published| {
                 answer(report.of_all(published));
             });
         }))
