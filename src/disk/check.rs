@@ -4,14 +4,10 @@ use super::contents::Contents;
 use super::fault::{Fault, Kind};
 use super::folder::{self, Folder};
 use super::journal;
-use super::store::Store;
-use redb::StorageBackend;
+use super::store;
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Looks at the folder, and says in a few lines what it has.
 ///
@@ -45,9 +41,7 @@ pub fn check(path: &Path) -> Result<String, String> {
 }
 
 fn read(folder: &Folder) -> Result<Contents, Fault> {
-    let file = File::open(folder.store())?;
-    let store = Store::check(Overlay::new(file)?)?;
-    let mut contents = store.load()?;
+    let mut contents = store::read(&folder.store())?;
     let journal = match std::fs::read(folder.journal()) {
         Ok(bytes) => journal::read(&bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -77,71 +71,4 @@ fn report(contents: &Contents, bytes: u64) -> String {
     };
     lines.push(format!("its server has stopped {how}"));
     lines.join("\n")
-}
-
-/// A file that is only read, and what a repair would have written to it.
-#[derive(Debug)]
-struct Overlay {
-    file: File,
-    written: Mutex<Written>,
-}
-
-#[derive(Debug)]
-struct Written {
-    length: u64,
-    /// Where something was written, and what; later ones win.
-    pieces: Vec<(u64, Vec<u8>)>,
-}
-
-impl Overlay {
-    fn new(file: File) -> io::Result<Overlay> {
-        let length = file.metadata()?.len();
-        Ok(Overlay {
-            file,
-            written: Mutex::new(Written {
-                length,
-                pieces: Vec::new(),
-            }),
-        })
-    }
-
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl StorageBackend for Overlay {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.written().length)
-    }
-
-    fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; len];
-        let size = self.file.metadata()?.len();
-        let there = size.saturating_sub(offset).min(len as u64) as usize;
-        self.file.read_exact_at(&mut buffer[..there], offset)?;
-        for (start, bytes) in &self.written().pieces {
-            let from = offset.max(*start);
-            let to = (offset + len as u64).min(start + bytes.len() as u64);
-            if from < to {
-                let source = &bytes[(from - start) as usize..(to - start) as usize];
-                buffer[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
-            }
-        }
-        Ok(buffer)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.written().length = len;
-        Ok(())
-    }
-
-    fn sync_data(&self, _: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.written().pieces.push((offset, data.to_vec()));
-        Ok(())
-    }
 }

@@ -9,7 +9,7 @@ use super::lot::{Job, Publication};
 use super::record::{Batch, Meta};
 use super::settings::{DataDir, SyncTime};
 use super::state::{DiskFigures, State};
-use super::store::Store;
+use super::store::{self, Store};
 use super::writer::{self, Rounds, Writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
@@ -249,11 +249,8 @@ fn open_store(folder: &Folder) -> Result<(Option<Store>, Contents), Fault> {
     if !exists(&path)? {
         return Ok((None, Contents::default()));
     }
-    let opened = Store::open(&path).and_then(|store| {
-        let contents = store.load()?;
-        Ok((Some(store), contents))
-    });
-    match opened {
+    let read = store::read(&path).and_then(|contents| Ok((Some(Store::open(&path)?), contents)));
+    match read {
         Err(fault) if fault.kind == Kind::Damaged => {
             let name = folder.set_aside()?;
             log::error!(
@@ -262,7 +259,7 @@ fn open_store(folder: &Folder) -> Result<(Option<Store>, Contents), Fault> {
             );
             Ok((None, Contents::default()))
         }
-        opened => opened,
+        read => read,
     }
 }
 

@@ -73,7 +73,11 @@ impl From<io::Error> for Fault {
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Fault {
         match error {
-            redb::Error::Io(error) => error.into(),
+            redb::Error::Io(error) => match error.kind() {
+                io::ErrorKind::InvalidData => Fault::damaged("it is no database"),
+                io::ErrorKind::UnexpectedEof => Fault::damaged("its end is missing"),
+                _ => error.into(),
+            },
             redb::Error::Corrupted(what) if what.starts_with("Expected file format version") => {
                 Fault::new(Kind::Newer, what)
             }

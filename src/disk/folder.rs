@@ -22,6 +22,9 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if it is missing, and takes it for this process alone.
     pub(super) fn take(path: &Path) -> Result<Folder, OpenError> {
+        if path.is_file() {
+            return Err(OpenError::new(path, true, "is a file; give a folder"));
+        }
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder

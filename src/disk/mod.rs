@@ -12,6 +12,7 @@ mod fault;
 mod folder;
 mod journal;
 mod lot;
+mod overlay;
 mod record;
 mod settings;
 mod state;

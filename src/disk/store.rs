@@ -2,7 +2,8 @@
 //! at all, whatever happens in the middle of it.
 
 use super::contents::Contents;
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
+use super::overlay::Overlay;
 use super::record::{self, FORMAT, META_KEY};
 use crate::event::EventId;
 use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
@@ -25,16 +26,15 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens what another run has written, after looking whether every byte of it is as it was written.
+    /// Opens what was written before, and was read.
     pub(super) fn open(path: &Path) -> Result<Store, Fault> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        if file.metadata()?.len() == 0 {
-            return Err(Fault::damaged("it is empty"));
-        }
-        Store::check(redb::backends::FileBackend::new(file).map_err(redb::Error::from)?)
+        let backend = redb::backends::FileBackend::new(file).map_err(redb::Error::from)?;
+        let database = builder().create_with_backend(backend);
+        Ok(Store(database.map_err(redb::Error::from)?))
     }
 
-    /// As `open`, with the bytes wherever they are.
+    /// Opens what another run has written, after looking whether every byte of it is as it was written.
     pub(super) fn check(backend: impl StorageBackend) -> Result<Store, Fault> {
         // redb takes for granted in places that its file is its own.
         let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -81,7 +81,7 @@ impl Store {
             Some(FORMAT) => {}
             Some(newer) if newer > FORMAT => {
                 let what = format!("a newer version has written it (format {newer}, and this one reads up to {FORMAT})");
-                return Err(Fault::new(super::fault::Kind::Newer, what));
+                return Err(Fault::new(Kind::Newer, what));
             }
             _ => return Err(Fault::damaged("it is a database of another program")),
         }
@@ -128,6 +128,15 @@ impl Store {
         transaction.commit().map_err(redb::Error::from)?;
         Ok(())
     }
+}
+
+/// Reads a file that another run has written, and looks whether every byte of it is as it was written. Changes nothing.
+pub(super) fn read(path: &Path) -> Result<Contents, Fault> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Err(Fault::damaged("it is empty"));
+    }
+    Store::check(Overlay::new(file)?)?.load()
 }
 
 fn builder() -> redb::Builder {

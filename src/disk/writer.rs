@@ -11,7 +11,7 @@ use super::lot::{Job, Lot, NumberedLot, Numbering};
 use super::record::{event_key, event_value, meta_value, Meta, META_KEY};
 use super::settings::SyncTime;
 use super::state::State;
-use super::store::Store;
+use super::store::{self, Store};
 use crate::event::EventId;
 use crate::hub::{Hub, KeptEvent};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -283,7 +283,9 @@ impl Writer {
     /// Opens the file again, which redb wants after a fault, and takes out what was stored and refused.
     fn reopen(&mut self) -> Result<(), Fault> {
         self.store = None;
-        let store = Store::open(&self.folder.store())?;
+        let path = self.folder.store();
+        store::read(&path)?;
+        let store = Store::open(&path)?;
         let unpublished = store.ids_after(self.hub.newest())?;
         self.store = Some(store);
         self.draft.note(self.hub.take_changes());

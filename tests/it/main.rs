@@ -22,6 +22,10 @@ mod clocks;
 mod configuration;
 mod cors;
 mod curl;
+#[cfg(feature = "disk")]
+mod disk;
+#[cfg(feature = "disk")]
+mod disk_faults;
 mod documents;
 mod door;
 mod errors_and_limits;
