@@ -3,6 +3,7 @@
 pub mod access;
 #[cfg_attr(not(feature = "redis"), path = "cluster/off.rs")]
 pub mod cluster;
+pub mod commands;
 pub mod config;
 pub mod counters;
 #[cfg_attr(not(feature = "disk"), path = "disk/off.rs")]
@@ -11,8 +12,9 @@ pub mod event;
 pub mod host;
 pub mod http;
 pub mod hub;
+pub mod idempotency;
 pub mod log;
 pub mod routes;
 pub mod server;
 #[cfg(any(feature = "redis", feature = "disk"))]
-mod waiting;
+pub mod waiting;

@@ -1,15 +1,15 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
-mod panics;
-
 use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::config::{self, Config, Listen, VARIABLES};
+use sse_server::commands::{self, read_config, Failure};
+use sse_server::config::{self, Config, Listen};
 use sse_server::counters::Counters;
-use sse_server::disk::{self, Disk};
+use sse_server::disk::Disk;
 use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
+use sse_server::idempotency::Keys;
 use sse_server::log::{self as queued_log, Logged};
 use sse_server::routes::live::LiveStatistics;
 use sse_server::routes::{self, Addresses, App};
@@ -21,9 +21,6 @@ use std::time::{Duration, Instant};
 
 /// A stop may take 10 s; streams whose clients do not read are left behind a little earlier.
 const STOP_TIME: Duration = Duration::from_secs(8);
-
-/// How long `--healthcheck` waits for an answer.
-const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 
 /// How long the start waits for Redis, so that a server that is up has the history. It serves without it as well.
 const REDIS_START_TIME: Duration = Duration::from_secs(3);
@@ -37,10 +34,6 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// A client that was accepted has sent its request, and has its answer, this long after the stop began.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
-/// Exit codes beside 0.
-const FAILED: u8 = 1;
-const MISUSED: u8 = 2;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
@@ -49,19 +42,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [] => serve(),
-        ["--help" | "-h"] => {
-            print_help();
-            Ok(())
-        }
-        ["--version" | "-V"] => {
-            println!("sse-server {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        ["--healthcheck"] => check_health(),
-        ["--check-data", folder] => check_data(folder),
-        [unknown, ..] => Err(Failure::misuse(format!(
-            "unknown argument {unknown:?}; sse-server takes --help, --version, --healthcheck or --check-data FOLDER, and is configured by environment variables"
-        ))),
+        _ => commands::run(&arguments),
     };
     log::logger().flush();
     match done {
@@ -73,34 +54,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a person reads when the program ends in failure.
-struct Failure {
-    line: String,
-    code: u8,
-}
-
-impl Failure {
-    fn new(line: impl Into<String>) -> Failure {
-        Failure {
-            line: line.into(),
-            code: FAILED,
-        }
-    }
-
-    fn misuse(line: impl Into<String>) -> Failure {
-        Failure {
-            line: line.into(),
-            code: MISUSED,
-        }
-    }
-}
-
 fn env(name: &str) -> Option<OsString> {
     std::env::var_os(name)
-}
-
-fn read_config() -> Result<Config, Failure> {
-    Config::read(env).map_err(|bad| Failure::misuse(bad.to_string()))
 }
 
 fn serve() -> Result<(), Failure> {
@@ -139,7 +94,11 @@ fn serve() -> Result<(), Failure> {
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
         .map_err(|error| system_failure("start a thread", &error))?;
     let cluster = join_cluster(&config, &local, &hub)?;
-    let disk = open_disk(&config, &hub)?;
+    let keys = match cluster {
+        Some(_) => Keys::kept_elsewhere(),
+        None => Keys::in_memory(),
+    };
+    let disk = open_disk(&config, &hub, &keys)?;
     let (live, all_watchers_ended) =
         LiveStatistics::start(hub.clone(), cluster.clone(), disk.clone())
             .map_err(|error| system_failure("start a thread", &error))?;
@@ -147,6 +106,7 @@ fn serve() -> Result<(), Failure> {
         hub: hub.clone(),
         cluster: cluster.clone(),
         disk: disk.clone(),
+        keys,
         live: live.clone(),
         access: access.clone(),
         origins: config.origins.clone(),
@@ -159,7 +119,7 @@ fn serve() -> Result<(), Failure> {
         routes::largest_body(config.max_message_bytes),
         config.trusted_proxies.clone(),
     );
-    panics::watch();
+    watch_panics();
     let serving = server::start(listener, app, settings)
         .map_err(|error| system_failure("start a thread", &error))?;
     health::keep_alive(local.clone(), notifier.clone())
@@ -210,6 +170,36 @@ fn serve() -> Result<(), Failure> {
         hub.counters().delivered.get()
     );
     Ok(())
+}
+
+/// Threads that do not end the process when they panic: a request or a stream is all that is lost. Without any other the
+/// server would look well and do nothing, and whoever started it starts it again.
+const EXPENDABLE: [&str; 3] = ["worker", "stream", "waiting"];
+
+/// Puts every panic into the log, in one line. A thread without a name is one of tiny_http's.
+fn watch_panics() {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("tiny_http");
+        if name == queued_log::THREAD {
+            return;
+        }
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or(payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        log::error!("event=panic thread={name} place={place:?} message={message:?}");
+        if !EXPENDABLE.contains(&name) {
+            log::logger().flush();
+            std::process::abort();
+        }
+    }));
 }
 
 /// What somebody on this machine can give to curl.
@@ -352,49 +342,14 @@ fn join_cluster(
     Ok(Some(cluster))
 }
 
-/// The folder, if the history is kept in one. From then on the hub has what is in it.
-fn open_disk(config: &Config, hub: &Arc<Hub>) -> Result<Option<Arc<Disk>>, Failure> {
+/// The folder, if the history is kept in one. From then on the hub has what is in it, and `keys` has its keys.
+fn open_disk(config: &Config, hub: &Arc<Hub>, keys: &Keys) -> Result<Option<Arc<Disk>>, Failure> {
     let Some(data_dir) = &config.data_dir else {
         return Ok(None);
     };
-    match Disk::open(data_dir, config.sync_time, hub.clone()) {
+    match Disk::open(data_dir, config.sync_time, hub.clone(), keys) {
         Ok(disk) => Ok(Some(disk)),
         Err(error) if error.is_misuse => Err(Failure::misuse(error.line)),
         Err(error) => Err(Failure::new(error.line)),
-    }
-}
-
-fn check_data(folder: &str) -> Result<(), Failure> {
-    let report = disk::check(folder.as_ref()).map_err(Failure::new)?;
-    println!("{report}");
-    Ok(())
-}
-
-fn check_health() -> Result<(), Failure> {
-    let config = read_config()?;
-    let target = health::local_target(&config.listen);
-    health::ask_health(&target, HEALTHCHECK_TIME)
-        .map_err(|error| Failure::new(format!("the server is not healthy: {error}")))
-}
-
-fn print_help() {
-    println!(
-        "sse-server {} - publish with curl, receive with EventSource
-
-Usage: sse-server [--help | --version | --healthcheck | --check-data FOLDER]
-
-  --healthcheck   ask the local server's /health; exit 0 if it is well, 1 if not
-  --check-data    say what a DATA_DIR has; exit 0 if it is whole, 1 if not
-
-Try it:
-  curl -N http://localhost:8080/sse/news
-  curl -H \"Authorization: Bearer $AUTH_TOKEN\" -d 'hello' http://localhost:8080/publish/news
-  curl http://localhost:8080/stats
-
-Environment variables (default in brackets):",
-        env!("CARGO_PKG_VERSION")
-    );
-    for (name, default, meaning) in VARIABLES {
-        println!("  {name:<23} {meaning} [{default}]");
     }
 }

@@ -1,6 +1,6 @@
 //! What was read from the folder, put together from its records. No I/O here.
 
-use super::record::{self, Batch, Meta, Record};
+use super::record::{self, Batch, KeyRecord, Meta, Record};
 use crate::event::EventId;
 use crate::hub::Kept;
 
@@ -8,6 +8,8 @@ use crate::hub::Kept;
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) kept: Kept,
+    /// What was published with a key, oldest first.
+    pub(super) keys: Vec<KeyRecord>,
     pub(super) meta: Meta,
 }
 
@@ -23,6 +25,7 @@ impl Contents {
         match record {
             Record::Channel(name, known) => self.kept.channels.push((name, known)),
             Record::Event(kept) => self.kept.events.push(kept),
+            Record::Published(known) => self.keys.push(known),
             Record::Meta(meta) => self.meta = meta,
         }
         Ok(())
@@ -30,15 +33,22 @@ impl Contents {
 
     /// Takes what the journal has and the store has not, and returns it: it is to be stored.
     pub(super) fn take_journal(&mut self, journal: Vec<(Vec<u8>, Vec<u8>)>) -> Batch {
+        // It is emptied after its records were stored: those may still be in it.
+        let stored = self.newest();
         let mut missing = Batch::new();
         for (key, value) in journal {
-            let Some(Record::Event(kept)) = record::read(&key, &value) else {
-                continue;
+            let is_new = match record::read(&key, &value) {
+                Some(Record::Event(kept)) if kept.event.id > stored => {
+                    self.kept.events.push(kept);
+                    true
+                }
+                Some(Record::Published(known)) if known.published.first > stored => {
+                    self.keys.push(known);
+                    true
+                }
+                _ => false,
             };
-            // The journal is emptied after its events were stored: those may still be in it.
-            let newest = self.newest();
-            if kept.event.id > newest {
-                self.kept.events.push(kept);
+            if is_new {
                 missing.insert(key, Some(value));
             }
         }

@@ -14,8 +14,9 @@ use super::writer::{self, Rounds, Writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, Published, Refusal};
+use crate::idempotency::{Attempt, Keys};
 use crate::log::Logged;
-use crate::waiting::{Then, WaitingBytes};
+use crate::waiting::WaitingBytes;
 use crossbeam_channel::{Sender, TrySendError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ impl Disk {
         data_dir: &DataDir,
         sync_time: SyncTime,
         hub: Arc<Hub>,
+        keys: &Keys,
     ) -> Result<Arc<Disk>, OpenError> {
         let begun = Instant::now();
         let path = data_dir.path();
@@ -51,7 +53,12 @@ impl Disk {
         let loaded = load(&folder, sync_time).map_err(|fault| OpenError::of(path, &fault))?;
         let Loaded {
             store,
-            contents: Contents { kept, meta },
+            contents:
+                Contents {
+                    kept,
+                    keys: known,
+                    meta,
+                },
             journal,
             missing,
         } = loaded;
@@ -61,6 +68,11 @@ impl Disk {
         let newest = kept.newest;
         let lost = kept.lost;
         hub.fill(kept);
+        let now_ms = writer::wall_ms();
+        for record in &known {
+            let age = Duration::from_millis(now_ms.saturating_sub(record.at_ms));
+            keys.restore(&record.attempt, record.published, age);
+        }
         let state = Arc::new(State::new(path));
         let (jobs, receiver) = crossbeam_channel::bounded(MOST_WAITING);
         let mut writer = Writer {
@@ -72,6 +84,7 @@ impl Disk {
             store,
             journal,
             draft,
+            keys: known.into(),
             meta: Meta {
                 newest,
                 lost,
@@ -120,12 +133,13 @@ impl Disk {
 
     /// Publishes messages to one channel, and calls `then` with what came of it: when they are on the disk (or in the
     /// journal), in the history, and on their way to every subscriber. Never waits. `then` is called once, and must not wait
-    /// for anybody. A refusal means that nothing was published.
+    /// for anybody. With an `attempt` the next run knows what was published with it. A refusal means that nothing was published.
     pub fn publish(
         &self,
         channel: ChannelName,
         event_name: Option<EventName>,
         messages: Vec<Box<str>>,
+        attempt: Option<Attempt>,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         if !self.is_writable() {
@@ -135,28 +149,15 @@ impl Disk {
             return then(Err(refusal));
         }
         let bytes = messages.iter().map(|message| message.len()).sum();
-        let Some(waits) = self.waiting_bytes.add(bytes) else {
+        let Some(waits) = self.waiting_bytes.add(bytes, Instant::now()) else {
             return then(Err(behind()));
         };
-        let count = messages.len();
-        let (hub, to) = (self.hub.clone(), channel.clone());
-        let then = Then::new(move |answer| {
-            then(answer.map(|(first, last)| {
-                hub.counters().published.add(count as u64);
-                let clients = hub.clients_of(&to);
-                Published {
-                    first,
-                    last,
-                    count,
-                    clients,
-                }
-            }));
-        });
         self.send(Job::Publish(Publication {
             channel,
             event_name,
             messages,
-            then,
+            attempt,
+            then: Box::new(then),
             waits,
         }));
     }
@@ -173,10 +174,7 @@ impl Disk {
     /// Stores everything, behind every publish that is under way, and closes the file. Nothing can be published afterwards.
     pub fn leave(&self, bound: Duration) {
         let (sender, answer) = crossbeam_channel::bounded(1);
-        self.send(Job::Stop(Then::new(move |_| {
-            // Nobody waits any more if the time was over.
-            let _ = sender.send(());
-        })));
+        self.send(Job::Stop(sender));
         if answer.recv_timeout(bound).is_err() {
             log::warn!("event=disk_slow hint=\"the disk did not take everything in time; the next start finds it as after a crash\"");
         }

@@ -1,8 +1,8 @@
 //! What is to be written with one of the next commits, and what is known to be there. No I/O here.
 
-use super::record::{channel_key, channel_value, event_key, event_value, Batch};
+use super::record::{channel_key, channel_value, event_key, Batch};
 use crate::event::{ChannelName, EventId};
-use crate::hub::{Changes, ChannelRecord, KeptEvent};
+use crate::hub::{Changes, ChannelRecord};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -47,25 +47,25 @@ impl Draft {
         Draft::new(records, writes.collect())
     }
 
-    /// Takes events that are to be stored.
-    pub(super) fn add(&mut self, events: &[KeptEvent]) {
-        for kept in events {
-            let key = event_key(kept.event.id);
-            self.batch.insert(key, Some(event_value(kept)));
-        }
+    /// Takes records that are to be stored.
+    pub(super) fn add(&mut self, records: Vec<(Vec<u8>, Vec<u8>)>) {
+        let writes = records.into_iter().map(|(key, value)| (key, Some(value)));
+        self.batch.extend(writes);
         self.is_urgent = true;
     }
 
     /// Takes events out that are not to be there.
     pub(super) fn remove(&mut self, ids: &[EventId]) {
-        for id in ids {
-            let key = event_key(*id);
-            // What was never written needs not to be taken out.
-            if self.batch.get(&key).is_none_or(Option::is_none) {
-                self.batch.insert(key, None);
-            } else {
-                self.batch.remove(&key);
-            }
+        ids.iter().for_each(|id| self.remove_record(event_key(*id)));
+    }
+
+    /// Takes a record out.
+    pub(super) fn remove_record(&mut self, key: Vec<u8>) {
+        // What was never written needs not to be taken out.
+        if self.batch.get(&key).is_none_or(Option::is_none) {
+            self.batch.insert(key, None);
+        } else {
+            self.batch.remove(&key);
         }
         self.note_time();
     }

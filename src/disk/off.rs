@@ -3,6 +3,7 @@
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventName};
 use crate::hub::{Hub, Published, Refusal};
+use crate::idempotency::{Attempt, Keys};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
@@ -77,7 +78,12 @@ impl Disk {
     ///
     /// # Errors
     /// None.
-    pub fn open(data_dir: &DataDir, _: SyncTime, _: Arc<Hub>) -> Result<Arc<Disk>, OpenError> {
+    pub fn open(
+        data_dir: &DataDir,
+        _: SyncTime,
+        _: Arc<Hub>,
+        _: &Keys,
+    ) -> Result<Arc<Disk>, OpenError> {
         match data_dir.0 {}
     }
 
@@ -92,6 +98,7 @@ impl Disk {
         _: ChannelName,
         _: Option<EventName>,
         _: Vec<Box<str>>,
+        _: Option<Attempt>,
         _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self.0 {}

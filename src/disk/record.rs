@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | 1, channel | what is known of the channel beside its events |
 //! | 2, id | an event |
-//! | 3 | what is known of the whole |
+//! | 3, id | what was published with a key, by the id of its first message |
+//! | 4 | what is known of the whole |
 //!
 //! Numbers are big-endian, so keys are in the order of ids. What is written with each commit stands side by side at the end.
 
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
-use crate::hub::{ChannelRecord, KeptEvent};
+use crate::hub::{ChannelRecord, KeptEvent, Published};
+use crate::idempotency::{Attempt, Half};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +24,10 @@ pub(super) const FORMAT: u32 = 1;
 
 const CHANNEL: u8 = 1;
 const EVENT: u8 = 2;
-pub(super) const META_KEY: &[u8] = &[3];
+const PUBLISHED: u8 = 3;
+pub(super) const META_KEY: &[u8] = &[4];
+/// Where something stands for a moment, to see whether there is room.
+pub(super) const PROBE_KEY: &[u8] = &[5];
 
 /// What is known of the whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,11 +45,20 @@ pub(super) struct Meta {
     pub(super) boot: String,
 }
 
+/// A publish with a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyRecord {
+    pub(super) attempt: Attempt,
+    pub(super) published: Published,
+    pub(super) at_ms: u64,
+}
+
 /// One record of the store.
 #[derive(Debug)]
 pub(super) enum Record {
     Channel(ChannelName, ChannelRecord),
     Event(KeptEvent),
+    Published(KeyRecord),
     Meta(Meta),
 }
 
@@ -58,6 +72,25 @@ pub(super) fn event_key(id: EventId) -> Vec<u8> {
 pub(super) fn event_id(key: &[u8]) -> Option<EventId> {
     let mut rest = key.strip_prefix(&[EVENT])?;
     take_id(&mut rest).filter(|_| rest.is_empty())
+}
+
+pub(super) fn published_key(id: EventId) -> Vec<u8> {
+    let mut key = vec![PUBLISHED];
+    put_id(&mut key, id);
+    key
+}
+
+pub(super) fn published_value(record: &KeyRecord) -> Vec<u8> {
+    let KeyRecord {
+        attempt, published, ..
+    } = record;
+    let mut value = attempt.key.bytes().to_vec();
+    value.extend_from_slice(attempt.content.bytes());
+    put_id(&mut value, published.last);
+    put_u64(&mut value, published.count as u64);
+    put_u64(&mut value, published.clients as u64);
+    put_u64(&mut value, record.at_ms);
+    value
 }
 
 pub(super) fn channel_key(name: &ChannelName) -> Vec<u8> {
@@ -125,6 +158,7 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Record> {
             Some(Record::Channel(name, read_channel(value)?))
         }
         (&EVENT, _) => read_event(event_id(key)?, value).map(Record::Event),
+        (&PUBLISHED, mut id) => read_published(take_id(&mut id)?, value).map(Record::Published),
         _ if key == META_KEY => read_meta(value).map(Record::Meta),
         _ => None,
     }
@@ -165,6 +199,25 @@ fn read_event(id: EventId, mut rest: &[u8]) -> Option<KeptEvent> {
         event: Arc::new(event),
         before,
         number,
+    })
+}
+
+fn read_published(first: EventId, value: &[u8]) -> Option<KeyRecord> {
+    let (key, rest) = value.split_first_chunk()?;
+    let (content, mut rest) = rest.split_first_chunk()?;
+    let published = Published {
+        last: take_id(&mut rest)?,
+        count: take_u64(&mut rest)? as usize,
+        clients: take_u64(&mut rest)? as usize,
+        ..Published::new(first, first, 1)
+    };
+    Some(KeyRecord {
+        attempt: Attempt {
+            key: Half::from_bytes(*key),
+            content: Half::from_bytes(*content),
+        },
+        published,
+        at_ms: take_u64(&mut rest)?,
     })
 }
 

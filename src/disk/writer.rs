@@ -8,13 +8,15 @@ use super::fault::{Fault, Kind};
 use super::folder::Folder;
 use super::journal::Journal;
 use super::lot::{Job, Lot, NumberedLot, Numbering};
-use super::record::{event_key, event_value, meta_value, Meta, META_KEY};
+use super::record::{meta_value, published_key, KeyRecord, Meta, META_KEY, PROBE_KEY};
 use super::settings::SyncTime;
 use super::state::State;
 use super::store::{self, Store};
 use crate::event::EventId;
-use crate::hub::{Hub, KeptEvent};
+use crate::hub::Hub;
+use crate::idempotency::LIFETIME;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,11 +44,13 @@ const FAR_TOO_LARGE: u64 = 2;
 /// What is written to find out whether there is room again, if nothing larger was refused.
 const LEAST_PROBE: usize = 64 << 10;
 
-/// Where the probe stands for a moment: no record has this key.
-const PROBE_KEY: &[u8] = &[4];
+/// Keys of publishes that are known at most.
+const MOST_KEYS: usize = 32_768;
+
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
 
 /// Everything that the thread has.
-#[derive(Debug)]
 pub(super) struct Writer {
     pub(super) hub: Arc<Hub>,
     pub(super) state: Arc<State>,
@@ -58,6 +62,8 @@ pub(super) struct Writer {
     /// Where publishers are answered before the sync.
     pub(super) journal: Option<Journal>,
     pub(super) draft: Draft,
+    /// What was published with a key, oldest first.
+    pub(super) keys: VecDeque<KeyRecord>,
     pub(super) meta: Meta,
     /// When what is in the journal has to be in the store.
     pub(super) due: Option<Instant>,
@@ -110,8 +116,9 @@ impl Writer {
             self.look_after();
         };
         self.close();
-        if let Some(then) = stop {
-            then.answer(Ok(Default::default()));
+        if let Some(stop) = stop {
+            // Nobody waits any more if the time was over.
+            let _ = stop.send(());
         }
     }
 
@@ -123,7 +130,7 @@ impl Writer {
             return Ok(());
         }
         self.draft.note(self.hub.take_changes());
-        self.commit(&[])
+        self.commit_draft()
     }
 
     /// Stores a lot, and hands out the answers.
@@ -140,7 +147,8 @@ impl Writer {
             Ok(()) => {
                 let events = lot.events.iter().map(|kept| kept.event.clone());
                 self.hub.append(events.collect());
-                lot.confirm();
+                self.keys.extend(&lot.keys);
+                lot.confirm(&self.hub);
             }
             Err(fault) => {
                 self.refused_bytes = lot.events.iter().map(|kept| kept.event.cost()).sum();
@@ -152,20 +160,15 @@ impl Writer {
 
     fn store(&mut self, lot: &NumberedLot) -> Result<(), Fault> {
         self.draft.note(self.hub.take_changes());
-        let newest = lot
-            .events
-            .last()
-            .map_or(EventId::ZERO, |kept| kept.event.id);
+        let (records, newest) = (lot.records(), lot.newest());
         let Some(journal) = &mut self.journal else {
-            return self.commit(&lot.events);
+            return self.commit(&records, newest);
         };
         if newest.ms >= self.meta.ceiling_ms || journal.len() > LONGEST_JOURNAL {
-            return self.commit(&lot.events);
+            return self.commit(&records, newest);
         }
-        let pairs: Vec<_> = lot.events.iter().map(pair).collect();
-        let pairs = pairs.iter().map(|(key, value)| (&key[..], &value[..]));
-        journal.append(pairs)?;
-        self.draft.add(&lot.events);
+        journal.append(records.iter().map(|(key, value)| (&key[..], &value[..])))?;
+        self.draft.add(records);
         self.meta.newest = newest;
         if let (None, SyncTime::Within(time)) = (self.due, self.sync_time) {
             self.due = Some(Instant::now() + time);
@@ -173,17 +176,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores events, and the draft if it does not wait.
-    fn commit(&mut self, events: &[KeptEvent]) -> Result<(), Fault> {
+    /// Stores the draft.
+    fn commit_draft(&mut self) -> Result<(), Fault> {
+        self.commit(&[], self.meta.newest)
+    }
+
+    /// Stores records, the newest id of which is `newest`, and the draft if it does not wait.
+    fn commit(&mut self, records: &[Pair], newest: EventId) -> Result<(), Fault> {
         let Some(store) = &self.store else {
             return Err(Fault::new(Kind::Failed, "the file is not open"));
         };
-        let with_draft = events.is_empty() || self.journal.is_some() || self.draft.goes_along();
-        let mut meta = self.meta.clone();
-        meta.forgotten = self.draft.forgotten;
+        let with_draft = records.is_empty() || self.journal.is_some() || self.draft.goes_along();
+        let mut meta = Meta {
+            newest,
+            forgotten: self.draft.forgotten,
+            ..self.meta.clone()
+        };
         let draft = with_draft.then_some(&self.draft);
         let begun = Instant::now();
-        write(store, draft, events, &mut meta)?;
+        write(store, draft, records, &mut meta)?;
         self.state.took(begun.elapsed());
         self.meta = meta;
         if with_draft {
@@ -220,7 +231,7 @@ impl Writer {
         }
         let done = match (self.state.is_up(), is_round) {
             (true, true) => self.keep_house(now),
-            (true, false) if self.due.is_some_and(|due| due <= now) => self.commit(&[]),
+            (true, false) if self.due.is_some_and(|due| due <= now) => self.commit_draft(),
             (false, true) => self.recover(),
             _ => Ok(()),
         };
@@ -235,13 +246,14 @@ impl Writer {
             self.rounds.next_records = now + RECORDS_ROUND;
             let records = self.hub.records();
             self.draft.note_records(records, wall_ms(), false);
+            self.forget_old_keys();
             if !self.folder.store().exists() {
                 return Err(Fault::new(Kind::Failed, "the file history.redb is gone"));
             }
         }
         let is_due = self.due.is_some_and(|due| due <= now);
         if is_due || self.draft.is_old() {
-            self.commit(&[])?;
+            self.commit_draft()?;
         }
         if !self.is_too_large(now) {
             return Ok(());
@@ -250,6 +262,18 @@ impl Writer {
             // There is no room for a second file. The one that there is goes on.
             Err(fault) if fault.kind == Kind::Full => Ok(()),
             done => done,
+        }
+    }
+
+    fn forget_old_keys(&mut self) {
+        let oldest_ms = wall_ms().saturating_sub(LIFETIME.as_millis() as u64);
+        while let Some(known) = self.keys.front() {
+            if known.at_ms > oldest_ms && self.keys.len() <= MOST_KEYS {
+                return;
+            }
+            let key = published_key(known.published.first);
+            self.draft.remove_record(key);
+            self.keys.pop_front();
         }
     }
 
@@ -290,7 +314,7 @@ impl Writer {
         self.store = Some(store);
         self.draft.note(self.hub.take_changes());
         self.draft.remove(&unpublished);
-        self.commit(&[])
+        self.commit_draft()
     }
 
     /// Writes a new file with all that the hub has, and puts it in the place of the other.
@@ -308,7 +332,8 @@ impl Writer {
             lost: kept.lost,
             ..self.meta.clone()
         };
-        let written = self.write_anew(&draft, &kept.events, &mut meta);
+        let all = NumberedLot::of_all(kept.events, self.keys.iter().copied().collect());
+        let written = self.write_anew(&draft, &all.records(), &mut meta);
         let Ok(store) = written else {
             // Its room is needed more than it is.
             self.folder.tidy()?;
@@ -321,14 +346,9 @@ impl Writer {
         self.forget_journal()
     }
 
-    fn write_anew(
-        &self,
-        draft: &Draft,
-        events: &[KeptEvent],
-        meta: &mut Meta,
-    ) -> Result<Store, Fault> {
+    fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {
         let store = Store::create(&self.folder.new_store())?;
-        write(&store, Some(draft), events, meta)?;
+        write(&store, Some(draft), records, meta)?;
         self.folder.put_new_store_in_place()?;
         Ok(store)
     }
@@ -342,7 +362,7 @@ impl Writer {
         let records = self.hub.records();
         self.draft.note_records(records, wall_ms(), true);
         self.meta.is_closed = true;
-        if let Err(fault) = self.commit(&[]) {
+        if let Err(fault) = self.commit_draft() {
             self.fail(fault);
         }
         self.store = None;
@@ -353,25 +373,16 @@ impl Writer {
 fn write(
     store: &Store,
     draft: Option<&Draft>,
-    events: &[KeptEvent],
+    records: &[Pair],
     meta: &mut Meta,
 ) -> Result<(), Fault> {
-    if let Some(last) = events.last() {
-        meta.newest = last.event.id.max(meta.newest);
-    }
     meta.ceiling_ms = wall_ms().max(meta.newest.ms) + CEILING_MS;
     let value = meta_value(meta);
-    let pairs: Vec<_> = events.iter().map(pair).collect();
-    let pairs = pairs
-        .iter()
-        .map(|(key, value)| (&key[..], Some(&value[..])));
     let last = [(META_KEY, Some(&value[..]))];
+    let records = records.iter();
+    let records = records.map(|(key, value)| (&key[..], Some(&value[..])));
     let draft = draft.into_iter().flat_map(Draft::writes);
-    store.commit(draft.chain(pairs).chain(last))
-}
-
-fn pair(kept: &KeptEvent) -> (Vec<u8>, Vec<u8>) {
-    (event_key(kept.event.id), event_value(kept))
+    store.commit(draft.chain(records).chain(last))
 }
 
 /// Wall time in ms.

@@ -1,10 +1,9 @@
 //! What outlives the process, where somebody keeps a copy of the hub (the disk): what a new hub is filled with, and what has
 //! changed since. The events themselves come in by `Hub::append`.
 
-use super::channel::Channel;
 use super::clock::Moment;
 use super::hub::Hub;
-use super::table::Table;
+use super::table::{Channel, Table};
 use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId};
 use std::collections::HashMap;

@@ -7,6 +7,7 @@ use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::http::cors::Origins;
 use crate::hub::Hub;
+use crate::idempotency::Keys;
 use std::sync::Arc;
 
 /// One for the whole server.
@@ -18,6 +19,8 @@ pub struct App {
     pub cluster: Option<Arc<Cluster>>,
     /// Where the history is kept, if it outlives the process.
     pub disk: Option<Arc<Disk>>,
+    /// Which publishes may be sent again.
+    pub keys: Keys,
     /// The statistics, as a stream.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.

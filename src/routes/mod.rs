@@ -5,7 +5,10 @@ mod app;
 mod assets;
 mod credentials;
 mod health;
+mod history;
+mod idempotency;
 pub mod live;
+mod messages;
 mod metrics;
 mod openapi;
 mod outcome;
@@ -66,6 +69,7 @@ pub fn family(request: &Request) -> Family {
     match channel_segment(&request.target.path) {
         Some(("sse", _)) => Family::Subscribe,
         Some(("publish", _)) => Family::Publish,
+        Some(("messages", _)) => Family::Messages,
         _ => Family::Other,
     }
 }
@@ -74,6 +78,8 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
+        "/sse-client.js" => reading(request, |request| Ok(assets::client(request))),
+        "/sse-client.d.ts" => reading(request, |request| Ok(assets::client_types(request))),
         "/openapi.json" => reading(request, |_| Ok(openapi::document())),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
@@ -84,15 +90,16 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
             Some(("publish", segment)) => return publishing(app, request, segment),
+            Some(("messages", segment)) => return listing(app, request, segment),
             _ => Err(Problem::not_found(format!(
-                "{path:?} is not a path of this server; / (the page), /sse, /publish, /stats, /metrics and /health are"
+                "{path:?} is not a path of this server; / (the page), /sse, /messages, /publish, /stats, /metrics and /health are"
             ))),
         },
     };
     reply.map(Outcome::Reply)
 }
 
-/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for `/publish`. Names cannot contain a slash, so there
+/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for `/messages` and `/publish`. Names cannot contain a slash, so there
 /// is nothing with two segments.
 fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
     let (family, segment) = match path.strip_prefix('/')?.split_once('/') {
@@ -100,7 +107,7 @@ fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
         Some((_, segment)) if segment.contains('/') => return None,
         Some((family, segment)) => (family, Some(segment)),
     };
-    matches!(family, "sse" | "publish").then_some((family, segment))
+    matches!(family, "sse" | "messages" | "publish").then_some((family, segment))
 }
 
 const READING: &str = "GET, HEAD, OPTIONS";
@@ -121,6 +128,14 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
     match request.method {
         Method::Get => subscribe::open(app, request, segment),
         Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
+        _ => Err(wrong_method(request, READING)),
+    }
+}
+
+fn listing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
+    match request.method {
+        Method::Get | Method::Head => messages::read(app, request, segment),
         Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, READING)),
     }

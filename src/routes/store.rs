@@ -5,6 +5,7 @@ use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::event::{ChannelName, EventName};
 use crate::hub::{Published, Refusal};
+use crate::idempotency::Attempt;
 use std::sync::Arc;
 
 /// One of the two.
@@ -20,17 +21,19 @@ impl Store {
         redis.or_else(|| app.disk.clone().map(Store::Disk))
     }
 
-    /// Publishes messages to one channel, and calls `then` with what came of it. Never waits.
+    /// Publishes messages to one channel, and calls `then` with what came of it. With an `attempt` they are published
+    /// once, however often they are sent. Never waits.
     pub(super) fn publish(
         &self,
         channel: ChannelName,
         event_name: Option<EventName>,
         messages: Vec<Box<str>>,
+        attempt: Option<Attempt>,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self {
-            Store::Redis(cluster) => cluster.publish(channel, event_name, messages, then),
-            Store::Disk(disk) => disk.publish(channel, event_name, messages, then),
+            Store::Redis(cluster) => cluster.publish(channel, event_name, messages, attempt, then),
+            Store::Disk(disk) => disk.publish(channel, event_name, messages, attempt, then),
         }
     }
 }

@@ -400,6 +400,38 @@ fn a_stop_answers_who_publishes_and_keeps_what_was_answered() {
 }
 
 #[test]
+fn a_key_is_known_after_a_restart() {
+    for (sync, signal) in [
+        ("always", libc::SIGKILL),
+        ("60s", libc::SIGKILL),
+        ("always", libc::SIGTERM),
+    ] {
+        let folder = Folder::new("disk-keys");
+        let publish = |server: &Server, key: &str, text: &str| {
+            let bearer = format!("Bearer {TOKEN}");
+            let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key)];
+            server.request("POST", "/publish/a", &headers, text.as_bytes())
+        };
+        let mut server = start(&folder, &[("SYNC", sync)]);
+        let first = publish(&server, "one", "x");
+        assert_eq!(first.status, 200, "{}", first.text());
+        server.stop(signal);
+        let mut server = start(&folder, &[("SYNC", sync)]);
+        for _ in 0..2 {
+            let again = publish(&server, "one", "x");
+            assert_eq!((again.status, again.text()), (200, first.text()));
+            assert_eq!(again.header("Idempotency-Replayed"), Some("true"));
+        }
+        assert_eq!(publish(&server, "one", "y").status, 422);
+        assert_eq!(publish(&server, "two", "y").status, 200);
+        assert_eq!(replay(&server, "a", "0"), ["x", "y"]);
+        server.stop(signal);
+        let server = start(&folder, &[]);
+        assert_eq!(publish(&server, "one", "x").text(), first.text());
+    }
+}
+
+#[test]
 fn the_files_shrink_with_what_is_retained() {
     let folder = Folder::new("disk-shrink");
     let most = 4 * (1 << 20) + (16 << 20);
