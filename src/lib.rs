@@ -16,5 +16,4 @@ pub mod idempotency;
 pub mod log;
 pub mod routes;
 pub mod server;
-#[cfg(any(feature = "redis", feature = "disk"))]
 pub mod waiting;
