@@ -83,3 +83,44 @@ impl Contents {
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_told_only_where_the_power_may_have_failed_before_a_sync() {
+        let lost = |answers_early, is_closed, boot: &str, now: &str| {
+            let meta = Meta {
+                newest: EventId { ms: 5, seq: 0 },
+                ceiling_ms: 9,
+                answers_early,
+                is_closed,
+                boot: boot.into(),
+                ..Meta::default()
+            };
+            let mut contents = Contents {
+                meta,
+                ..Contents::default()
+            };
+            let lost = contents.finish(now);
+            assert_eq!(contents.kept.newest.ms, if lost.is_some() { 9 } else { 5 });
+            assert_eq!(contents.kept.lost, lost.unwrap_or_default());
+            lost.is_some()
+        };
+        assert!(
+            lost(true, false, "one", "other"),
+            "the machine was started anew"
+        );
+        assert!(lost(true, false, "", ""), "nobody knows");
+        assert!(
+            !lost(true, false, "one", "one"),
+            "only the process has died"
+        );
+        assert!(!lost(true, true, "one", "other"), "it was stopped in order");
+        assert!(
+            !lost(false, false, "one", "other"),
+            "what was answered was synced"
+        );
+    }
+}

@@ -13,6 +13,8 @@ mod folder;
 mod journal;
 mod lot;
 mod overlay;
+#[cfg(test)]
+mod power;
 mod record;
 mod settings;
 mod state;
