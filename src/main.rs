@@ -5,6 +5,7 @@ use sse_server::cluster::{self, Cluster};
 use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Welcome};
 use sse_server::config::{Config, Listen};
 use sse_server::counters::Counters;
+use sse_server::disk::Disk;
 use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
@@ -27,6 +28,9 @@ const REDIS_START_TIME: Duration = Duration::from_secs(3);
 
 /// How long a stop may take to tell the other servers.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a stop may take to put everything on the disk.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// A client that was accepted has sent its request, and has its answer, this long after the stop began.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
@@ -96,15 +100,19 @@ fn serve() -> Result<(), Failure> {
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
         .map_err(|error| system_failure("start a thread", &error))?;
     let cluster = join_cluster(&config, &local, &hub)?;
-    let (live, all_watchers_ended) = LiveStatistics::start(hub.clone(), cluster.clone())
-        .map_err(|error| system_failure("start a thread", &error))?;
+    let keys = match cluster {
+        Some(_) => Keys::kept_elsewhere(),
+        None => Keys::in_memory(),
+    };
+    let disk = open_disk(&config, &hub, &keys)?;
+    let (live, all_watchers_ended) =
+        LiveStatistics::start(hub.clone(), cluster.clone(), disk.clone())
+            .map_err(|error| system_failure("start a thread", &error))?;
     let app = App {
         hub: hub.clone(),
         cluster: cluster.clone(),
-        keys: match cluster {
-            Some(_) => Keys::kept_elsewhere(),
-            None => Keys::in_memory(),
-        },
+        disk: disk.clone(),
+        keys,
         live: live.clone(),
         access: access.clone(),
         origins: config.origins.clone(),
@@ -157,6 +165,9 @@ fn serve() -> Result<(), Failure> {
     if let Some(cluster) = &cluster {
         // Behind every publish that is still under way.
         cluster.leave(LEAVE_TIME);
+    }
+    if let Some(disk) = &disk {
+        disk.leave(CLOSE_TIME);
     }
     serving.finish(last_moment);
     if let (Listen::Unix(path), false) = (&config.listen, is_inherited) {
@@ -294,7 +305,7 @@ fn limits(config: &Config) -> Limits {
         max_clients: config.max_clients,
         max_channels: config.max_channels,
         client_queue: config.client_queue,
-        ids_come_from_outside: config.redis.is_some(),
+        ids_come_from_outside: config.redis.is_some() || config.data_dir.is_some(),
     }
 }
 
@@ -318,4 +329,16 @@ fn join_cluster(
         .map_err(|error| system_failure("start a thread", &error))?;
     cluster.wait_until_connected(REDIS_START_TIME);
     Ok(Some(cluster))
+}
+
+/// The folder, if the history is kept in one. From then on the hub has what is in it, and `keys` has its keys.
+fn open_disk(config: &Config, hub: &Arc<Hub>, keys: &Keys) -> Result<Option<Arc<Disk>>, Failure> {
+    let Some(data_dir) = &config.data_dir else {
+        return Ok(None);
+    };
+    match Disk::open(data_dir, config.sync_time, hub.clone(), keys) {
+        Ok(disk) => Ok(Some(disk)),
+        Err(error) if error.is_misuse => Err(Failure::misuse(error.line)),
+        Err(error) => Err(Failure::new(error.line)),
+    }
 }

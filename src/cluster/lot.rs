@@ -9,22 +9,17 @@ use super::link::{field, Session};
 use super::once;
 use super::report;
 use super::shared::ClusterShared;
-use super::system;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
 use crate::idempotency::Attempt;
+use crate::waiting::Waits;
 use ::redis::{cmd, Value};
 use crossbeam_channel::Receiver;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// How much is sent in one go.
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
-
-/// Messages that may wait while Redis does not answer, in bytes; more are refused.
-const MOST_WAITING_BYTES: usize = 64 << 20;
 
 /// What a publisher brings.
 #[derive(Debug)]
@@ -133,41 +128,6 @@ impl<'a> Mark<'a> {
     fn take(&mut self) -> Option<&'a str> {
         let was_taken = std::mem::replace(&mut self.is_taken, true);
         (!was_taken).then_some(self.text)
-    }
-}
-
-/// How many bytes of messages wait, of all publishers.
-#[derive(Debug, Default)]
-pub(super) struct WaitingBytes(Arc<AtomicUsize>);
-
-/// Bytes that wait until this is dropped.
-#[derive(Debug)]
-pub(super) struct Waits {
-    since: Instant,
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl WaitingBytes {
-    /// Adds so many, if there is room for them. There is for a single publish, however large.
-    pub(super) fn add(&self, bytes: usize) -> Option<Waits> {
-        let fits = |waiting: usize| {
-            let all = waiting.saturating_add(bytes);
-            (waiting == 0 || all <= MOST_WAITING_BYTES).then_some(all)
-        };
-        let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
-        all.fetch_update(relaxed, relaxed, fits).ok()?;
-        Some(Waits {
-            since: system::now(),
-            bytes,
-            all,
-        })
-    }
-}
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

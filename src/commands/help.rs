@@ -21,6 +21,8 @@ Usage: sse-server [COMMAND]
                   say what a token is good for and until when, or why it is refused; exit 0
                   or 1; - reads it from standard input
   --healthcheck   ask the local server's /health; exit 0 if it is well, 1 if not
+  --check-data FOLDER
+                  say what a DATA_DIR has; exit 0 if it is whole, 1 if not
   --help, --version
 
 Try it:

@@ -11,6 +11,7 @@ pub use doubts::{doubts, Doubt};
 pub use setup::{read_config, read_rules, Failure};
 pub use welcome::Welcome;
 
+use crate::disk;
 use crate::server::health;
 use std::time::Duration;
 
@@ -27,11 +28,12 @@ pub fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["--version" | "-V"] => help::print_version(),
         ["--healthcheck"] => check_health()?,
         ["--check"] => check::check()?,
+        ["--check-data", folder] => check_data(folder)?,
         ["token", rest @ ..] => token::token(rest)?,
         _ => {
             let unknown = arguments.first().unwrap_or(&"");
             return Err(Failure::misuse(format!(
-                "unknown argument {unknown:?}; sse-server takes token, --check, --healthcheck, --help or --version, and is configured by environment variables"
+                "unknown argument {unknown:?}; sse-server takes token, --check, --check-data FOLDER, --healthcheck, --help or --version, and is configured by environment variables"
             )));
         }
     }
@@ -43,4 +45,10 @@ fn check_health() -> Result<(), Failure> {
     let target = health::local_target(&config.listen);
     health::ask_health(&target, HEALTHCHECK_TIME)
         .map_err(|error| Failure::new(format!("the server is not healthy: {error}")))
+}
+
+fn check_data(folder: &str) -> Result<(), Failure> {
+    let report = disk::check(folder.as_ref()).map_err(Failure::new)?;
+    println!("{report}");
+    Ok(())
 }

@@ -14,6 +14,7 @@ mod history;
 )]
 mod hub;
 mod janitor;
+mod keep;
 mod limits;
 mod pace;
 mod pending;
@@ -27,11 +28,13 @@ mod subscription;
 mod sync;
 mod table;
 mod time;
+mod unsaved;
 
 pub use arrivals::{Claim, LastId};
 pub use batch::{Batch, Queued};
 pub use history::Replay;
 pub use hub::{Attempt, Hub, HubStats, Turns};
+pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{ChannelStats, Limits, Published, Refusal};
 pub use progress::{DirectWriter, End, Progress};
 pub use readers::{Polled, Reading};

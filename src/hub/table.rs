@@ -19,15 +19,15 @@ const UNUSED_SEQ: u64 = 1 << 32;
 
 /// A channel that was published to or is followed. It goes when it was not used for `CHANNEL_TTL`.
 #[derive(Debug)]
-struct Channel {
+pub(super) struct Channel {
     audiences: Vec<AudienceId>,
-    clients: usize,
-    messages: u64,
-    last_used: Instant,
+    pub(super) clients: usize,
+    pub(super) messages: u64,
+    pub(super) last_used: Instant,
 }
 
 impl Channel {
-    fn new() -> Channel {
+    pub(super) fn new() -> Channel {
         Channel {
             audiences: Vec::new(),
             clients: 0,
@@ -42,9 +42,9 @@ impl Channel {
 pub(super) struct Table {
     limits: Limits,
     /// Without `broadcast`.
-    channels: HashMap<ChannelName, Channel>,
+    pub(super) channels: HashMap<ChannelName, Channel>,
     /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
-    with_messages: usize,
+    pub(super) with_messages: usize,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
     pub(super) audiences: Audiences,
@@ -116,7 +116,7 @@ impl Table {
     }
 
     /// Whether the channel can have a message. One that had none so far counts as new, whoever follows it.
-    fn has_place_for(&self, name: &ChannelName) -> bool {
+    pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
         let had_messages = |channel: &Channel| channel.messages > 0;
         let is_there = name.is_broadcast() || self.channels.get(name).is_some_and(had_messages);
         is_there || self.with_messages < self.limits.max_channels
@@ -180,7 +180,7 @@ impl Table {
     }
 
     /// Puts the event into its channel's history. Returns the number of clients that it reaches.
-    fn retain(&mut self, event: &Arc<Event>) -> usize {
+    pub(super) fn retain(&mut self, event: &Arc<Event>) -> usize {
         self.history.append(event);
         if event.channel.is_broadcast() {
             return self.audiences.client_count();

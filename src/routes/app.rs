@@ -4,6 +4,7 @@ use super::addresses::Addresses;
 use super::live::LiveStatistics;
 use crate::access::Access;
 use crate::cluster::Cluster;
+use crate::disk::Disk;
 use crate::http::cors::Origins;
 use crate::hub::Hub;
 use crate::idempotency::Keys;
@@ -16,6 +17,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// The other servers, if there is a Redis between them.
     pub cluster: Option<Arc<Cluster>>,
+    /// Where the history is kept, if it outlives the process.
+    pub disk: Option<Arc<Disk>>,
     /// Which publishes may be sent again.
     pub keys: Keys,
     /// The statistics, as a stream.

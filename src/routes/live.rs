@@ -5,6 +5,7 @@
 use crate::access::Permit;
 use crate::cluster::Cluster;
 use crate::counters::Counters;
+use crate::disk::Disk;
 use crate::event::{ChannelName, Form};
 use crate::host::memory;
 use crate::hub::{Hub, Limits, Refusal, Start, Subscription, Turns};
@@ -36,6 +37,7 @@ impl LiveStatistics {
     pub fn start(
         watched: Arc<Hub>,
         cluster: Option<Arc<Cluster>>,
+        disk: Option<Arc<Disk>>,
     ) -> std::io::Result<(Arc<Self>, Receiver<Infallible>)> {
         let limits = Limits {
             history_events: 0,
@@ -55,7 +57,9 @@ impl LiveStatistics {
         let publisher = live.clone();
         std::thread::Builder::new()
             .name("statistics".into())
-            .spawn(move || publisher.publish_for_ever(turns, &watched, cluster.as_deref()))?;
+            .spawn(move || {
+                publisher.publish_for_ever(turns, &watched, cluster.as_deref(), disk.as_deref())
+            })?;
         Ok((live, all_ended))
     }
 
@@ -92,7 +96,13 @@ impl LiveStatistics {
         self.hub.close();
     }
 
-    fn publish_for_ever(&self, mut turns: Turns, watched: &Hub, cluster: Option<&Cluster>) {
+    fn publish_for_ever(
+        &self,
+        mut turns: Turns,
+        watched: &Hub,
+        cluster: Option<&Cluster>,
+        disk: Option<&Disk>,
+    ) {
         let mut next = Instant::now();
         while !self.hub.is_closing() {
             // The close ends it early, and so may what is left of waking this thread in a round.
@@ -107,7 +117,7 @@ impl LiveStatistics {
                     continue;
                 }
                 let with_channels = channel.name == self.with_channels;
-                let text = snapshot(watched, cluster, with_channels).to_string();
+                let text = snapshot(watched, cluster, disk, with_channels).to_string();
                 // It is refused only while it closes. Where watchers are behind, the next snapshot is as good.
                 let _ = self
                     .hub
@@ -119,7 +129,12 @@ impl LiveStatistics {
 }
 
 /// What the server does at this moment; with each channel, or without.
-pub fn snapshot(hub: &Hub, cluster: Option<&Cluster>, with_channels: bool) -> Value {
+pub fn snapshot(
+    hub: &Hub,
+    cluster: Option<&Cluster>,
+    disk: Option<&Disk>,
+    with_channels: bool,
+) -> Value {
     let stats = hub.stats();
     let counters = hub.counters();
     let mut figures = json!({
@@ -138,10 +153,29 @@ pub fn snapshot(hub: &Hub, cluster: Option<&Cluster>, with_channels: bool) -> Va
         figures["redis"] = if is_connected { "connected" } else { "away" }.into();
         figures["cluster"] = cluster.statistics();
     }
+    if let Some(disk) = disk {
+        figures["disk"] = disk_figures(disk);
+    }
     if with_channels {
         figures["channels"] = channels(hub);
     }
     figures
+}
+
+fn disk_figures(disk: &Disk) -> Value {
+    let figures = disk.figures();
+    let state = if figures.is_writable {
+        "writable"
+    } else {
+        "failing"
+    };
+    json!({
+        "state": state,
+        "sync": disk.sync_time().to_string(),
+        "bytes": figures.bytes,
+        "faults": figures.faults,
+        "last_fault": figures.last_fault,
+    })
 }
 
 fn channels(hub: &Hub) -> Value {

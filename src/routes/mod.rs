@@ -16,6 +16,7 @@ mod parameters;
 mod preflight;
 mod publish;
 mod stats;
+mod store;
 mod subscribe;
 
 pub use addresses::{AddressPlace, Addresses};

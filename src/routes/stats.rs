@@ -15,6 +15,7 @@ pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::json(&live::snapshot(
         &app.hub,
         app.cluster.as_deref(),
+        app.disk.as_deref(),
         with_channels,
     )))
 }

@@ -23,6 +23,10 @@ mod commands;
 mod configuration;
 mod cors;
 mod curl;
+#[cfg(feature = "disk")]
+mod disk;
+#[cfg(feature = "disk")]
+mod disk_faults;
 mod documents;
 mod door;
 mod errors_and_limits;

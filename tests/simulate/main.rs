@@ -4,7 +4,7 @@
 //!
 //! `make simulate SEEDS=100000` runs more of them; `make simulate SEED=n` runs one again, and tells what happens in it.
 
-use sse_server::{access, counters, event, host, idempotency};
+use sse_server::{access, counters, event, host, idempotency, waiting};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 mod client;

@@ -24,6 +24,8 @@ mod history;
 mod hub;
 #[path = "../../../src/hub/janitor.rs"]
 mod janitor;
+#[path = "../../../src/hub/keep.rs"]
+mod keep;
 #[path = "../../../src/hub/limits.rs"]
 mod limits;
 #[path = "../../../src/hub/pace.rs"]
@@ -46,6 +48,8 @@ mod subscriber;
 mod subscription;
 #[path = "../../../src/hub/table.rs"]
 mod table;
+#[path = "../../../src/hub/unsaved.rs"]
+mod unsaved;
 
 mod server;
 mod stream;
