@@ -1,7 +1,7 @@
 //! A client: it connects, reads as fast as its mood is, hangs up, and comes back with the last id that it has seen.
 
 use crate::access::Permit;
-use crate::event::{ChannelName, Form};
+use crate::event::{Form, Topic};
 use crate::hub::{End, Hub, LastId, Refusal, Start, Stream};
 use crate::ledger::{Ledger, NAMES};
 use crate::oracle::Oracle;
@@ -94,8 +94,8 @@ impl Client {
         ledger: &Ledger,
         random: &mut Random,
     ) -> Result<(), Refusal> {
-        let name = |&channel: &usize| ChannelName::parse(NAMES[channel]).expect("a good name");
-        let names: Vec<ChannelName> = self.oracle.channels.iter().map(name).collect();
+        let topic = |&channel: &usize| Topic::parse(NAMES[channel]).expect("a good name");
+        let topics: Vec<Topic> = self.oracle.channels.iter().map(topic).collect();
         let form = if self.oracle.is_json {
             Form::Json
         } else {
@@ -108,7 +108,7 @@ impl Client {
                 may_be_ahead: self.oracle.ids_come_from_outside,
             })
         });
-        let subscription = hub.subscribe(&names, form, start, permit)?;
+        let subscription = hub.subscribe(&topics, form, start, permit)?;
         let wire = Wire::new(20 + random.below(400), random.fork());
         self.connection = Some(Connection {
             stream: Some(Stream::start(

@@ -8,6 +8,8 @@ mod arrivals;
 mod audience;
 #[path = "../../../src/hub/batch.rs"]
 mod batch;
+#[path = "../../../src/hub/channels.rs"]
+mod channels;
 #[path = "../../../src/hub/clock.rs"]
 mod clock;
 #[path = "../../../src/hub/former.rs"]
@@ -28,6 +30,8 @@ mod janitor;
 mod limits;
 #[path = "../../../src/hub/pace.rs"]
 mod pace;
+#[path = "../../../src/hub/patterns.rs"]
+mod patterns;
 #[path = "../../../src/hub/pending.rs"]
 mod pending;
 #[path = "../../../src/hub/progress.rs"]
@@ -46,6 +50,9 @@ mod subscriber;
 mod subscription;
 #[path = "../../../src/hub/table.rs"]
 mod table;
+
+#[path = "../../../src/hub/topics.rs"]
+mod topics;
 
 mod server;
 mod stream;
