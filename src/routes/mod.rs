@@ -6,6 +6,7 @@ mod assets;
 mod credentials;
 mod health;
 mod history;
+mod idempotency;
 pub mod live;
 mod messages;
 mod metrics;
@@ -76,6 +77,8 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
+        "/sse-client.js" => reading(request, |request| Ok(assets::client(request))),
+        "/sse-client.d.ts" => reading(request, |request| Ok(assets::client_types(request))),
         "/openapi.json" => reading(request, |_| Ok(openapi::document())),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),

@@ -1,8 +1,9 @@
 //! What patterns cost a publish: 10,000 channels and 1,000 clients, each of which follows ten of the channels, by their names
 //! or by a pattern. Both servers run beside each other, and are measured by turns.
 
+use super::report::{Figure, Run};
 use super::subscribers::Subscribers;
-use super::{at_full_speed, median, start, Figure, Run, MESSAGE};
+use super::{at_full_speed, median, MESSAGE};
 use crate::common::{Publisher, Server};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,7 +60,9 @@ fn channel(client: usize, number: usize) -> String {
 
 pub fn measure(run: &mut Run) {
     let servers = WAYS.map(|way| {
-        let server = start();
+        // As many channels as there may be by default, and the one that nobody follows.
+        let variables = [("RUST_LOG", "warn"), ("MAX_CHANNELS", "10001")];
+        let server = Server::start_quietly(&variables);
         let subscribers = Subscribers::connect_each(server.addr, CLIENTS, way.channels);
         let mut publisher = Publisher::new(&server);
         for client in 0..CLIENTS {

@@ -35,6 +35,7 @@ mod hostile_clients;
 mod hostile_deadlines;
 #[cfg(feature = "hostile-tests")]
 mod hostile_machine;
+mod idempotency;
 mod line;
 mod log;
 mod log_sink;
@@ -57,6 +58,8 @@ mod reading;
 mod redis;
 #[cfg(feature = "redis")]
 mod redis_faults;
+#[cfg(feature = "redis")]
+mod redis_idempotency;
 #[cfg(feature = "redis")]
 mod redis_lost;
 #[cfg(feature = "redis")]
