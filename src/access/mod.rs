@@ -14,7 +14,7 @@ pub use patterns::Patterns;
 pub use rules::{FileFault, Rules, OPERATOR_NAME};
 pub use token::Token;
 
-use crate::event::ChannelName;
+use crate::event::{ChannelName, Topic};
 use crate::log::Logged;
 use jwt::Flaw;
 use rules::Entry;
@@ -74,8 +74,8 @@ pub struct Permit {
 
 #[derive(Clone, Debug)]
 enum Needs {
-    /// To follow these channels.
-    Channels(Box<[ChannelName]>),
+    /// To follow these.
+    Topics(Box<[Topic]>),
     /// To see each channel's figures.
     ChannelFigures,
 }
@@ -169,9 +169,7 @@ impl Access {
             rules,
         };
         match &permit.needs {
-            Needs::Channels(channels) => channels
-                .iter()
-                .all(|channel| caller.check(Action::Subscribe, channel).is_ok()),
+            Needs::Topics(topics) => topics.iter().all(|topic| caller.may_follow(topic).is_ok()),
             Needs::ChannelFigures => caller.may_see_channels(),
         }
     }
@@ -184,6 +182,10 @@ impl Caller {
     /// Why it may not.
     pub fn check(&self, action: Action, channel: &ChannelName) -> Result<(), Denial> {
         self.require(|grant| grant.allows(action, channel))
+    }
+
+    fn may_follow(&self, topic: &Topic) -> Result<(), Denial> {
+        self.require(|grant| grant.channels(Action::Subscribe).include_all_of(topic))
     }
 
     /// Whether this may be done with any channel at all: where a request does not name one, but nonsense.
@@ -231,20 +233,23 @@ impl Caller {
         }
     }
 
-    /// A permit to follow all these channels.
+    /// A permit to follow all these.
     ///
     /// # Errors
     /// Why one of them is denied.
-    pub fn follow(&self, channels: &[ChannelName]) -> Result<Permit, Denial> {
-        for channel in channels {
-            self.check(Action::Subscribe, channel)?;
+    pub fn follow(&self, topics: &[Topic]) -> Result<Permit, Denial> {
+        for topic in topics {
+            self.may_follow(topic)?;
         }
-        let is_needed = |channel: &&ChannelName| match &self.identity {
-            Identity::Bearer(claims) => !claims.grant.allows(Action::Subscribe, channel),
+        let is_needed = |topic: &&Topic| match &self.identity {
+            Identity::Bearer(claims) => {
+                let granted = claims.grant.channels(Action::Subscribe);
+                !granted.include_all_of(topic)
+            }
             _ => true,
         };
-        let needed = channels.iter().filter(is_needed).cloned().collect();
-        Ok(self.permit(Needs::Channels(needed), false))
+        let needed = topics.iter().filter(is_needed).cloned().collect();
+        Ok(self.permit(Needs::Topics(needed), false))
     }
 
     /// A permit to watch the statistics, with all that the caller may see.
@@ -254,7 +259,7 @@ impl Caller {
         let needs = if with_channels && !is_lasting {
             Needs::ChannelFigures
         } else {
-            Needs::Channels([].into())
+            Needs::Topics([].into())
         };
         self.permit(needs, with_channels)
     }

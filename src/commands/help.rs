@@ -28,6 +28,7 @@ Usage: sse-server [COMMAND]
 Try it:
   curl -N http://localhost:8080/sse/news
   curl -H \"Authorization: Bearer $AUTH_TOKEN\" -d 'hello' http://localhost:8080/publish/news
+  curl 'http://localhost:8080/messages/news?last=1'
   curl http://localhost:8080/stats
 
 Environment variables (default in brackets):",

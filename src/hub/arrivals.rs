@@ -2,7 +2,7 @@
 //! which has not, and the notices of what is lost. It knows no channels and no history.
 
 use super::time;
-use crate::event::{ChannelName, Event, EventId, Kind};
+use crate::event::{ChannelName, Event, EventId, Kind, Topic};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -150,20 +150,20 @@ impl Arrivals {
     }
 }
 
-/// Notices that messages of these channels after `after` are, or may be, lost. They have the id `newest`, which no message
+/// Notices that messages of these topics after `after` are, or may be, lost. They have the id `newest`, which no message
 /// has that is yet to come: so they are behind what was there, and who joins from now on does not get them.
 pub(super) fn gap_notices(
-    channels: Vec<ChannelName>,
+    topics: Vec<Topic>,
     newest: EventId,
     after: EventId,
 ) -> impl Iterator<Item = Arc<Event>> {
-    channels.into_iter().map(move |channel| {
+    topics.into_iter().map(move |of| {
         Arc::new(Event {
             id: newest,
-            channel,
+            channel: ChannelName::broadcast(),
             name: None,
             text: Box::default(),
-            kind: Kind::Gap(after),
+            kind: Kind::Gap { of, after },
             timestamp_ms: 0,
             at: time::now(),
         })

@@ -6,7 +6,7 @@ use crate::access::Permit;
 use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::disk::Disk;
-use crate::event::{ChannelName, Form};
+use crate::event::{ChannelName, Form, Topic};
 use crate::host::memory;
 use crate::hub::{Hub, Limits, Refusal, Start, Subscription, Turns};
 use crossbeam_channel::Receiver;
@@ -74,7 +74,7 @@ impl LiveStatistics {
             &self.figures
         };
         self.hub.subscribe(
-            std::slice::from_ref(channel),
+            &[Topic::Channel(channel.clone())],
             Form::Plain,
             Start::NOW,
             permit,

@@ -110,8 +110,8 @@ impl EventStream {
     fn replay(&mut self, replay: &Replay, messages: &mut u64) -> io::Result<()> {
         let form = self.subscription.form;
         let gaps = Frame::build(|out| {
-            for channel in &replay.gaps {
-                encode_gap(channel, &replay.after, form, out);
+            for topic in &replay.gaps {
+                encode_gap(topic, &replay.after, form, out);
             }
         });
         self.write_frame(gaps.as_ref())?;

@@ -48,6 +48,7 @@ mod messages;
 mod metrics;
 mod openapi;
 mod page;
+mod patterns;
 mod pipelines;
 #[cfg(feature = "redis")]
 mod polling;

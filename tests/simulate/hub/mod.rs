@@ -8,6 +8,8 @@ mod arrivals;
 mod audience;
 #[path = "../../../src/hub/batch.rs"]
 mod batch;
+#[path = "../../../src/hub/channels.rs"]
+mod channels;
 #[path = "../../../src/hub/clock.rs"]
 mod clock;
 #[path = "../../../src/hub/former.rs"]
@@ -30,6 +32,8 @@ mod keep;
 mod limits;
 #[path = "../../../src/hub/pace.rs"]
 mod pace;
+#[path = "../../../src/hub/patterns.rs"]
+mod patterns;
 #[path = "../../../src/hub/pending.rs"]
 mod pending;
 #[path = "../../../src/hub/progress.rs"]
@@ -50,6 +54,9 @@ mod subscription;
 mod table;
 #[path = "../../../src/hub/unsaved.rs"]
 mod unsaved;
+
+#[path = "../../../src/hub/topics.rs"]
+mod topics;
 
 mod server;
 mod stream;

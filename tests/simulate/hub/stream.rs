@@ -67,8 +67,8 @@ impl Stream {
         if let Some(replay) = replay {
             if !replay.gaps.is_empty() {
                 stream.write(After::GoOn, |out| {
-                    for channel in &replay.gaps {
-                        encode_gap(channel, &replay.after, form, out);
+                    for topic in &replay.gaps {
+                        encode_gap(topic, &replay.after, form, out);
                     }
                 });
             }
