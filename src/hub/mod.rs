@@ -5,6 +5,7 @@ mod arrivals;
 mod audience;
 mod batch;
 mod clock;
+mod endings;
 mod former;
 mod handoff;
 mod history;

@@ -41,7 +41,7 @@ pub(super) struct Table {
     /// Without `broadcast`.
     channels: HashMap<ChannelName, Channel>,
     /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
-    with_messages: usize,
+    pub(super) with_messages: usize,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
     pub(super) audiences: Audiences,

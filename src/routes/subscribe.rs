@@ -2,6 +2,7 @@
 
 use super::addresses::AddressPlace;
 use super::app::App;
+use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::outcome::{Outcome, Stream, Waiting};
 use super::parameters::{channels, refused, single};
@@ -32,6 +33,7 @@ pub(super) fn open(
     let joining = Joining {
         hub: app.hub.clone(),
         access: app.access.clone(),
+        clients: app.clients.clone(),
         place: app.addresses.take_place(&request.peer)?,
         peer: request.peer,
         wish,
@@ -53,6 +55,7 @@ pub(super) fn open(
 struct Joining {
     hub: Arc<Hub>,
     access: Arc<Access>,
+    clients: Clients,
     place: Option<AddressPlace>,
     peer: Peer,
     wish: Wish,
@@ -79,12 +82,16 @@ impl Joining {
             Logged(&names.join(",")),
             caller = self.caller,
         );
+        let listed = self
+            .clients
+            .add(&subscription, wish.channels, self.peer, &self.caller);
         Ok(Outcome::Stream(Box::new(Stream {
             head: Reply::event_stream(),
             subscription,
             kind: "client",
             heartbeat_is_event: wish.heartbeat_is_event,
             place: self.place,
+            listed: Some(listed),
         })))
     }
 }

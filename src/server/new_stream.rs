@@ -35,6 +35,8 @@ pub struct NewStream {
     place: Option<ThreadPlace>,
     /// Its place among the streams of its client's address, if those are limited.
     _address: Option<routes::AddressPlace>,
+    /// Its line in the list of clients.
+    _listed: Option<routes::ListedClient>,
 }
 
 impl NewStream {
@@ -72,6 +74,7 @@ impl NewStream {
             hub,
             place: None,
             _address: granted.place,
+            _listed: granted.listed,
         })
     }
 

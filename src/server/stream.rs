@@ -60,19 +60,20 @@ impl EventStream {
 
     /// Writes the stream to its end.
     pub fn run(&mut self) -> Finished {
-        let mut messages = 0;
-        let end = self.write_all(&mut messages);
-        let reason = match end {
+        let reason = match self.write_all() {
             Ok(End::Shutdown) => self.finish("shutdown"),
             Ok(End::SentAway) => self.finish("sent_away"),
             Ok(End::Expired) => self.take_leave("expired"),
             Ok(End::Revoked) => self.take_leave("revoked"),
+            Ok(End::Ended) => self.take_leave("ended"),
             Ok(End::Slow) => "slow",
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
-        messages += self.subscription.progress().helped();
-        Finished { reason, messages }
+        Finished {
+            reason,
+            messages: self.subscription.progress().messages(),
+        }
     }
 
     fn finish(&mut self, reason: &'static str) -> &'static str {
@@ -94,15 +95,15 @@ impl EventStream {
         }
     }
 
-    fn write_all(&mut self, messages: &mut u64) -> io::Result<End> {
+    fn write_all(&mut self) -> io::Result<End> {
         self.writer.begin()?;
         if let Some(replay) = self.subscription.take_replay() {
-            self.replay(&replay, messages)?;
+            self.replay(&replay)?;
         }
-        self.follow(messages)
+        self.follow()
     }
 
-    fn replay(&mut self, replay: &Replay, messages: &mut u64) -> io::Result<()> {
+    fn replay(&mut self, replay: &Replay) -> io::Result<()> {
         if !replay.gaps.is_empty() {
             self.write_frame(&Frame::build(|out| {
                 for channel in &replay.gaps {
@@ -126,14 +127,13 @@ impl EventStream {
             });
             self.write_frame(&frame)?;
             self.subscription.replayed(count);
-            *messages += count as u64;
             rest = &rest[count..];
         }
         Ok(())
     }
 
     /// Live delivery, until the end.
-    fn follow(&mut self, messages: &mut u64) -> io::Result<End> {
+    fn follow(&mut self) -> io::Result<End> {
         let mut next_heartbeat = Instant::now() + self.heartbeat;
         loop {
             match self.subscription.try_next() {
@@ -141,7 +141,7 @@ impl EventStream {
                 Next::Batch(queued) => {
                     let batch = queued.batch();
                     self.write_rest(batch.frame(), queued.written())?;
-                    *messages += self.subscription.delivered(batch);
+                    self.subscription.delivered(batch);
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
                 Next::Nothing if Instant::now() >= next_heartbeat => {

@@ -10,6 +10,8 @@ mod audience;
 mod batch;
 #[path = "../../../src/hub/clock.rs"]
 mod clock;
+#[path = "../../../src/hub/endings.rs"]
+mod endings;
 #[path = "../../../src/hub/former.rs"]
 mod former;
 #[path = "../../../src/hub/handoff.rs"]

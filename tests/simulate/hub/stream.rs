@@ -134,7 +134,7 @@ impl Stream {
             Next::End(end @ (End::Shutdown | End::SentAway)) => {
                 self.begin(LAST_CHUNK.to_vec(), After::End(end));
             }
-            Next::End(end @ (End::Expired | End::Revoked)) => {
+            Next::End(end @ (End::Expired | End::Revoked | End::Ended)) => {
                 let notice = Frame::build(|out| encode_expired("revoked", out));
                 let bytes = [notice.bytes(true), LAST_CHUNK].concat();
                 self.begin(bytes, After::End(end));
