@@ -59,6 +59,9 @@ async function type(selector, value) {
   await page.type(selector, value);
 }
 
+/** Presses a button wherever it is by then: what is above it may grow. */
+const press = (selector) => page.$eval(selector, (button) => button.click());
+
 async function unlock(token = TOKEN) {
   await type('#token', token);
   await page.keyboard.press('Enter');
@@ -245,11 +248,11 @@ test('the box publishes, and says what came of it', async () => {
   mayComplain = OF_THE_NETWORK;
   const leave = await server.listen('news', 2);
   await type('#publish-text', 'olá\nmundo');
-  await page.click('#publish button');
+  await press('#publish .main');
   await until('without a token the server says why not', async () => /needs a token/.test(await text('#publish-result')));
   await unlocked();
   await type('#publish-event', 'alert');
-  await page.click('#publish button');
+  await press('#publish .main');
   await until('the answer is shown', async () => /^Published as \d+-\d+; clients on this server: 2$/.test(await text('#publish-result')));
   const { messages_published: published } = await server.stats();
   assert.equal(published, 1);
@@ -338,7 +341,7 @@ test('curl commands work in a new shell on a closed server, and do not show the 
   await until('curl listens', async () => (await server.stats()).connected_clients === 1);
   await server.publish('b', 'by curl');
   assert.match(await stream, /^data: by curl$/m);
-  await page.click('#publish button[class]');
+  await press('#publish .main');
   await until('dots are a name like another', async () => /^Published/.test(await text('#publish-result')));
 });
 
@@ -393,9 +396,9 @@ for (const width of [320, 360]) {
     await server.publish(long, 'W'.repeat(3000), `?event=${'E'.repeat(60)}`);
     await until('the long message is there', async () => (await items()).some((item) => item.text.startsWith('WWWW')));
     await type('#publish-channel', long);
-    await page.click('#publish button');
+    await press('#publish .main');
     await type('#publish-text', 'x');
-    await page.click('#publish button');
+    await press('#publish .main');
     await until('the answer is there', async () => /^Published/.test(await text('#publish-result')));
     await fits('while it watches');
     quiet();
@@ -434,11 +437,11 @@ test('assistive technology finds nothing to complain about, in any state', async
       await until('the message is there', async () => (await items()).length === 1);
       await until('the clients are listed', () => isShown('#clients tbody tr'));
       await type('#publish-text', 'x');
-      await page.click('#publish button');
+      await press('#publish .main');
       await until('the answer is there', async () => /^Publi(shed|cada)/.test(await text('#publish-result')));
       await isFine('in full use');
       await type('#publish-event', 'sse-x');
-      await page.click('#publish button');
+      await press('#publish .main');
       await until('the refusal is there', async () => /sse-x/.test(await text('#publish-result')));
       await type('#watch-channel', 'no name');
       await page.keyboard.press('Enter');
@@ -798,14 +801,14 @@ test('errors are in Portuguese on the Portuguese page, with what to do', async (
     page = await brazilian.page(server.url);
     await live();
     await type('#publish-text', 'oi');
-    await page.click('#publish button');
+    await press('#publish .main');
     await until('sem token', async () => /^Isto exige um token: digite-o em “Canais”\. Digitar o token$/.test(await text('#publish-result')));
     await unlock('errado');
     await until('token errado', async () => /^O servidor não conhece esse token/.test(await text('#token-problem')));
     await unlocked();
     assert.equal(await text('#publish-result'), '', 'the error went with its cause');
     await type('#publish-text', 'uma mensagem longa');
-    await page.click('#publish button');
+    await press('#publish .main');
     await until('longa demais', async () => /^A mensagem é maior/.test(await text('#publish-result')));
     await type('#watch-channel', 'com espaço');
     await page.keyboard.press('Enter');
@@ -813,7 +816,7 @@ test('errors are in Portuguese on the Portuguese page, with what to do', async (
     await server.kill();
     await until('perdido', async () => /^Sem conexão há/.test(await text('#state-text')));
     await type('#publish-text', 'oi');
-    await page.click('#publish button');
+    await press('#publish .main');
     await until('inacessível', async () => /^O servidor está inacessível/.test(await text('#publish-result')));
     const english = await page.evaluate(() => document.body.innerText.match(/\b(the|server|token is|channel|type)\b/gi));
     assert.deepEqual(english?.filter((word) => word !== 'server') ?? [], []);
