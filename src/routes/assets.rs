@@ -11,8 +11,8 @@ const PAGE: &str = include_str!("../../assets/index.html");
 /// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-VdqyW5Z8t7SbbJFO8TSReMCIuPfSimx1Wbv5s2sJEZM='; \
-    script-src 'sha256-FJCI/sAK5wjq0PWMxBIY3/TAgG58Tm1jpypoROdElEE='; \
+    style-src 'sha256-ooRa6msfbFV4APnvF/Oa9Sjr/Z9y1J43h2dkjO96Iy4='; \
+    script-src 'sha256-eRpIw/jEtqqnl0x7acNZfErh6/c3APnhZO8g1G+g8w0='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
