@@ -99,14 +99,17 @@ pub enum Family {
     Publish,
     /// `/sse`
     Subscribe,
+    /// `/messages`
+    Messages,
     /// Everything else; the server's own probes are there, too.
     Other,
 }
 
 impl Family {
-    const ALL: [(Family, &'static str); 3] = [
+    const ALL: [(Family, &'static str); 4] = [
         (Family::Publish, "publish"),
         (Family::Subscribe, "sse"),
+        (Family::Messages, "messages"),
         (Family::Other, "other"),
     ];
 }
@@ -202,6 +205,7 @@ impl Counters {
             delay: Histogram::default(),
             answers: Answers::default(),
             disconnected: ReasonCounts::new(&[
+                "answered",
                 "ended",
                 "expired",
                 "gone",

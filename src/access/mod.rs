@@ -55,11 +55,12 @@ enum Identity {
 #[derive(Clone, Debug)]
 pub struct Caller {
     identity: Identity,
+    token: Option<Digest>,
     rules: Arc<Rules>,
 }
 
 /// A stream's right to go on, as far as it can go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Permit {
     identity: Identity,
     /// What the rules have to give for as long as the stream lasts.
@@ -69,7 +70,7 @@ pub struct Permit {
     expires: Option<SystemTime>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Needs {
     /// To follow these channels.
     Channels(Box<[ChannelName]>),
@@ -119,15 +120,19 @@ impl Access {
     /// `TokenWrong`, also where none would be needed: whoever sends one wants it to count.
     pub fn identify(&self, token: Option<&str>) -> Result<Caller, Denial> {
         let rules = self.rules();
-        let identity = match token {
-            None => Identity::Anyone,
-            Some(token) => self.look_up(token, &rules)?,
+        let digest = token.map(Digest::of);
+        let identity = match (token, digest) {
+            (Some(token), Some(digest)) => self.look_up(token, digest, &rules)?,
+            _ => Identity::Anyone,
         };
-        Ok(Caller { identity, rules })
+        Ok(Caller {
+            identity,
+            token: digest,
+            rules,
+        })
     }
 
-    fn look_up(&self, token: &str, rules: &Rules) -> Result<Identity, Denial> {
-        let digest = Digest::of(token);
+    fn look_up(&self, token: &str, digest: Digest, rules: &Rules) -> Result<Identity, Denial> {
         if self.operator == Some(digest) {
             return Ok(Identity::Operator);
         }
@@ -156,7 +161,11 @@ impl Access {
             },
             other => other.clone(),
         };
-        let caller = Caller { identity, rules };
+        let caller = Caller {
+            identity,
+            token: None,
+            rules,
+        };
         match &permit.needs {
             Needs::Channels(channels) => channels
                 .iter()
@@ -186,6 +195,12 @@ impl Caller {
     /// Whether it may see each channel's figures.
     pub fn may_see_channels(&self) -> bool {
         self.require(|grant| grant.stats).is_ok()
+    }
+
+    /// What distinguishes it from callers with other tokens; those without one are the same. Not to be shown: a weak token
+    /// can be guessed from it.
+    pub fn scope(&self) -> &[u8] {
+        self.token.as_ref().map_or(&[], Digest::bytes)
     }
 
     /// What its token gives, unless it is the operator's.

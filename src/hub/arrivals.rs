@@ -48,6 +48,10 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
+    /// The id after which a client gets what comes live that wants history and came before that was here: it gets nothing,
+    /// and is sent to come again.
+    pub(super) const EARLY: EventId = EventId { ms: 0, seq: 1 };
+
     /// Filled from the start where ids do not come from outside.
     pub(super) fn new(is_filled: bool) -> Arrivals {
         Arrivals {
@@ -112,7 +116,7 @@ impl Arrivals {
         let id = EventId::parse(&last.id);
         if !self.is_filled {
             // Nothing is known yet. It gets nothing, and is sent to come again when the hub is filled.
-            return Some(id.unwrap_or_default().max(EventId { ms: 0, seq: 1 }));
+            return Some(id.unwrap_or_default().max(Arrivals::EARLY));
         }
         // It has all that is here.
         id.filter(|id| last.may_be_ahead && *id > newest)

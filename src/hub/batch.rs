@@ -11,6 +11,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Batch {
     frame: Frame,
+    /// The id of its last event.
+    last: EventId,
     /// Number of its messages.
     pub(super) messages: usize,
     /// When the oldest of them was published.
@@ -20,20 +22,25 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `events` is not empty.
-    pub(super) fn new(events: &[Arc<Event>], form: Form, in_flight: &Arc<AtomicUsize>) -> Batch {
+    /// `None` if there is nothing to write: notices alone, in a form that has none.
+    pub(super) fn new(
+        events: &[Arc<Event>],
+        form: Form,
+        in_flight: &Arc<AtomicUsize>,
+    ) -> Option<Batch> {
         let frame = Frame::build(|out| {
             for event in events {
                 encode(event, form, out);
             }
-        });
-        in_flight.fetch_add(frame.len(), Ordering::Relaxed);
-        Batch {
+        })?;
+        in_flight.fetch_add(frame.size(), Ordering::Relaxed);
+        Some(Batch {
             frame,
+            last: events.last().map_or(EventId::ZERO, |event| event.id),
             messages: events.len(),
             oldest: events.first().map_or_else(time::now, |event| event.at),
             in_flight: in_flight.clone(),
-        }
+        })
     }
 
     /// Counts that a client has it.
@@ -48,12 +55,17 @@ impl Batch {
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
+
+    /// Who has it has everything up to this id.
+    pub fn last(&self) -> EventId {
+        self.last
+    }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
         self.in_flight
-            .fetch_sub(self.frame.len(), Ordering::Relaxed);
+            .fetch_sub(self.frame.size(), Ordering::Relaxed);
     }
 }
 
@@ -80,8 +92,7 @@ impl Queued {
 #[derive(Debug)]
 pub(super) struct Encoded {
     events: Vec<Arc<Event>>,
-    plain: OnceLock<Arc<Batch>>,
-    json: OnceLock<Arc<Batch>>,
+    by_form: [OnceLock<Option<Arc<Batch>>>; Form::COUNT],
 }
 
 impl Encoded {
@@ -89,8 +100,7 @@ impl Encoded {
     pub(super) fn new(events: &[Arc<Event>]) -> Encoded {
         Encoded {
             events: events.to_vec(),
-            plain: OnceLock::new(),
-            json: OnceLock::new(),
+            by_form: Default::default(),
         }
     }
 
@@ -115,13 +125,10 @@ impl Encoded {
         });
         if had > 0 {
             let rest = &self.events[had..];
-            return (!rest.is_empty()).then(|| Arc::new(Batch::new(rest, form, in_flight)));
+            return Batch::new(rest, form, in_flight).map(Arc::new);
         }
-        let encoded = match form {
-            Form::Plain => &self.plain,
-            Form::Json => &self.json,
-        };
-        let batch = encoded.get_or_init(|| Arc::new(Batch::new(&self.events, form, in_flight)));
-        Some(batch.clone())
+        let batch = self.by_form[form as usize]
+            .get_or_init(|| Batch::new(&self.events, form, in_flight).map(Arc::new));
+        batch.clone()
     }
 }

@@ -42,7 +42,7 @@ impl Retained {
         newest.max(self.dropped)
     }
 
-    fn after(&self, after: EventId) -> impl Iterator<Item = &Arc<Event>> {
+    fn after(&self, after: EventId) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
         let first = self.events.partition_point(|event| event.id <= after);
         self.events.range(first..)
     }
@@ -71,8 +71,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Retains nothing yet. Ids begin after `born`, which no earlier run may have given; `max_channels` without a history
-    /// are remembered.
+    /// Retains nothing yet. Ids begin after `born`, which no run gives; `max_channels` without a history are remembered.
     pub(super) fn new(
         max_events: usize,
         max_bytes: usize,
@@ -89,11 +88,7 @@ impl History {
             former: FormerChannels::new(max_channels),
             by_age: BTreeMap::new(),
             bytes: 0,
-            // The first that this run can give: also one that is `born` itself may be of an earlier run with its clock ahead.
-            born: EventId {
-                seq: born.seq + 1,
-                ..born
-            },
+            born,
             clock: ClockWatch::new(now),
             has_clock_jumped: false,
             newest: born,
@@ -204,28 +199,63 @@ impl History {
         id < dropped
     }
 
-    /// What a client with the id `after` has to get of `channels` and of `broadcast`.
-    pub(super) fn replay(&self, channels: &[ChannelName], after: String) -> Replay {
+    /// What a client with the id `after` has to get of `channels` and of `broadcast`; of the messages the newest `last`.
+    pub(super) fn replay(
+        &self,
+        channels: &[ChannelName],
+        after: String,
+        last: Option<usize>,
+    ) -> Replay {
         // `0` asks for everything; an id that this run cannot have given says nothing about what its client has.
         let id = EventId::parse(&after);
         let known = id.filter(|&id| id >= self.born && id <= self.newest);
         let from = known.unwrap_or(EventId::ZERO);
-        let mut replay = Replay::default();
-        for name in channels.iter().chain([&ChannelName::broadcast()]) {
-            let may_miss = match known {
-                Some(id) => id != EventId::ZERO && self.misses_after(name, id),
-                None => id != Some(EventId::ZERO),
-            };
-            if may_miss {
-                replay.gaps.push(name.clone());
-            }
-            if let Some(retained) = self.retained(name) {
-                replay.events.extend(retained.after(from).cloned());
-            }
+        let broadcast = ChannelName::broadcast();
+        let names = channels.iter().chain([&broadcast]);
+        let may_miss = |name: &&ChannelName| match known {
+            Some(id) => id != EventId::ZERO && self.misses_after(name, id),
+            None => id != Some(EventId::ZERO),
+        };
+        Replay {
+            after,
+            gaps: names.filter(may_miss).cloned().collect(),
+            events: self.newest_events(channels, from, 0, last),
         }
-        replay.events.sort_unstable_by_key(|event| event.id);
-        replay.after = after;
-        replay
+    }
+
+    /// What was published to `channels` and to `broadcast` from this moment of the wall clock on, in ms; of that the newest
+    /// `last`.
+    pub(super) fn since(&self, channels: &[ChannelName], ms: u64, last: Option<usize>) -> Replay {
+        Replay {
+            events: self.newest_events(channels, EventId::ZERO, ms, last),
+            ..Replay::default()
+        }
+    }
+
+    /// In the order of ids.
+    fn newest_events(
+        &self,
+        channels: &[ChannelName],
+        after: EventId,
+        since_ms: u64,
+        last: Option<usize>,
+    ) -> Vec<Arc<Event>> {
+        let most = last.unwrap_or(usize::MAX);
+        let broadcast = ChannelName::broadcast();
+        let names = channels.iter().chain([&broadcast]);
+        let fitting = names
+            .filter_map(|name| self.retained(name))
+            .flat_map(|retained| {
+                let newest_first = retained.after(after).rev();
+                // Ids grow also when the clock steps back, and times do not.
+                newest_first
+                    .filter(|event| event.timestamp_ms >= since_ms)
+                    .take(most)
+            });
+        let mut events: Vec<&Arc<Event>> = fitting.collect();
+        events.sort_unstable_by_key(|event| event.id);
+        let surplus = events.len().saturating_sub(most);
+        events[surplus..].iter().copied().cloned().collect()
     }
 
     /// What a client has to be told that has all that is here, and more up to `id`, which it named `after`: of what is yet to

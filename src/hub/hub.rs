@@ -1,16 +1,14 @@
 //! The hub as the routes, the cluster and `main` see it.
 
 use super::announcer::{self, Announcer};
-use super::arrivals::{Claim, LastId};
+use super::arrivals::Claim;
 use super::janitor;
 use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::shared::Shared;
 use super::subscriber::Subscriber;
-use super::subscription::{self, Subscription};
 use super::table::Table;
-use crate::access::Permit;
 use crate::counters::Counters;
-use crate::event::{ChannelName, Event, EventId, EventName, Form};
+use crate::event::{ChannelName, Event, EventId, EventName};
 use crossbeam_channel::{Receiver, Sender};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -150,40 +148,6 @@ impl Hub {
     /// Waits until a publisher to this channel does not have to wait.
     pub fn wait_until_room_for(&self, channel: &ChannelName) {
         drop(self.lock_with_room_for(channel));
-    }
-
-    /// Connects a client to `channels` (`broadcast` comes with all of them). With `last_event_id` it first gets what
-    /// it missed; replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated. The
-    /// stream ends when its permit does.
-    ///
-    /// # Errors
-    /// The refusal, and nothing has changed.
-    pub fn subscribe(
-        &self,
-        channels: &[ChannelName],
-        form: Form,
-        last_event_id: Option<LastId>,
-        permit: Permit,
-    ) -> Result<Subscription, Refusal> {
-        let named = channels.iter().filter(|name| !name.is_broadcast());
-        let mut channels: Vec<ChannelName> = named.cloned().collect();
-        channels.sort_unstable();
-        channels.dedup();
-        let open = self.open().clone().ok_or(Refusal::Closing)?;
-        let mut table = self.shared.lock();
-        let number = table.admit(&channels)?;
-        let (replay, joined_after) = table.replay_for(&channels, last_event_id);
-        let (subscriber, subscription) = subscription::pair(
-            self.shared.clone(),
-            number,
-            form,
-            joined_after,
-            permit,
-            replay,
-            open,
-        );
-        table.join(&channels, subscriber);
-        Ok(subscription)
     }
 
     /// Whether a message to this channel, which will come in by `append`, would be taken.
@@ -347,6 +311,14 @@ impl Hub {
     /// What happened since the start.
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// What shows that a stream is open.
+    ///
+    /// # Errors
+    /// If nothing new is accepted any more.
+    pub(super) fn open_sender(&self) -> Result<Sender<Infallible>, Refusal> {
+        self.open().clone().ok_or(Refusal::Closing)
     }
 
     fn open(&self) -> MutexGuard<'_, Option<Sender<Infallible>>> {

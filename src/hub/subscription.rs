@@ -22,6 +22,8 @@ pub struct Subscription {
     pub number: u64,
     /// The form in which it wants its events.
     pub form: Form,
+    /// It gets what comes after this id.
+    pub joined_after: EventId,
     /// What it is allowed for.
     pub permit: Arc<Permit>,
     queue: Receiver<Queued>,
@@ -42,36 +44,41 @@ pub enum Next {
     End(End),
 }
 
+/// A client that was admitted.
+pub(super) struct Joining {
+    pub(super) number: u64,
+    pub(super) form: Form,
+    /// It has, or did not ask for, everything up to this id, but for the replay.
+    pub(super) joined_after: EventId,
+    pub(super) permit: Permit,
+    pub(super) replay: Option<Replay>,
+    /// Shows that its stream is open.
+    pub(super) open: Sender<Infallible>,
+}
+
 /// The two ends of a new subscriber.
-pub(super) fn pair(
-    shared: Arc<Shared>,
-    number: u64,
-    form: Form,
-    joined_after: EventId,
-    permit: Permit,
-    replay: Option<Replay>,
-    open: Sender<Infallible>,
-) -> (Arc<Subscriber>, Subscription) {
+pub(super) fn pair(shared: Arc<Shared>, joining: Joining) -> (Arc<Subscriber>, Subscription) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let progress = Arc::new(Progress::new());
-    let permit = Arc::new(permit);
+    let permit = Arc::new(joining.permit);
     let subscriber = Arc::new(Subscriber {
-        number,
-        form,
-        joined_after,
+        number: joining.number,
+        form: joining.form,
+        joined_after: joining.joined_after,
         permit: permit.clone(),
         queue: sender,
         progress: progress.clone(),
     });
     let subscription = Subscription {
         shared,
-        number,
-        form,
+        number: joining.number,
+        form: joining.form,
+        joined_after: joining.joined_after,
         permit,
         queue: receiver,
         progress,
-        replay,
-        _open: open,
+        replay: joining.replay,
+        _open: joining.open,
     };
     (subscriber, subscription)
 }
@@ -233,7 +240,15 @@ mod tests {
         let caller = access.identify(None).expect("no token is fine");
         let permit = caller.follow(&[]).expect("everybody may follow nothing");
         let (open, _) = crossbeam_channel::bounded(0);
-        pair(shared, 1, Form::Plain, EventId::ZERO, permit, None, open)
+        let joining = Joining {
+            number: 1,
+            form: Form::Plain,
+            joined_after: EventId::ZERO,
+            permit,
+            replay: None,
+            open,
+        };
+        pair(shared, joining)
     }
 
     fn batch(seq: u64) -> Arc<Batch> {
@@ -246,7 +261,7 @@ mod tests {
             timestamp_ms: 1,
             at: Instant::now(),
         });
-        Arc::new(Batch::new(&[event], Form::Plain, &Arc::default()))
+        Arc::new(Batch::new(&[event], Form::Plain, &Arc::default()).expect("a message"))
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The table: every channel, who follows it, what is retained of it, and what waits for the announcer. One mutex guards
 //! all of it (in `Shared`), so nothing here takes a lock, waits, or writes to a client.
 
-use super::arrivals::{gap_notices, Arrivals, LastId};
+use super::arrivals::{gap_notices, Arrivals};
 use super::audience::{AudienceId, Audiences, Delivery};
 use super::clock::Moment;
-use super::history::{History, Replay};
+use super::history::History;
 use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::pending::Pending;
 use super::subscriber::Subscriber;
@@ -13,6 +13,9 @@ use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// A place in a millisecond that no message comes to.
+const UNUSED_SEQ: u64 = 1 << 32;
 
 /// A channel that was published to or is followed. It goes when it was not used for `CHANNEL_TTL`.
 #[derive(Debug)]
@@ -59,9 +62,10 @@ impl Table {
             EventId::ZERO
         } else {
             EventId {
-                // One that an earlier run cannot have given, also if that was in this very millisecond.
+                // One that no run gives, since none comes so far in a millisecond: whoever reads is given it as the newest
+                // before there is any other. An earlier run may have been in this very millisecond.
                 ms: now.unix_ms() + 1,
-                seq: 0,
+                seq: UNUSED_SEQ,
             }
         };
         Table {
@@ -128,12 +132,7 @@ impl Table {
         self.would_take(name)?;
         let now = Moment::now();
         let newest = self.history.newest();
-        let mut published = Published {
-            first: newest,
-            last: newest,
-            count: messages.len(),
-            clients: 0,
-        };
+        let mut published = Published::new(newest, newest, messages.len());
         for (number, text) in messages.into_iter().enumerate() {
             let id = self.history.next_id(now);
             let event = Arc::new(Event {
@@ -266,24 +265,6 @@ impl Table {
         let number = self.next_number;
         self.next_number += 1;
         Ok(number)
-    }
-
-    /// The replay for a client that comes back, if there can be one, and the id after which live delivery begins. With both
-    /// taken under one lock nothing is lost or repeated between them.
-    pub(super) fn replay_for(
-        &self,
-        channels: &[ChannelName],
-        last: Option<LastId>,
-    ) -> (Option<Replay>, EventId) {
-        let newest = self.history.newest();
-        let Some(last) = last else {
-            return (None, self.arrivals.live_from(newest));
-        };
-        match self.arrivals.live_after(&last, newest) {
-            Some(id) if !self.arrivals.is_filled() => (None, id),
-            Some(id) => (self.history.loss_after(channels, id, last.id), id),
-            None => (Some(self.history.replay(channels, last.id)), newest),
-        }
     }
 
     /// Adds a client that was admitted. `channels` is sorted, each once, without `broadcast`.

@@ -1,48 +1,65 @@
-//! `/`: the statistics page, one file that is part of the program. It asks for no other file, and its policy lets it
-//! talk to its own origin alone.
+//! Files that are part of the program: the statistics page at `/`, and the client for pages. The page asks for no other
+//! file, and its policy lets it talk to its own origin alone.
 
 use crate::http::reply::Reply;
 use crate::http::request::Request;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::OnceLock;
 
 const PAGE: &str = include_str!("../../assets/index.html");
+
+/// Made of `assets/sse-client.js`.
+const CLIENT: &str = include_str!("../../assets/sse-client.min.js");
+
+const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
 
 /// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-ooRa6msfbFV4APnvF/Oa9Sjr/Z9y1J43h2dkjO96Iy4='; \
-    script-src 'sha256-eRpIw/jEtqqnl0x7acNZfErh6/c3APnhZO8g1G+g8w0='; \
+    script-src 'sha256-RHstttQnJV9c7+VBQi/L/gm+43k+peNQDK6JXPl2AEQ='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
-/// The page, or `304` to a browser that has it (RFC 9110, section 13.1.2).
+/// The statistics page.
 pub(super) fn page(request: &Request) -> Reply {
-    let known = request
-        .header("If-None-Match")
-        .is_some_and(|tags| names(tags, entity_tag()));
-    let reply = if known {
-        Reply::new(304)
-    } else {
-        Reply::new(200).with_body("text/html; charset=utf-8", PAGE)
-    };
-    reply
-        .with("ETag", entity_tag())
-        // To be kept, and asked for each time: it belongs to the version that runs.
-        .with("Cache-Control", "no-cache")
+    file(request, "text/html; charset=utf-8", PAGE)
         .with("Content-Security-Policy", POLICY)
-        .with("X-Content-Type-Options", "nosniff")
         .with("Referrer-Policy", "no-referrer")
 }
 
-/// Another page has another tag.
-fn entity_tag() -> &'static str {
-    static TAG: OnceLock<String> = OnceLock::new();
-    TAG.get_or_init(|| {
-        let mut hasher = DefaultHasher::new();
-        PAGE.hash(&mut hasher);
-        format!("\"{:016x}\"", hasher.finish())
-    })
+/// The client for pages, an ES module.
+pub(super) fn client(request: &Request) -> Reply {
+    file(request, "text/javascript; charset=utf-8", CLIENT)
+}
+
+/// The types of the client, for TypeScript.
+pub(super) fn client_types(request: &Request) -> Reply {
+    file(request, "text/plain; charset=utf-8", CLIENT_TYPES)
+}
+
+/// A file, or `304` to a browser that has it (RFC 9110, section 13.1.2).
+fn file(request: &Request, content_type: &'static str, text: &'static str) -> Reply {
+    let tag = entity_tag(text);
+    let known = request
+        .header("If-None-Match")
+        .is_some_and(|tags| names(tags, &tag));
+    let reply = if known {
+        Reply::new(304)
+    } else {
+        Reply::new(200).with_body(content_type, text)
+    };
+    reply
+        .with("ETag", tag)
+        // To be kept, and asked for each time: it belongs to the version that runs.
+        .with("Cache-Control", "no-cache")
+        .with("X-Content-Type-Options", "nosniff")
+}
+
+/// Another text has another tag.
+fn entity_tag(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
 }
 
 /// Whether a list of entity tags names this one. A proxy that compresses makes a tag weak.

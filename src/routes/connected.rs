@@ -4,6 +4,7 @@ use crate::access::Caller;
 use crate::event::ChannelName;
 use crate::http::request::Peer;
 use crate::hub::{Progress, Subscription};
+use crate::log::Logged;
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,7 @@ pub struct ListedClient {
 }
 
 impl Clients {
-    /// Adds a client for as long as its stream lasts.
+    /// Says in the log that a client has come, and lists it for as long as its stream lasts.
     pub(super) fn add(
         &self,
         subscription: &Subscription,
@@ -42,6 +43,12 @@ impl Clients {
         peer: Peer,
         caller: &Caller,
     ) -> ListedClient {
+        let names: Vec<&str> = channels.iter().map(ChannelName::as_str).collect();
+        log::info!(
+            "event=connect client={} peer={peer} {caller} channels={}",
+            subscription.number,
+            Logged(&names.join(",")),
+        );
         let client = Client {
             peer,
             token: caller.token_name().map(Box::from),

@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::event::{ChannelName, Form};
 use crate::host::memory;
-use crate::hub::{Hub, HubStats, Limits, Refusal, Subscription, Turns};
+use crate::hub::{Hub, HubStats, Limits, Refusal, Start, Subscription, Turns};
 use crossbeam_channel::Receiver;
 use serde_json::{json, Value};
 use std::convert::Infallible;
@@ -72,8 +72,12 @@ impl LiveStatistics {
         } else {
             &self.figures
         };
-        self.hub
-            .subscribe(std::slice::from_ref(channel), Form::Plain, None, permit)
+        self.hub.subscribe(
+            std::slice::from_ref(channel),
+            Form::Plain,
+            Start::NOW,
+            permit,
+        )
     }
 
     /// Ends the streams whose permit `still_grants` does not confirm, and returns how many.

@@ -7,7 +7,10 @@ mod clients;
 mod connected;
 mod credentials;
 mod health;
+mod history;
+mod idempotency;
 pub mod live;
+mod messages;
 mod metrics;
 mod openapi;
 mod outcome;
@@ -69,6 +72,7 @@ pub fn family(request: &Request) -> Family {
     match channel_segment(&request.target.path) {
         Some(("sse", _)) => Family::Subscribe,
         Some(("publish", _)) => Family::Publish,
+        Some(("messages", _)) => Family::Messages,
         _ => Family::Other,
     }
 }
@@ -77,6 +81,8 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     let reply = match path {
         "/" => reading(request, |request| Ok(assets::page(request))),
+        "/sse-client.js" => reading(request, |request| Ok(assets::client(request))),
+        "/sse-client.d.ts" => reading(request, |request| Ok(assets::client_types(request))),
         "/openapi.json" => reading(request, |_| Ok(openapi::document())),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
@@ -89,24 +95,26 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
             Some(("publish", segment)) => return publishing(app, request, segment),
+            Some(("messages", segment)) => return listing(app, request, segment),
             Some(("clients", Some(number))) => ending(app, request, number),
             _ => Err(Problem::not_found(format!(
-                "{path:?} is not a path of this server; / (the page), /sse, /publish, /stats, /clients, /metrics and /health are"
+                "{path:?} is not a path of this server; / (the page), /sse, /messages, /publish, /stats, /clients, /metrics and /health are"
             ))),
         },
     };
     reply.map(Outcome::Reply)
 }
 
-/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for `/publish` and `/clients`. Names cannot contain a slash,
-/// so there is nothing with two segments.
+/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for the other families. Names cannot contain a slash, so there
+/// is nothing with two segments.
 fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
     let (family, segment) = match path.strip_prefix('/')?.split_once('/') {
         None => (path.strip_prefix('/')?, None),
         Some((_, segment)) if segment.contains('/') => return None,
         Some((family, segment)) => (family, Some(segment)),
     };
-    matches!(family, "sse" | "publish" | "clients").then_some((family, segment))
+    let is_family = matches!(family, "sse" | "messages" | "publish" | "clients");
+    is_family.then_some((family, segment))
 }
 
 const READING: &str = "GET, HEAD, OPTIONS";
@@ -128,6 +136,14 @@ fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Ou
     match request.method {
         Method::Get => subscribe::open(app, request, segment),
         Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
+        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
+        _ => Err(wrong_method(request, READING)),
+    }
+}
+
+fn listing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
+    match request.method {
+        Method::Get | Method::Head => messages::read(app, request, segment),
         Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, READING)),
     }

@@ -5,13 +5,14 @@ use super::connected::ListedClient;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::hub::Subscription;
+use std::time::Instant;
 
 /// What a request comes to.
 #[derive(Debug)]
 pub enum Outcome {
     /// An answer.
     Reply(Reply),
-    /// An event stream, from here on.
+    /// An event stream, from here on, or something else that waits for messages.
     Stream(Box<Stream>),
     /// An answer that is not there yet.
     Later(Later),
@@ -70,7 +71,7 @@ impl std::fmt::Debug for Later {
     }
 }
 
-/// An event stream that is ready to begin.
+/// An event stream that is ready to begin, or what a client waits for in the same way.
 #[derive(Debug)]
 pub struct Stream {
     /// The answer's head.
@@ -81,6 +82,8 @@ pub struct Stream {
     pub kind: &'static str,
     /// Heartbeats are events, not comments.
     pub heartbeat_is_event: bool,
+    /// It is one answer, with what has come when something has come; at this moment with nothing.
+    pub answer_by: Option<Instant>,
     /// Its place among the streams of its client's address, if those are limited.
     pub place: Option<AddressPlace>,
     /// Its line in the list of clients, unless it is a watcher.

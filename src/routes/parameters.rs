@@ -103,11 +103,16 @@ pub fn refused(refusal: Refusal) -> Problem {
             format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
         }
         Refusal::Closing => "the server shuts down; try again when it is back".into(),
+        Refusal::NotFilled => "the server has not read the history from its Redis yet; try again later".into(),
         Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
         Refusal::RedisRefused(reason) => {
             format!("the server's Redis refused it: {reason}; nothing was published, try again later")
         }
         Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
+        Refusal::KeyUsed => return Problem::unprocessable(
+            "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",
+        ),
+        Refusal::GivenUp => "the try with this Idempotency-Key that was under way was given up; nothing was published, try again".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

@@ -41,6 +41,7 @@ pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
         subscription,
         kind: "watcher",
         heartbeat_is_event: false,
+        answer_by: None,
         place,
         listed: None,
     })))

@@ -4,15 +4,15 @@ use super::addresses::AddressPlace;
 use super::app::App;
 use super::connected::Clients;
 use super::credentials::{denied, identify};
-use super::outcome::{Outcome, Stream, Waiting};
+use super::history::{self, Since};
+use super::outcome::{Outcome, Stream};
 use super::parameters::{channels, refused, single};
 use crate::access::{Access, Caller, Denial, Permit};
 use crate::event::{ChannelName, Form};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::{Peer, Request};
-use crate::hub::{Hub, LastId};
-use crate::log::Logged;
+use crate::hub::{Hub, Start};
 use std::sync::Arc;
 
 /// What a client asks for.
@@ -20,7 +20,8 @@ struct Wish {
     channels: Vec<ChannelName>,
     form: Form,
     heartbeat_is_event: bool,
-    last_event_id: Option<String>,
+    since: Option<Since>,
+    last: Option<usize>,
 }
 
 pub(super) fn open(
@@ -29,7 +30,8 @@ pub(super) fn open(
     segment: Option<&str>,
 ) -> Result<Outcome, Problem> {
     let (mut wish, caller, permit) = permitted_wish(app, request, segment)?;
-    let last_event_id = wish.last_event_id.take();
+    let since = wish.since.take();
+    let last = wish.last;
     let joining = Joining {
         hub: app.hub.clone(),
         access: app.access.clone(),
@@ -40,15 +42,7 @@ pub(super) fn open(
         caller,
         permit,
     };
-    match (last_event_id, app.cluster.clone()) {
-        (Some(id), Some(cluster)) if cluster.has_to_wait_for(&id) => {
-            Ok(Outcome::Waiting(Waiting::new(move || {
-                let last_id = cluster.judge(id);
-                joining.join(Some(last_id)).unwrap_or_else(Outcome::from)
-            })))
-        }
-        (id, _) => joining.join(id.map(LastId::of_this_server)),
-    }
+    history::begin(app, since, last, |start| joining.join(start))
 }
 
 /// A client that may have what it asks for.
@@ -64,24 +58,16 @@ struct Joining {
 }
 
 impl Joining {
-    fn join(self, last_id: Option<LastId>) -> Result<Outcome, Problem> {
+    fn join(self, start: Start) -> Result<Outcome, Problem> {
         let wish = self.wish;
         let subscription = self
             .hub
-            .subscribe(&wish.channels, wish.form, last_id, self.permit)
+            .subscribe(&wish.channels, wish.form, start, self.permit)
             .map_err(refused)?;
         // A reload in between has not seen this one among the open streams.
         if !self.access.still_grants(&subscription.permit) {
             return Err(denied(Denial::NotAllowed));
         }
-        let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
-        log::info!(
-            "event=connect client={} peer={} {caller} channels={}",
-            subscription.number,
-            self.peer,
-            Logged(&names.join(",")),
-            caller = self.caller,
-        );
         let listed = self
             .clients
             .add(&subscription, wish.channels, self.peer, &self.caller);
@@ -90,6 +76,7 @@ impl Joining {
             subscription,
             kind: "client",
             heartbeat_is_event: wish.heartbeat_is_event,
+            answer_by: None,
             place: self.place,
             listed: Some(listed),
         })))
@@ -118,6 +105,7 @@ fn permitted_wish(
 
 fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
     let query = &request.target.query;
+    let (since, last) = beginning(request)?;
     Ok(Wish {
         channels: channels(request, segment)?,
         form: match single(query, "format")? {
@@ -138,11 +126,27 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
                 )))
             }
         },
-        last_event_id: last_event_id(request)?,
+        since,
+        last,
     })
 }
 
-/// The header wins: a browser sends it when it returns, with the URL that it was first given.
+/// Where to begin. An id wins: a browser that returns sends it, with the URL that it was first given.
+fn beginning(request: &Request) -> Result<(Option<Since>, Option<usize>), Problem> {
+    let query = &request.target.query;
+    let (since, last) = (history::since(query)?, history::last(query)?);
+    if let Some(Since::Id(id)) = &since {
+        return Err(Problem::bad_request(format!(
+            "the parameter since is {id:?}, an id; give that as last_event_id, and as since a time ago (90s, 10m, 2h or 1d) or milliseconds since 1970"
+        )));
+    }
+    Ok(match last_event_id(request)? {
+        Some(id) => (Some(Since::Id(id)), None),
+        None => (since, last),
+    })
+}
+
+/// The header wins over the query.
 fn last_event_id(request: &Request) -> Result<Option<String>, Problem> {
     let id = match request.header("Last-Event-ID") {
         Some(id) => Some(id),

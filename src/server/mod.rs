@@ -15,6 +15,7 @@ mod listener;
 mod mailbox;
 mod new_stream;
 mod pending;
+mod poll;
 mod pool;
 mod settings;
 mod stream;

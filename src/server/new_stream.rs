@@ -4,14 +4,16 @@
 use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
 use super::mailbox::Note;
+use super::poll::Poll;
 use super::stream::{EventStream, StreamWriter, GONE};
 use super::threads::{spawn, ThreadPlace};
 use crate::counters::Family;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
-use crate::hub::Hub;
+use crate::hub::{Hub, Subscription};
 use crate::routes;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,9 +29,9 @@ pub struct NewStream {
     exchange: Exchange,
     /// For a refusal.
     head: Reply,
-    stream: EventStream,
+    life: Life,
     family: Family,
-    peer: Peer,
+    client: Client,
     hub: Arc<Hub>,
     /// Its place among all streams.
     place: Option<ThreadPlace>,
@@ -43,38 +45,31 @@ impl NewStream {
     /// The stream that answers this exchange.
     pub fn new(
         exchange: Exchange,
-        granted: routes::Stream,
+        mut granted: routes::Stream,
         heartbeat: Duration,
         hub: Arc<Hub>,
         family: Family,
         peer: Peer,
     ) -> Box<NewStream> {
-        let connection = exchange.connection().clone();
-        let is_chunked = !exchange.is_old();
-        let mut stream = EventStream {
-            writer: StreamWriter::new(connection.clone(), is_chunked),
-            subscription: granted.subscription,
+        let client = Client {
             kind: granted.kind,
-            started: Instant::now(),
-            heartbeat,
-            heartbeat_is_event: granted.heartbeat_is_event,
-        };
-        stream.begin_with(granted.head.stream_head(is_chunked));
-        let direct = StreamSocket {
-            connection,
-            is_chunked,
-        };
-        stream.subscription.progress().allow_help(Box::new(direct));
-        Box::new(NewStream {
-            exchange,
-            head: granted.head,
-            stream,
-            family,
+            number: granted.subscription.number,
             peer,
+            started: Instant::now(),
+        };
+        let head = granted.head.clone();
+        let address = granted.place.take();
+        let listed = granted.listed.take();
+        Box::new(NewStream {
+            life: Life::new(&exchange, granted, heartbeat),
+            exchange,
+            head,
+            client,
+            family,
             hub,
             place: None,
-            _address: granted.place,
-            _listed: granted.listed,
+            _address: address,
+            _listed: listed,
         })
     }
 
@@ -91,14 +86,8 @@ impl NewStream {
     }
 
     fn refuse(self: Box<Self>, lack: &str) {
-        let stream = self.stream;
-        log::warn!(
-            "event=disconnect {}={} peer={} reason=no_{lack}",
-            stream.kind,
-            stream.subscription.number,
-            self.peer,
-        );
-        drop(stream);
+        log::warn!("event=disconnect {} reason=no_{lack}", self.client);
+        drop(self.life);
         let problem = Problem::unavailable(
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
@@ -115,12 +104,15 @@ impl NewStream {
         // Nobody is refused any more.
         drop(self.head);
         let connection = self.exchange.into_stream();
-        let progress = self.stream.subscription.progress().clone();
+        let progress = self.life.subscription().progress().clone();
         connection.tell(Note::Streams(connection.key(), progress));
         let ending = Ending(connection);
-        let mut stream = self.stream;
-        let finished = stream.run();
-        if self.family == Family::Subscribe {
+        let mut life = self.life;
+        let finished = match &mut life {
+            Life::Stream(stream) => stream.run(),
+            Life::Poll(poll) => poll.run(),
+        };
+        if self.family != Family::Other {
             counters.disconnected.count(finished.reason);
         }
         if matches!(finished.reason, GONE | "slow") {
@@ -128,14 +120,69 @@ impl NewStream {
         }
         // Before the subscription is dropped: with the last one the process ends.
         log::info!(
-            "event=disconnect {}={} peer={} reason={} messages={} seconds={}",
-            stream.kind,
-            stream.subscription.number,
-            self.peer,
+            "event=disconnect {} reason={} messages={} seconds={}",
+            self.client,
             finished.reason,
             finished.messages,
-            stream.started.elapsed().as_secs()
+            self.client.started.elapsed().as_secs()
         );
+    }
+}
+
+/// What the thread does.
+enum Life {
+    /// It writes as long as there is something to come.
+    Stream(EventStream),
+    /// It answers once.
+    Poll(Poll),
+}
+
+impl Life {
+    fn new(exchange: &Exchange, granted: routes::Stream, heartbeat: Duration) -> Life {
+        let connection = exchange.connection().clone();
+        if let Some(until) = granted.answer_by {
+            return Life::Poll(Poll {
+                connection,
+                subscription: granted.subscription,
+                head: granted.head,
+                until,
+            });
+        }
+        let is_chunked = !exchange.is_old();
+        let mut stream = EventStream {
+            writer: StreamWriter::new(connection.clone(), is_chunked),
+            subscription: granted.subscription,
+            heartbeat,
+            heartbeat_is_event: granted.heartbeat_is_event,
+        };
+        stream.begin_with(granted.head.stream_head(is_chunked));
+        let direct = StreamSocket {
+            connection,
+            is_chunked,
+        };
+        stream.subscription.progress().allow_help(Box::new(direct));
+        Life::Stream(stream)
+    }
+
+    fn subscription(&self) -> &Subscription {
+        match self {
+            Life::Stream(stream) => &stream.subscription,
+            Life::Poll(poll) => &poll.subscription,
+        }
+    }
+}
+
+/// Who reads, for the log.
+struct Client {
+    kind: &'static str,
+    number: u64,
+    peer: Peer,
+    started: Instant,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={} peer={}", self.kind, self.number, self.peer)
     }
 }
 

@@ -4,10 +4,10 @@
 //! touch as few pages as it can: there may be ten thousand of them.
 
 use super::connection::Connection;
-use crate::event::{encode, encode_expired, encode_gap, Frame, HEARTBEAT_COMMENT, HEARTBEAT_EVENT};
+use crate::event::{encode, encode_expired, encode_gap, heartbeat, Form, Frame};
 use crate::hub::{End, Next, Replay, Subscription};
 use std::io;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Clients of a restarted server come back after a time of their own in this range, in ms, so not all at once.
@@ -22,10 +22,6 @@ pub struct EventStream {
     pub writer: StreamWriter,
     /// What to write.
     pub subscription: Subscription,
-    /// What the log calls the one who reads it.
-    pub kind: &'static str,
-    /// When it was opened.
-    pub started: Instant,
     /// Time without traffic after which a heartbeat is sent.
     pub heartbeat: Duration,
     /// Heartbeats are events, not comments.
@@ -44,18 +40,26 @@ pub struct Finished {
 }
 
 impl EventStream {
-    /// Sets what `run` writes first: the answer's head, and lines that make the client's `onopen` fire.
-    pub fn begin_with(&mut self, mut head: Vec<u8>) {
+    /// Sets what `run` writes first: the answer's head, and for an `EventSource` lines that make its `onopen` fire.
+    pub fn begin_with(&mut self, head: Vec<u8>) {
+        self.writer.beginning = head;
+        let form = self.subscription.form;
+        if !matches!(form, Form::Plain | Form::Json) {
+            return;
+        }
         let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
         // The client's number, scattered: all that is needed is that clients differ.
         let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let retry = RETRY_MS.start() + (scattered ^ start_salt()) % spread;
-        let frame = Frame::build(|out| {
-            out.extend_from_slice(HEARTBEAT_COMMENT);
+        let lines = Frame::build(|out| {
+            out.extend_from_slice(heartbeat(form, false));
             out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
         });
-        head.extend_from_slice(frame.bytes(self.writer.is_chunked()));
-        self.writer.beginning = head;
+        let writer = &mut self.writer;
+        let bytes = lines
+            .iter()
+            .flat_map(|lines| lines.bytes(writer.is_chunked));
+        writer.beginning.extend(bytes);
     }
 
     /// Writes the stream to its end.
@@ -85,9 +89,10 @@ impl EventStream {
 
     /// Tells the client why the stream ends, and ends it. Returns the reason.
     fn take_leave(&mut self, reason: &'static str) -> &'static str {
-        let notice = Frame::build(|out| encode_expired(reason, out));
+        let form = self.subscription.form;
+        let notice = Frame::build(|out| encode_expired(reason, form, out));
         let told = self
-            .write_frame(&notice)
+            .write_frame(notice.as_ref())
             .and_then(|()| self.writer.finish());
         match told {
             Ok(()) => reason,
@@ -104,20 +109,19 @@ impl EventStream {
     }
 
     fn replay(&mut self, replay: &Replay) -> io::Result<()> {
-        if !replay.gaps.is_empty() {
-            self.write_frame(&Frame::build(|out| {
-                for channel in &replay.gaps {
-                    encode_gap(channel, &replay.after, out);
-                }
-            }))?;
-        }
+        let form = self.subscription.form;
+        let gaps = Frame::build(|out| {
+            for channel in &replay.gaps {
+                encode_gap(channel, &replay.after, form, out);
+            }
+        });
+        self.write_frame(gaps.as_ref())?;
         let mut rest = replay.events.as_slice();
         while !rest.is_empty() {
             if self.subscription.progress().cut().is_some() {
                 return Ok(());
             }
             let mut count = 0;
-            let form = self.subscription.form;
             let frame = Frame::build(|out| {
                 let full = out.len() + REPLAY_BYTES;
                 while count < rest.len() && out.len() < full {
@@ -125,7 +129,7 @@ impl EventStream {
                     count += 1;
                 }
             });
-            self.write_frame(&frame)?;
+            self.write_frame(frame.as_ref())?;
             self.subscription.replayed(count);
             rest = &rest[count..];
         }
@@ -145,7 +149,7 @@ impl EventStream {
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
                 Next::Nothing if Instant::now() >= next_heartbeat => {
-                    self.write_frame(heartbeat(self.heartbeat_is_event))?;
+                    self.write_frame(self.heartbeat_frame())?;
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
                 Next::Nothing => {
@@ -159,8 +163,19 @@ impl EventStream {
         }
     }
 
-    fn write_frame(&mut self, frame: &Frame) -> io::Result<()> {
-        self.write_rest(frame, 0)
+    /// The same bytes for everybody.
+    fn heartbeat_frame(&self) -> Option<&'static Frame> {
+        static FRAMES: [OnceLock<Option<Frame>>; Form::COUNT + 1] =
+            [const { OnceLock::new() }; Form::COUNT + 1];
+        let (form, is_event) = (self.subscription.form, self.heartbeat_is_event);
+        let number = if is_event { Form::COUNT } else { form as usize };
+        let build = || Frame::build(|out| out.extend_from_slice(heartbeat(form, is_event)));
+        FRAMES[number].get_or_init(build).as_ref()
+    }
+
+    /// Writes a frame, if there is one: some notices come to nothing in some forms.
+    fn write_frame(&mut self, frame: Option<&Frame>) -> io::Result<()> {
+        frame.map_or(Ok(()), |frame| self.write_rest(frame, 0))
     }
 
     /// Writes a frame of which the client has `written` bytes already.
@@ -231,21 +246,6 @@ impl StreamWriter {
         }
         Ok(())
     }
-}
-
-/// The same bytes for everybody.
-fn heartbeat(is_event: bool) -> &'static Frame {
-    static COMMENT: LazyLock<Frame> = LazyLock::new(|| frame_of(HEARTBEAT_COMMENT));
-    static EVENT: LazyLock<Frame> = LazyLock::new(|| frame_of(HEARTBEAT_EVENT));
-    if is_event {
-        &EVENT
-    } else {
-        &COMMENT
-    }
-}
-
-fn frame_of(bytes: &[u8]) -> Frame {
-    Frame::build(|out| out.extend_from_slice(bytes))
 }
 
 /// Differs from run to run.

@@ -218,6 +218,25 @@ fn a_stream_ends_whatever_it_waits_for() {
 }
 
 #[test]
+fn who_follows_or_waits_for_lines_is_a_client_like_others() {
+    let server = Server::start(&[]);
+    let mut lines = server.subscribe_with("/messages/a?follow=1", &[]);
+    let mut waiting = server.send(b"GET /messages/b?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n");
+    wait_until("both are listed", BOUND, || numbers(&server, "") == [1, 2]);
+    assert_eq!(numbers(&server, "?canal=b"), [2]);
+    assert_eq!(end(&server, 1), 204);
+    assert_eq!(end(&server, 2), 204);
+    assert_eq!(lines.ending(), Ending::Clean);
+    let raw = lines.raw();
+    let last = raw.lines().last();
+    assert_eq!(last, Some(r#"{"expired":{"reason":"ended"}}"#), "{raw}");
+    let (answer, _) = common::http::read_until_closed(&mut waiting, BOUND);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    server.wait_for_log("event=disconnect client=2 reason=ended");
+}
+
+#[test]
 fn only_the_operator_ends_streams() {
     let rules = RulesFile::new(
         json!({

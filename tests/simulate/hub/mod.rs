@@ -34,10 +34,14 @@ mod pace;
 mod pending;
 #[path = "../../../src/hub/progress.rs"]
 mod progress;
+#[path = "../../../src/hub/readers.rs"]
+mod readers;
 #[path = "../../../src/hub/round.rs"]
 mod round;
 #[path = "../../../src/hub/shared.rs"]
 mod shared;
+#[path = "../../../src/hub/start.rs"]
+mod start;
 #[path = "../../../src/hub/subscriber.rs"]
 mod subscriber;
 #[path = "../../../src/hub/subscription.rs"]
@@ -50,9 +54,10 @@ mod stream;
 mod sync;
 pub mod time;
 
-pub use arrivals::{Claim, LastId};
+pub use arrivals::LastId;
 pub use hub::{Attempt, Hub};
-pub use limits::{Limits, Refusal};
+pub use limits::{Limits, Published, Refusal};
 pub use progress::{DirectWriter, End};
 pub use server::Server;
+pub use start::Start;
 pub use stream::Stream;

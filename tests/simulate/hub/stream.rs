@@ -7,7 +7,7 @@ use super::subscription::{Next, Subscription};
 use super::sync::Thread;
 use super::time::running_ms;
 use crate::access::Permit;
-use crate::event::{encode, encode_expired, encode_gap, Frame, HEARTBEAT_COMMENT};
+use crate::event::{encode, encode_expired, encode_gap, heartbeat, Frame};
 use crate::wire::Wire;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ impl Stream {
             subscription.progress().allow_help(Box::new(wire.clone()));
         }
         let replay = subscription.take_replay();
+        let form = subscription.form;
         let mut stream = Stream {
             subscription,
             wire,
@@ -67,7 +68,7 @@ impl Stream {
             if !replay.gaps.is_empty() {
                 stream.write(After::GoOn, |out| {
                     for channel in &replay.gaps {
-                        encode_gap(channel, &replay.after, out);
+                        encode_gap(channel, &replay.after, form, out);
                     }
                 });
             }
@@ -128,14 +129,17 @@ impl Stream {
                 self.begin(bytes, After::Report(queued));
             }
             Next::Nothing if std::mem::take(&mut self.is_heartbeat_due) => {
-                self.write(After::GoOn, |out| out.extend_from_slice(HEARTBEAT_COMMENT));
+                let heartbeat = heartbeat(self.subscription.form, false);
+                self.write(After::GoOn, |out| out.extend_from_slice(heartbeat));
             }
             Next::Nothing => self.state = State::Idle,
             Next::End(end @ (End::Shutdown | End::SentAway)) => {
                 self.begin(LAST_CHUNK.to_vec(), After::End(end));
             }
             Next::End(end @ (End::Expired | End::Revoked | End::Ended)) => {
-                let notice = Frame::build(|out| encode_expired("revoked", out));
+                let form = self.subscription.form;
+                let notice = Frame::build(|out| encode_expired("revoked", form, out));
+                let notice = notice.expect("it is told in every form of an event stream");
                 let bytes = [notice.bytes(true), LAST_CHUNK].concat();
                 self.begin(bytes, After::End(end));
             }
@@ -166,7 +170,7 @@ impl Stream {
     }
 
     fn write(&mut self, after: After, fill: impl FnOnce(&mut Vec<u8>)) {
-        let frame = Frame::build(fill);
+        let frame = Frame::build(fill).expect("there is something to write");
         self.begin(frame.bytes(true).to_vec(), after);
     }
 

@@ -1,0 +1,65 @@
+//! The forms in which a client can have its events.
+
+use super::lines;
+use super::message::{Event, Kind};
+use super::names::ChannelName;
+use super::sse;
+
+/// The form in which a client has its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An event stream, in which `data:` is the message.
+    Plain,
+    /// An event stream, in which `data:` is `{"canal":…,"mensagem":…,"timestamp":…}`.
+    Json,
+    /// Lines of JSON, one for each message and each notice.
+    Ndjson,
+    /// The messages alone, each with a line end behind it.
+    Text,
+}
+
+impl Form {
+    /// Every form, in the order of their numbers.
+    pub const COUNT: usize = 4;
+}
+
+/// Appends one event; of a notice nothing, in a form that has none.
+pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
+    if let Kind::Gap(after) = event.kind {
+        return encode_gap(&event.channel, &after.to_string(), form, out);
+    }
+    match form {
+        Form::Plain => sse::push_plain(event, out),
+        Form::Json => sse::push_json(event, out),
+        Form::Ndjson => lines::push_json(event, out),
+        Form::Text => lines::push_text(event, out),
+    }
+}
+
+/// Appends the notice that messages of `channel` after the client's id `after` are, or may be, lost.
+pub fn encode_gap(channel: &ChannelName, after: &str, form: Form, out: &mut Vec<u8>) {
+    match form {
+        Form::Plain | Form::Json => sse::push_gap(channel.as_str(), after, out),
+        Form::Ndjson => lines::push_gap(channel.as_str(), after, out),
+        Form::Text => {}
+    }
+}
+
+/// Appends the notice that the stream ends because its token does not allow it any more.
+pub fn encode_expired(reason: &str, form: Form, out: &mut Vec<u8>) {
+    match form {
+        Form::Plain | Form::Json => sse::push_expired(reason, out),
+        Form::Ndjson => lines::push_expired(reason, out),
+        Form::Text => {}
+    }
+}
+
+/// What keeps proxies and clients awake. `as_event`: so that a page sees it. Empty in a form that has no place for it.
+pub fn heartbeat(form: Form, as_event: bool) -> &'static [u8] {
+    match form {
+        Form::Plain | Form::Json if as_event => b"event: sse-heartbeat\ndata: {}\n\n",
+        Form::Plain | Form::Json => b":\n",
+        Form::Ndjson => b"\n",
+        Form::Text => b"",
+    }
+}

@@ -1,0 +1,45 @@
+//! An event as the hub keeps it and carries it.
+
+use super::id::EventId;
+use super::names::{ChannelName, EventName};
+use std::time::Instant;
+
+/// What an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A published message.
+    Message,
+    /// The notice that messages after this id are, or may be, lost. It has no text, and is not retained.
+    Gap(EventId),
+}
+
+/// One published message, or a notice in its place.
+#[derive(Debug)]
+pub struct Event {
+    /// Its place in the order of all events.
+    pub id: EventId,
+    /// The channel that it was published to.
+    pub channel: ChannelName,
+    /// The type that the publisher gave it, if any.
+    pub name: Option<EventName>,
+    /// The message, as it was published.
+    pub text: Box<str>,
+    /// What it is.
+    pub kind: Kind,
+    /// When it was published, by the wall clock, in ms since the Unix epoch. The id may be ahead of it, because ids have to
+    /// grow when the clock is set back.
+    pub timestamp_ms: u64,
+    /// The same moment in running time.
+    pub at: Instant,
+}
+
+impl Event {
+    /// What an event costs beside its text: the struct, its allocations and its place in the history, about.
+    pub const OVERHEAD_BYTES: usize = 160;
+
+    /// Memory that retaining this event takes, in bytes, about.
+    pub fn cost(&self) -> usize {
+        let name = self.name.as_ref().map_or(0, |name| name.as_str().len());
+        self.text.len() + name + Self::OVERHEAD_BYTES
+    }
+}

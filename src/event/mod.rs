@@ -1,0 +1,16 @@
+#![doc = include_str!("README.md")]
+
+mod form;
+mod frame;
+mod id;
+mod lines;
+mod message;
+mod names;
+mod sse;
+mod text;
+
+pub use form::{encode, encode_expired, encode_gap, heartbeat, Form};
+pub use frame::Frame;
+pub use id::EventId;
+pub use message::{Event, Kind};
+pub use names::{ChannelName, EventName, BROADCAST, MAX_CHANNEL_NAME_BYTES};

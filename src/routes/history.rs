@@ -1,0 +1,147 @@
+//! How far back a request wants to read: `last`, `since`, and ids that have to be judged first.
+
+use super::app::App;
+use super::outcome::{Outcome, Waiting};
+use super::parameters::single;
+use crate::event::EventId;
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::hub::{From, LastId, Start};
+use std::time::{Duration, SystemTime};
+
+/// Messages that `last` may ask for.
+const MOST_LAST: usize = 10_000;
+
+/// Where history is to begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// Behind this id.
+    Id(String),
+    /// At this moment, in ms since the Unix epoch.
+    Moment(u64),
+}
+
+/// Reads `last`.
+pub(super) fn last(query: &Query) -> Result<Option<usize>, Problem> {
+    let Some(value) = single(query, "last")? else {
+        return Ok(None);
+    };
+    let number = whole(value).and_then(|number| usize::try_from(number).ok());
+    match number {
+        Some(number @ 1..=MOST_LAST) => Ok(Some(number)),
+        _ => Err(Problem::bad_request(format!(
+            "the parameter last is {value:?}; give a number from 1 to {MOST_LAST}"
+        ))),
+    }
+}
+
+/// Reads `since`.
+pub(super) fn since(query: &Query) -> Result<Option<Since>, Problem> {
+    let Some(value) = single(query, "since")? else {
+        return Ok(None);
+    };
+    let since = read_since(value, SystemTime::now());
+    since.map(Some).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "the parameter since is {value:?}; give an id (1764000000000-0), a time ago (90s, 10m, 2h or 1d), or milliseconds since 1970"
+        ))
+    })
+}
+
+fn read_since(value: &str, now: SystemTime) -> Option<Since> {
+    if let Some(ms) = whole(value) {
+        return Some(Since::Moment(ms));
+    }
+    if value.contains('-') {
+        return EventId::parse(value).map(|id| Since::Id(id.to_string()));
+    }
+    let unit = value.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return None,
+    };
+    let count = whole(&value[..value.len() - 1])?;
+    let ago = Duration::from_secs(count.saturating_mul(seconds));
+    let unix = now.duration_since(SystemTime::UNIX_EPOCH);
+    let moment = unix.unwrap_or_default().saturating_sub(ago);
+    Some(Since::Moment(moment.as_millis() as u64))
+}
+
+/// A number of digits only.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
+}
+
+/// Goes on with where to begin, which an id may leave to be found out: then on a thread that may wait for that.
+pub(super) fn begin(
+    app: &App,
+    since: Option<Since>,
+    last: Option<usize>,
+    go_on: impl FnOnce(Start) -> Result<Outcome, Problem> + Send + 'static,
+) -> Result<Outcome, Problem> {
+    let id = match (since, last) {
+        (Some(Since::Id(id)), _) => id,
+        (Some(Since::Moment(ms)), _) => return go_on(from(From::Moment(ms), last)),
+        (None, Some(_)) => return go_on(from(From::Moment(0), last)),
+        (None, None) => return go_on(Start::NOW),
+    };
+    match app.cluster.clone() {
+        Some(cluster) if cluster.has_to_wait_for(&id) => {
+            Ok(Outcome::Waiting(Waiting::new(move || {
+                let id = cluster.judge(id);
+                go_on(from(From::Id(id), last)).unwrap_or_else(Outcome::from)
+            })))
+        }
+        _ => go_on(from(From::Id(LastId::of_this_server(id)), last)),
+    }
+}
+
+fn from(from: From, last: Option<usize>) -> Start {
+    Start { from, last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_told_from_an_id() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let moment = |ms| Some(Since::Moment(ms));
+        for (value, since) in [
+            ("0", moment(0)),
+            ("1764000000000", moment(1_764_000_000_000)),
+            ("90s", moment(999_910_000)),
+            ("10m", moment(999_400_000)),
+            ("2h", moment(992_800_000)),
+            ("1d", moment(913_600_000)),
+            ("99999d", moment(0)),
+            ("18446744073709551615d", moment(0)),
+            ("1764000000000-7", Some(Since::Id("1764000000000-7".into()))),
+            ("0-0", Some(Since::Id("0-0".into()))),
+        ] {
+            assert_eq!(read_since(value, now), since, "{value:?}");
+        }
+        for bad in [
+            "",
+            "s",
+            "-",
+            "1-",
+            "-1s",
+            "+1s",
+            "1.5h",
+            "1w",
+            "1 h",
+            "10M",
+            "é",
+            "1é",
+            "18446744073709551616",
+        ] {
+            assert_eq!(read_since(bad, now), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `GET /messages`: what a script reads. What is retained, at once; or the first message that comes; or all that come.
+
+use super::addresses::AddressPlace;
+use super::app::App;
+use super::connected::Clients;
+use super::credentials::{denied, identify};
+use super::history::{self, Since};
+use super::outcome::{Outcome, Stream};
+use super::parameters::{channels, refused, single};
+use crate::access::{Access, Caller, Denial, Permit};
+use crate::event::{encode, encode_gap, ChannelName, Form};
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
+use crate::http::request::{Method, Peer, Request};
+use crate::hub::{Hub, Polled, Reading, Start, Subscription};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Seconds that a request may wait.
+const MOST_WAIT: u64 = 300;
+
+/// What a client asks for.
+struct Wish {
+    channels: Vec<ChannelName>,
+    form: Form,
+    since: Option<Since>,
+    last: Option<usize>,
+    until: Until,
+}
+
+/// How long there is something to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// What is there now is all.
+    Now,
+    /// The first message, for so long.
+    First(Duration),
+    /// It does not end.
+    Ever,
+}
+
+pub(super) fn read(
+    app: &App,
+    request: &Request,
+    segment: Option<&str>,
+) -> Result<Outcome, Problem> {
+    let caller = identify(app, request)?;
+    let mut wish = parse(request, segment)?;
+    let permit = caller.follow(&wish.channels).map_err(denied)?;
+    if request.method == Method::Head {
+        if wish.until == Until::Ever {
+            return Ok(Outcome::Reply(head_of_lines(wish.form)));
+        }
+        // Nothing of it will be seen but the head.
+        wish.until = Until::Now;
+    }
+    if wish.until != Until::Ever && wish.since.is_none() && wish.last.is_none() {
+        // All that is retained.
+        wish.since = Some(Since::Moment(0));
+    }
+    let place = match wish.until {
+        Until::Now => None,
+        _ => app.addresses.take_place(&request.peer)?,
+    };
+    let (since, last) = (wish.since.take(), wish.last);
+    let reader = Reader {
+        hub: app.hub.clone(),
+        access: app.access.clone(),
+        clients: app.clients.clone(),
+        place,
+        peer: request.peer,
+        wish,
+        caller,
+        permit,
+    };
+    history::begin(app, since, last, |start| reader.read(start))
+}
+
+/// A client that may have what it asks for.
+struct Reader {
+    hub: Arc<Hub>,
+    access: Arc<Access>,
+    clients: Clients,
+    place: Option<AddressPlace>,
+    peer: Peer,
+    wish: Wish,
+    caller: Caller,
+    permit: Permit,
+}
+
+impl Reader {
+    fn read(self, start: Start) -> Result<Outcome, Problem> {
+        let (hub, form) = (&self.hub, self.wish.form);
+        let channels = &self.wish.channels;
+        match self.wish.until {
+            Until::Now => {
+                let reading = hub.read(channels, start).map_err(refused)?;
+                Ok(Outcome::Reply(self.answer(&reading)))
+            }
+            Until::First(time) => {
+                let until = Instant::now() + time;
+                let permit = self.permit.clone();
+                match hub.poll(channels, form, start, permit).map_err(refused)? {
+                    Polled::There(reading) => Ok(Outcome::Reply(self.answer(&reading))),
+                    Polled::Waits(subscription) => {
+                        self.stream(subscription, answer_of(form), Some(until))
+                    }
+                }
+            }
+            Until::Ever => {
+                let permit = self.permit.clone();
+                let subscription = hub.subscribe(channels, form, start, permit);
+                self.stream(subscription.map_err(refused)?, head_of_lines(form), None)
+            }
+        }
+    }
+
+    fn answer(&self, reading: &Reading) -> Reply {
+        let form = self.wish.form;
+        let replay = &reading.replay;
+        let mut body = Vec::new();
+        for channel in &replay.gaps {
+            encode_gap(channel, &replay.after, form, &mut body);
+        }
+        for event in &replay.events {
+            encode(event, form, &mut body);
+        }
+        let delivered = &self.hub.counters().delivered;
+        delivered.add(replay.events.len() as u64);
+        answer_of(form)
+            .with("Last-Event-ID", reading.up_to.to_string())
+            .with_content(body)
+    }
+
+    fn stream(
+        self,
+        subscription: Subscription,
+        head: Reply,
+        answer_by: Option<Instant>,
+    ) -> Result<Outcome, Problem> {
+        // A reload in between has not seen this one among the open streams.
+        if !self.access.still_grants(&subscription.permit) {
+            return Err(denied(Denial::NotAllowed));
+        }
+        let listed = self
+            .clients
+            .add(&subscription, self.wish.channels, self.peer, &self.caller);
+        Ok(Outcome::Stream(Box::new(Stream {
+            head,
+            subscription,
+            kind: "client",
+            heartbeat_is_event: false,
+            answer_by,
+            place: self.place,
+            listed: Some(listed),
+        })))
+    }
+}
+
+fn content_type(form: Form) -> &'static str {
+    match form {
+        Form::Text => "text/plain; charset=utf-8",
+        _ => "application/x-ndjson",
+    }
+}
+
+/// An answer that ends, as yet without a body.
+fn answer_of(form: Form) -> Reply {
+    Reply::new(200).with("Content-Type", content_type(form))
+}
+
+/// One that does not.
+fn head_of_lines(form: Form) -> Reply {
+    // Some proxies hold back what does not say this.
+    answer_of(form).with("X-Accel-Buffering", "no")
+}
+
+fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
+    let query = &request.target.query;
+    Ok(Wish {
+        channels: channels(request, segment)?,
+        form: match single(query, "format")? {
+            None | Some("ndjson") => Form::Ndjson,
+            Some("text") => Form::Text,
+            Some(other) => {
+                return Err(Problem::bad_request(format!(
+                    "the parameter format is {other:?}; give ndjson or text"
+                )))
+            }
+        },
+        since: history::since(query)?,
+        last: history::last(query)?,
+        until: until(query)?,
+    })
+}
+
+fn until(query: &Query) -> Result<Until, Problem> {
+    let follows = match single(query, "follow")? {
+        None => false,
+        Some("1") => true,
+        Some(other) => {
+            return Err(Problem::bad_request(format!(
+                "the parameter follow is {other:?}; give 1, or leave it out"
+            )))
+        }
+    };
+    let Some(wait) = single(query, "wait")? else {
+        return Ok(if follows { Until::Ever } else { Until::Now });
+    };
+    if follows {
+        return Err(Problem::bad_request(
+            "both wait and follow are given; give one of the two",
+        ));
+    }
+    let seconds = history::whole(wait).filter(|seconds| (1..=MOST_WAIT).contains(seconds));
+    let seconds = seconds.ok_or_else(|| {
+        Problem::bad_request(format!(
+            "the parameter wait is {wait:?}; give seconds from 1 to {MOST_WAIT}"
+        ))
+    })?;
+    Ok(Until::First(Duration::from_secs(seconds)))
+}

@@ -1,0 +1,74 @@
+//! The thread of one client that waits for an answer: it sleeps until there is a message, or its time is over, and answers
+//! with what has come. Nobody writes in its place meanwhile.
+
+use super::connection::Connection;
+use super::stream::{Finished, GONE};
+use crate::http::reply::{After, Reply};
+use crate::hub::{End, Next, Subscription};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An answer that waits for its messages.
+pub struct Poll {
+    /// Where to answer.
+    pub connection: Arc<Connection>,
+    /// What to answer with.
+    pub subscription: Subscription,
+    /// The answer without its body.
+    pub head: Reply,
+    /// When there is an answer at the latest.
+    pub until: Instant,
+}
+
+/// An answer has about this many bytes at most: what else has come is there for the next request.
+const ENOUGH_BYTES: usize = 1 << 20;
+
+impl Poll {
+    /// Waits, and answers.
+    pub fn run(&mut self) -> Finished {
+        let mut body = Vec::new();
+        let mut up_to = self.subscription.joined_after;
+        let end = loop {
+            match self.subscription.try_next() {
+                Next::End(end) => break Some(end),
+                Next::Batch(queued) => {
+                    let batch = queued.batch();
+                    body.extend_from_slice(batch.frame().bytes(false));
+                    up_to = batch.last();
+                    self.subscription.delivered(batch);
+                    if body.len() >= ENOUGH_BYTES {
+                        break None;
+                    }
+                }
+                Next::Nothing if !body.is_empty() || Instant::now() >= self.until => break None,
+                Next::Nothing => self.subscription.sleep(self.until),
+            }
+        };
+        let reason = match end {
+            Some(End::Gone) => GONE,
+            Some(End::Shutdown) => self.answer("shutdown", up_to.to_string(), body),
+            Some(End::Expired) => self.answer("expired", up_to.to_string(), body),
+            Some(End::Revoked) => self.answer("revoked", up_to.to_string(), body),
+            Some(End::Ended) => self.answer("ended", up_to.to_string(), body),
+            // It asks again, and gets the rest from the history, or is told of a gap.
+            Some(End::Slow | End::SentAway) | None => {
+                self.answer("answered", up_to.to_string(), body)
+            }
+        };
+        Finished {
+            reason,
+            messages: self.subscription.progress().messages(),
+        }
+    }
+
+    /// Returns the reason.
+    fn answer(&self, reason: &'static str, up_to: String, body: Vec<u8>) -> &'static str {
+        let reply = self.head.clone().with("Last-Event-ID", up_to);
+        let bytes = reply.with_content(body).into_bytes(false, After::Close);
+        let write = || self.connection.write_all(&bytes);
+        match self.subscription.while_writing(write) {
+            Ok(()) => reason,
+            Err(_) => GONE,
+        }
+    }
+}

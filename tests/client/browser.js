@@ -1,0 +1,151 @@
+// Real browsers with tabs and windows of one profile, and a site of its own origin that they open.
+
+import puppeteer from 'puppeteer-core';
+import { createServer, request } from 'node:http';
+import { existsSync as isThere } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { once } from 'node:events';
+
+/** A name for this machine that makes no secure context, as an address in a local network does not. */
+const INSECURE = 'site.test';
+
+const OPTIONS = {
+  chromium: {
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
+      `--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`,
+    ],
+  },
+  firefox: {
+    extraPrefsFirefox: { 'network.dns.localDomains': INSECURE, 'app.normandy.enabled': false, 'datareporting.policy.dataSubmissionEnabled': false },
+  },
+};
+
+export class Browser {
+  static async open(name) {
+    const browser = new Browser();
+    const program = name === 'firefox' ? 'firefox-esr' : name;
+    browser.profile = await mkdtemp(join(tmpdir(), 'sse-server-client-'));
+    browser.driven = await puppeteer.launch({
+      browser: name === 'firefox' ? 'firefox' : 'chrome', headless: true, userDataDir: browser.profile, protocolTimeout: 120_000, timeout: 120_000,
+      executablePath: process.env.PATH.split(':').map((folder) => join(folder, program)).find(isThere), ...OPTIONS[name],
+    });
+    return browser;
+  }
+
+  async tab(url) {
+    const page = await this.driven.newPage();
+    return Tab.at(page, url);
+  }
+
+  /** As `tab`, in a window of its own. */
+  async window(url) {
+    return Tab.at(await this.driven.newPage({ type: 'window' }), url);
+  }
+
+  async close() {
+    await this.driven.close();
+    await rm(this.profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** A tab of the site that follows channels, and remembers what it got. */
+export class Tab {
+  static async at(page, url) {
+    const tab = new Tab();
+    tab.page = page;
+    tab.errors = [];
+    page.on('pageerror', (error) => tab.errors.push(error.message));
+    await page.goto(url);
+    await page.waitForFunction(() => window.isReady);
+    return tab;
+  }
+
+  /** `options.token` may be a path of the site that gives one. */
+  async follow(server, channels, options = {}) {
+    await this.page.evaluate((...values) => window.start(...values), server, channels, options);
+    return this;
+  }
+
+  async opened(server, channels, options) {
+    await this.follow(server, channels, options);
+    await this.is('open');
+    return this;
+  }
+
+  /** Waits for this to be the last status. */
+  async is(status) {
+    await this.page.waitForFunction((status) => window.statuses.at(-1) === status, { timeout: 60_000 }, status).catch(async (error) => {
+      throw new Error(`the tab is not ${status}: ${JSON.stringify(await this.statuses())}`, { cause: error });
+    });
+  }
+
+  async got(text) {
+    await this.page.waitForFunction((text) => window.messages.findLast(({ mensagem }) => mensagem === text), { timeout: 60_000 }, text).catch(async (error) => {
+      throw new Error(`the tab has not got ${text}: ${JSON.stringify([await this.statuses(), (await this.texts()).slice(-10)])}`, { cause: error });
+    });
+  }
+
+  statuses() { return this.page.evaluate(() => window.statuses); }
+  messages() { return this.page.evaluate(() => window.messages); }
+  gaps() { return this.page.evaluate(() => window.gaps); }
+  async texts() { return (await this.messages()).map(({ mensagem }) => mensagem); }
+
+  /** Whether this tab has the stream of all. */
+  leads() { return this.page.evaluate(() => window.leads()); }
+
+  end() { return this.page.evaluate(() => window.stream.close()); }
+  close() { return this.page.close(); }
+}
+
+const PAGE = `<!doctype html><meta charset=utf-8><link rel=icon href=data:,><script type=module>
+import { follow } from '/live/sse-client.js';
+Object.assign(window, { messages: [], statuses: [], gaps: [] });
+window.start = (server, channels, { token, throwing, ...options }) => {
+  // A path of the site that gives a token.
+  if (token?.startsWith('/')) { const path = token; token = async () => (await fetch(path)).text(); }
+  window.stream = follow(server, channels, {
+    ...options, token,
+    onMessage: (message) => { messages.push(message); if (throwing) throw new Error('of the page'); },
+    onStatus: (status, reason) => { statuses.push(reason ? status + ': ' + reason : status); },
+    onGap: (gap) => { gaps.push(gap); },
+  });
+};
+// The id of this tab among those who hold locks is that of who holds this one.
+const mine = crypto.randomUUID?.();
+navigator.locks?.request(mine, () => new Promise(() => {}));
+window.leads = async () => {
+  const { held } = await navigator.locks.query();
+  const id = held.find(({ name }) => name === mine)?.clientId;
+  return held.some(({ name, clientId }) => name !== mine && clientId === id);
+};
+window.isReady = true;
+</script>`;
+
+/** Serves the page, and whatever server is behind it under /live. */
+export async function site(behind, more = {}) {
+  const listener = createServer(async (incoming, outgoing) => {
+    const url = new URL(incoming.url, 'http://site');
+    if (url.pathname === '/') return outgoing.writeHead(200, { 'Content-Type': 'text/html' }).end(PAGE);
+    const own = more[url.pathname];
+    if (own) return own(incoming, outgoing, url);
+    if (!url.pathname.startsWith('/live/')) return outgoing.writeHead(404).end();
+    const passed = request(new URL(incoming.url.slice('/live/'.length), behind()), { method: incoming.method, headers: incoming.headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode, answer.headers).flushHeaders();
+      answer.on('error', () => outgoing.destroy());
+      answer.pipe(outgoing);
+    });
+    passed.on('error', () => outgoing.destroy());
+    outgoing.on('close', () => passed.destroy());
+    incoming.pipe(passed);
+  }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address();
+  return {
+    url: `http://localhost:${port}/`,
+    insecure: `http://${INSECURE}:${port}/`,
+    close() { listener.closeAllConnections(); listener.close(); },
+  };
+}
