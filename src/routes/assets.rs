@@ -15,8 +15,8 @@ const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
 /// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-ooRa6msfbFV4APnvF/Oa9Sjr/Z9y1J43h2dkjO96Iy4='; \
-    script-src 'sha256-RHstttQnJV9c7+VBQi/L/gm+43k+peNQDK6JXPl2AEQ='; \
+    style-src 'sha256-6TYfO4/7H1YLqkpGyKYD0z+YCJ6IFxIpEGcg/Oe+etc='; \
+    script-src 'sha256-lNadKXoS5BZe08OZQO9t2G8hwf47VKboqsVx+nHPlkQ='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
