@@ -12,7 +12,7 @@ use sse_server::hub::{Hub, Limits};
 use sse_server::idempotency::Keys;
 use sse_server::log::{self as queued_log, Logged};
 use sse_server::routes::live::LiveStatistics;
-use sse_server::routes::{self, Addresses, App};
+use sse_server::routes::{self, Addresses, App, Clients};
 use sse_server::server::{self, health, Listener, Settings};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -118,6 +118,7 @@ fn serve() -> Result<(), Failure> {
         origins: config.origins.clone(),
         max_message_bytes: config.max_message_bytes,
         addresses: Addresses::new(config.max_clients_per_address),
+        clients: Clients::default(),
     };
     let settings = Settings::new(
         config.heartbeat,

@@ -46,6 +46,11 @@ impl Channels {
         self.by_name.len()
     }
 
+    /// Those that had a message.
+    pub(super) fn with_messages(&self) -> usize {
+        self.with_messages
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Channel)> {
         self.by_name.iter()
     }

@@ -6,6 +6,7 @@ mod audience;
 mod batch;
 mod channels;
 mod clock;
+mod endings;
 mod former;
 mod handoff;
 mod history;

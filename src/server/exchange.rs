@@ -44,6 +44,7 @@ impl Exchange {
             tiny_http::Method::Head => Method::Head,
             tiny_http::Method::Post => Method::Post,
             tiny_http::Method::Put => Method::Put,
+            tiny_http::Method::Delete => Method::Delete,
             tiny_http::Method::Options => Method::Options,
             other => Method::Other(other.to_string()),
         };

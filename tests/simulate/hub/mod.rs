@@ -12,6 +12,8 @@ mod batch;
 mod channels;
 #[path = "../../../src/hub/clock.rs"]
 mod clock;
+#[path = "../../../src/hub/endings.rs"]
+mod endings;
 #[path = "../../../src/hub/former.rs"]
 mod former;
 #[path = "../../../src/hub/handoff.rs"]
