@@ -128,8 +128,8 @@ export function follow(server, channels, options = {}) {
   /** Fetches what came before, or what was missed, and goes on with what the leading tab has told meanwhile. */
   async function catchUp(query) {
     // Without a wish for messages, all it needs is a place to begin.
-    const method = Object.values(query).some((value) => value !== undefined) ? 'GET' : 'HEAD';
-    await ask('messages', () => query, end, say, async (answer) => {
+    const hasWish = Object.values(query).some((value) => value !== undefined);
+    await ask('messages', () => (hasWish ? query : { last: 1 }), end, say, async (answer) => {
       for (const line of (await answer.text()).split('\n').filter(Boolean)) {
         const { gap, event: type = 'message', ...message } = JSON.parse(line);
         if (gap) call(onGap, gap);
@@ -140,7 +140,7 @@ export function follow(server, channels, options = {}) {
       held = undefined;
       notes.forEach(take);
       return 'done';
-    }, method);
+    }, hasWish ? 'GET' : 'HEAD');
     // How are things? Those who lead know.
     if (!end.signal.aborted) others?.postMessage(null);
   }
