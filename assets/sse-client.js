@@ -11,8 +11,9 @@ export function follow(server, channels, options = {}) {
   const base = new URL(server.replace(/\/*$/, '/'), location);
   const canal = [...new Set(channels)].sort().join();
   const hasFreshTokens = typeof token === 'function';
-  // Tabs with the same name share. Web Locks are missing in pages of plain http, but for localhost.
-  const name = `sse-client ${base} ${canal} ${hasFreshTokens ? '' : (token ?? '')}`;
+  // Tabs with the same name share, if they tell each other the same: the number is that of `take`. Web Locks are missing in
+  // pages of plain http, but for localhost.
+  const name = `sse-client 1 ${base} ${canal} ${hasFreshTokens ? '' : (token ?? '')}`;
   const locks = tabs && globalThis.BroadcastChannel && navigator.locks;
   const others = locks ? new BroadcastChannel(name) : undefined;
 
@@ -81,7 +82,7 @@ export function follow(server, channels, options = {}) {
    * Asks until `use` is 'done', or again 'now'. After a refusal or a loss it waits, longer each time, and for a time
    * that differs from tab to tab.
    */
-  async function ask(path, query, { signal }, report, use, method = 'GET') {
+  async function ask(path, query, { signal }, report, use) {
     let failures = 0;
     while (!signal.aborted) {
       const attempt = new AbortController();
@@ -101,7 +102,7 @@ export function follow(server, channels, options = {}) {
         const parameters = Object.entries({ canal, ...query() }).filter(([, value]) => value !== undefined);
         url.search = new URLSearchParams(parameters);
         const headers = bearer ? { Authorization: `Bearer ${bearer}` } : {};
-        const answer = await fetch(url, { method, headers, signal: attempt.signal, cache: 'no-store' });
+        const answer = await fetch(url, { headers, signal: attempt.signal, cache: 'no-store' });
         if (answer.ok) {
           failures = 0;
           next = await use(answer, heard);
@@ -130,7 +131,8 @@ export function follow(server, channels, options = {}) {
     // Without a wish for messages, all it needs is a place to begin.
     const hasWish = Object.values(query).some((value) => value !== undefined);
     await ask('messages', () => (hasWish ? query : { last: 1 }), end, say, async (answer) => {
-      for (const line of (await answer.text()).split('\n').filter(Boolean)) {
+      const lines = await answer.text();
+      for (const line of lines.split('\n').filter((line) => hasWish && line)) {
         const { gap, event: type = 'message', ...message } = JSON.parse(line);
         if (gap) call(onGap, gap);
         else deliver({ type, ...message });
@@ -140,7 +142,7 @@ export function follow(server, channels, options = {}) {
       held = undefined;
       notes.forEach(take);
       return 'done';
-    }, hasWish ? 'GET' : 'HEAD');
+    });
     // How are things? Those who lead know.
     if (!end.signal.aborted) others?.postMessage(null);
   }

@@ -105,7 +105,10 @@ fn needs_chromium_the_readmes_pages_show_what_is_published() {
     let page = page
         .replace("<script type=\"module\">", "")
         .replace("</script>", "")
-        .replace("import { follow } from ", "const { follow } = await import(")
+        .replace(
+            "import { follow } from ",
+            "const { follow } = await import(",
+        )
         .replace("sse-client.js';", "sse-client.js');");
     let stream = block_with("README.md", "test: stream", &ours);
     let stream = stream

@@ -46,10 +46,7 @@ fn the_types_are_served_beside_it() {
     let server = Server::start(&[]);
     let reply = server.get("/sse-client.d.ts");
     assert_eq!(reply.status, 200);
-    assert_eq!(
-        reply.text(),
-        include_str!("../../assets/sse-client.d.ts")
-    );
+    assert_eq!(reply.text(), include_str!("../../assets/sse-client.d.ts"));
     assert_ne!(
         reply.header("ETag"),
         server.get("/sse-client.js").header("ETag")
