@@ -1,6 +1,6 @@
+import { Suspense } from 'react';
 import { Answer } from '../answer';
 
-export default async function Page({ params }: { params: Promise<{ channel: string }> }) {
-  const { channel } = await params;
-  return <Answer channel={channel} />;
+export default function Page({ params }: { params: Promise<{ channel: string }> }) {
+  return <Suspense>{params.then(({ channel }) => <Answer channel={channel} />)}</Suspense>;
 }
