@@ -3,12 +3,14 @@
 pub mod access;
 #[cfg_attr(not(feature = "redis"), path = "cluster/off.rs")]
 pub mod cluster;
+pub mod commands;
 pub mod config;
 pub mod counters;
 pub mod event;
 pub mod host;
 pub mod http;
 pub mod hub;
+pub mod idempotency;
 pub mod log;
 pub mod routes;
 pub mod server;

@@ -2,11 +2,13 @@
 
 use sse_server::access::{Access, Permit, Rules, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::config::{self, Config, Listen, VARIABLES};
+use sse_server::commands::{self, read_config, Failure};
+use sse_server::config::{self, Config, Listen};
 use sse_server::counters::Counters;
 use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
+use sse_server::idempotency::Keys;
 use sse_server::log::{self as queued_log, Logged};
 use sse_server::routes::live::LiveStatistics;
 use sse_server::routes::{self, Addresses, App};
@@ -19,9 +21,6 @@ use std::time::{Duration, Instant};
 /// A stop may take 10 s; streams whose clients do not read are left behind a little earlier.
 const STOP_TIME: Duration = Duration::from_secs(8);
 
-/// How long `--healthcheck` waits for an answer.
-const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
-
 /// How long the start waits for Redis, so that a server that is up has the history. It serves without it as well.
 const REDIS_START_TIME: Duration = Duration::from_secs(3);
 
@@ -31,10 +30,6 @@ const LEAVE_TIME: Duration = Duration::from_secs(1);
 /// A client that was accepted has sent its request, and has its answer, this long after the stop began.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
-/// Exit codes beside 0.
-const FAILED: u8 = 1;
-const MISUSED: u8 = 2;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
@@ -43,18 +38,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [] => serve(),
-        ["--help" | "-h"] => {
-            print_help();
-            Ok(())
-        }
-        ["--version" | "-V"] => {
-            println!("sse-server {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        ["--healthcheck"] => check_health(),
-        [unknown, ..] => Err(Failure::misuse(format!(
-            "unknown argument {unknown:?}; sse-server takes --help, --version or --healthcheck, and is configured by environment variables"
-        ))),
+        _ => commands::run(&arguments),
     };
     log::logger().flush();
     match done {
@@ -66,34 +50,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a person reads when the program ends in failure.
-struct Failure {
-    line: String,
-    code: u8,
-}
-
-impl Failure {
-    fn new(line: impl Into<String>) -> Failure {
-        Failure {
-            line: line.into(),
-            code: FAILED,
-        }
-    }
-
-    fn misuse(line: impl Into<String>) -> Failure {
-        Failure {
-            line: line.into(),
-            code: MISUSED,
-        }
-    }
-}
-
 fn env(name: &str) -> Option<OsString> {
     std::env::var_os(name)
-}
-
-fn read_config() -> Result<Config, Failure> {
-    Config::read(env).map_err(|bad| Failure::misuse(bad.to_string()))
 }
 
 fn serve() -> Result<(), Failure> {
@@ -137,6 +95,10 @@ fn serve() -> Result<(), Failure> {
     let app = App {
         hub: hub.clone(),
         cluster: cluster.clone(),
+        keys: match cluster {
+            Some(_) => Keys::kept_elsewhere(),
+            None => Keys::in_memory(),
+        },
         live: live.clone(),
         access: access.clone(),
         origins: config.origins.clone(),
@@ -367,32 +329,4 @@ fn join_cluster(
         .map_err(|error| system_failure("start a thread", &error))?;
     cluster.wait_until_connected(REDIS_START_TIME);
     Ok(Some(cluster))
-}
-
-fn check_health() -> Result<(), Failure> {
-    let config = read_config()?;
-    let target = health::local_target(&config.listen);
-    health::ask_health(&target, HEALTHCHECK_TIME)
-        .map_err(|error| Failure::new(format!("the server is not healthy: {error}")))
-}
-
-fn print_help() {
-    println!(
-        "sse-server {} - publish with curl, receive with EventSource
-
-Usage: sse-server [--help | --version | --healthcheck]
-
-  --healthcheck   ask the local server's /health; exit 0 if it is well, 1 if not
-
-Try it:
-  curl -N http://localhost:8080/sse/news
-  curl -H \"Authorization: Bearer $AUTH_TOKEN\" -d 'hello' http://localhost:8080/publish/news
-  curl http://localhost:8080/stats
-
-Environment variables (default in brackets):",
-        env!("CARGO_PKG_VERSION")
-    );
-    for (name, default, meaning) in VARIABLES {
-        println!("  {name:<23} {meaning} [{default}]");
-    }
 }

@@ -54,6 +54,7 @@ enum Identity {
 #[derive(Clone, Debug)]
 pub struct Caller {
     identity: Identity,
+    token: Option<Digest>,
     rules: Arc<Rules>,
 }
 
@@ -118,15 +119,19 @@ impl Access {
     /// `TokenWrong`, also where none would be needed: whoever sends one wants it to count.
     pub fn identify(&self, token: Option<&str>) -> Result<Caller, Denial> {
         let rules = self.rules();
-        let identity = match token {
-            None => Identity::Anyone,
-            Some(token) => self.look_up(token, &rules)?,
+        let digest = token.map(Digest::of);
+        let identity = match (token, digest) {
+            (Some(token), Some(digest)) => self.look_up(token, digest, &rules)?,
+            _ => Identity::Anyone,
         };
-        Ok(Caller { identity, rules })
+        Ok(Caller {
+            identity,
+            token: digest,
+            rules,
+        })
     }
 
-    fn look_up(&self, token: &str, rules: &Rules) -> Result<Identity, Denial> {
-        let digest = Digest::of(token);
+    fn look_up(&self, token: &str, digest: Digest, rules: &Rules) -> Result<Identity, Denial> {
         if self.operator == Some(digest) {
             return Ok(Identity::Operator);
         }
@@ -155,7 +160,11 @@ impl Access {
             },
             other => other.clone(),
         };
-        let caller = Caller { identity, rules };
+        let caller = Caller {
+            identity,
+            token: None,
+            rules,
+        };
         match &permit.needs {
             Needs::Channels(channels) => channels
                 .iter()
@@ -185,6 +194,12 @@ impl Caller {
     /// Whether it may see each channel's figures.
     pub fn may_see_channels(&self) -> bool {
         self.require(|grant| grant.stats).is_ok()
+    }
+
+    /// What distinguishes it from callers with other tokens; those without one are the same. Not to be shown: a weak token
+    /// can be guessed from it.
+    pub fn scope(&self) -> &[u8] {
+        self.token.as_ref().map_or(&[], Digest::bytes)
     }
 
     /// The operator may do everything, everybody what is public, and a token's holder what it gives.

@@ -74,6 +74,11 @@ impl Digest {
         Digest(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Reads 64 hexadecimal digits, as `sha256sum` prints them.
     pub fn from_hex(text: &str) -> Option<Digest> {
         let is_hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());

@@ -1,24 +1,45 @@
 //! Those who wait for an answer, each with what is to be done when it comes: the writer says that Redis has stored
 //! something, and whoever brings it to the hub hands the answer over. No I/O here. Called by the writer and the follower.
 
+use super::system::Mutex;
 use crate::event::EventId;
 use crate::hub::Refusal;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
-/// The first and the last id of what was published.
-pub(super) type Ids = (EventId, EventId);
+/// What Redis says of a publish.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stored {
+    /// The first and the last id.
+    pub(super) first: EventId,
+    pub(super) last: EventId,
+    /// What is to be told of the clients, if that is fixed: with a key, every try gets the same answer.
+    pub(super) clients: Option<usize>,
+    /// It was there before, with the same key.
+    pub(super) is_repeated: bool,
+}
+
+impl Stored {
+    /// Messages of these ids, the first time.
+    pub(super) fn new(first: EventId, last: EventId) -> Stored {
+        Stored {
+            first,
+            last,
+            ..Stored::default()
+        }
+    }
+}
 
 /// What is to be done with an answer. It must not wait for anybody.
-pub(super) struct Then(Box<dyn FnOnce(Result<Ids, Refusal>) + Send>);
+pub(super) struct Then(Box<dyn FnOnce(Result<Stored, Refusal>) + Send>);
 
 impl Then {
-    pub(super) fn new(then: impl FnOnce(Result<Ids, Refusal>) + Send + 'static) -> Then {
+    pub(super) fn new(then: impl FnOnce(Result<Stored, Refusal>) + Send + 'static) -> Then {
         Then(Box::new(then))
     }
 
-    pub(super) fn answer(self, answer: Result<Ids, Refusal>) {
+    pub(super) fn answer(self, answer: Result<Stored, Refusal>) {
         (self.0)(answer);
     }
 }
@@ -39,19 +60,20 @@ pub(super) struct PendingAnswers {
 #[derive(Debug, Default)]
 struct Arrived {
     up_to: EventId,
-    answers: BTreeMap<EventId, Vec<(Ids, Then)>>,
+    answers: BTreeMap<EventId, Vec<(Stored, Then)>>,
 }
 
 impl PendingAnswers {
     /// Gives this answer once its last id has arrived here.
-    pub(super) fn wait_for(&self, ids: Ids, then: Then) {
+    pub(super) fn wait_for(&self, stored: Stored, then: Then) {
         let mut state = self.lock();
-        if state.up_to < ids.1 {
-            state.answers.entry(ids.1).or_default().push((ids, then));
+        if state.up_to < stored.last {
+            let waiting = state.answers.entry(stored.last).or_default();
+            waiting.push((stored, then));
             return;
         }
         drop(state);
-        then.answer(Ok(ids));
+        then.answer(Ok(stored));
     }
 
     /// Everything up to `id` is in the hub.
@@ -85,8 +107,8 @@ impl PendingAnswers {
     }
 }
 
-fn hand_over(answers: BTreeMap<EventId, Vec<(Ids, Then)>>) {
-    for (ids, then) in answers.into_values().flatten() {
-        then.answer(Ok(ids));
+fn hand_over(answers: BTreeMap<EventId, Vec<(Stored, Then)>>) {
+    for (stored, then) in answers.into_values().flatten() {
+        then.answer(Ok(stored));
     }
 }

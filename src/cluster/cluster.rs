@@ -1,13 +1,14 @@
 //! The cluster as the routes and `main` see it.
 
 use super::address::Address;
-use super::answers::{Ids, Then};
+use super::answers::{Stored, Then};
 use super::lot::{Job, Publication, WaitingBytes};
 use super::shared::ClusterShared;
-use super::{follower, writer};
+use super::{follower, system, writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
+use crate::idempotency::Attempt;
 use crossbeam_channel::{Sender, TrySendError};
 use serde_json::Value;
 use std::sync::Arc;
@@ -57,12 +58,14 @@ impl Cluster {
 
     /// Publishes messages to one channel, and calls `then` with what came of it: when Redis has stored all of them, and
     /// this server's own subscribers and history have them, too. Never waits. `then` is called
-    /// once, and must not wait for anybody. A refusal means that nothing was published, but see `Refusal::Unconfirmed`.
+    /// once, and must not wait for anybody. With an `attempt` they are published once, whichever server is asked, and how
+    /// often. A refusal means that nothing was published, but see `Refusal::Unconfirmed`.
     pub fn publish(
         &self,
         channel: ChannelName,
         event_name: Option<EventName>,
         messages: Vec<Box<str>>,
+        attempt: Option<Attempt>,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         let hub = &self.shared.hub;
@@ -79,14 +82,16 @@ impl Cluster {
         let count = messages.len();
         let (hub, to) = (hub.clone(), channel.clone());
         let then = Then::new(move |answer| {
-            then(answer.map(|(first, last)| {
-                hub.counters().published.add(count as u64);
-                let clients = hub.clients_of(&to);
+            then(answer.map(|stored| {
+                if !stored.is_repeated {
+                    hub.counters().published.add(count as u64);
+                }
                 Published {
-                    first,
-                    last,
+                    first: stored.first,
+                    last: stored.last,
                     count,
-                    clients,
+                    clients: stored.clients.unwrap_or_else(|| hub.clients_of(&to)),
+                    is_repeated: stored.is_repeated,
                 }
             }));
         });
@@ -94,6 +99,7 @@ impl Cluster {
             channel,
             event_name,
             messages,
+            attempt,
             then,
             waits,
         }));
@@ -120,9 +126,9 @@ impl Cluster {
             return true;
         }
         match wait(ANSWER_TIME, |then| self.send(Job::AskNewest(then))) {
-            Ok((_, newest)) if id > newest => false,
+            Ok(stream) if id > stream.last => false,
             Ok(_) => {
-                let arrives = |then| self.shared.answers.wait_for((id, id), then);
+                let arrives = |then| self.shared.answers.wait_for(Stored::new(id, id), then);
                 // Late is not never: live delivery begins after the id in any case.
                 let _ = wait(CATCH_UP_TIME, arrives);
                 true
@@ -168,13 +174,11 @@ impl Cluster {
 }
 
 /// Waits for an answer, at most so long.
-fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Ids, Refusal> {
+fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Stored, Refusal> {
     let (sender, answer) = crossbeam_channel::bounded(1);
     begin(Then::new(move |answer| {
         // Nobody waits any more if the time was over.
         let _ = sender.send(answer);
     }));
-    answer
-        .recv_timeout(bound)
-        .unwrap_or(Err(Refusal::Unconfirmed))
+    system::receive(&answer, bound).unwrap_or(Err(Refusal::Unconfirmed))
 }

@@ -2,10 +2,11 @@
 //! and the follower.
 
 use super::link::text;
+use super::system;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use ::redis::{cmd, Cmd, Value};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The stream with all messages of all channels.
 pub(super) const STREAM: &str = "sse-server:events";
@@ -134,7 +135,7 @@ impl StreamEntry {
             text: message?.into(),
             kind: Kind::Message,
             timestamp_ms: self.id.ms,
-            at: Instant::now(),
+            at: system::now(),
         })
     }
 }

@@ -13,10 +13,11 @@ use super::position::is_broken;
 use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
+use super::system;
 use crate::event::EventId;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long Redis waits for something new before it answers that there is nothing.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -34,9 +35,7 @@ const LONG: Duration = Duration::from_secs(10);
 const BREATH: Duration = Duration::from_millis(2);
 
 pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<()> {
-    let thread = std::thread::Builder::new().name("follower".into());
-    thread.spawn(move || run(&shared))?;
-    Ok(())
+    system::spawn("follower", move || run(&shared))
 }
 
 fn run(shared: &ClusterShared) {
@@ -52,7 +51,7 @@ fn run(shared: &ClusterShared) {
             // What is stored has waited long enough.
             shared.answers.give_up();
         }
-        std::thread::park_timeout(pause);
+        system::pause(pause);
     }
 }
 
@@ -60,19 +59,19 @@ fn follow(shared: &ClusterShared, outage: &mut Outage) -> Result<Infallible, Fau
     let mut link = Link::open(&shared.address, PATIENCE, outage.bound())?;
     catch_up(shared, &mut link)?;
     shared.state.up(Side::Follower, outage.end());
-    let mut looked = Instant::now();
+    let mut looked = system::now();
     loop {
-        let asked = Instant::now();
+        let asked = system::now();
         let wanted = shared.at_once();
         let read = entry::read_after(shared.hub.newest(), wanted, Some(BLOCK));
         let entries = entry::entries(link.ask(&read)?).ok_or_else(Fault::protocol)?;
-        let is_sure = entries.len() < wanted && asked.elapsed() < LONG;
+        let is_sure = entries.len() < wanted && system::now() - asked < LONG;
         if is_sure && !entries.is_empty() && !shared.take(entries) {
-            std::thread::park_timeout(BREATH);
+            system::pause(BREATH);
         }
-        if !is_sure || looked.elapsed() >= LOOK {
+        if !is_sure || system::now() - looked >= LOOK {
             catch_up(shared, &mut link)?;
-            looked = Instant::now();
+            looked = system::now();
         }
     }
 }

@@ -1,13 +1,13 @@
-//! A connection to Redis: how to make one that never waits for long and that no signal ends. The `redis` crate packs what is
-//! sent and parses what comes; the socket is ours. Called by the writer and the follower.
+//! A connection to Redis: how to make one that will do. The `redis` crate packs what is sent and parses what comes; the socket
+//! is ours. Called by the writer and the follower.
 
 use super::address::Address;
 use super::fault::Fault;
-use super::outage::until;
+use super::socket::{left, Socket};
+use super::system;
 use ::redis::{cmd, Cmd, Parser, Value};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::io;
+use std::time::Duration;
 
 /// The oldest Redis that says how many entries a stream has ever had, and which it has lost (`XINFO STREAM`,
 /// `entries-added` and `max-deleted-entry-id`).
@@ -24,7 +24,7 @@ pub(super) struct Session {
 
 /// A connection that was seen to lead to a Redis that will do. After a fault it is out of step, and of no use any more.
 pub(super) struct Link {
-    socket: TcpStream,
+    socket: Socket,
     parser: Parser,
     session: Session,
 }
@@ -36,11 +36,9 @@ impl Link {
         patience: Duration,
         bound: Duration,
     ) -> Result<Link, Fault> {
-        let end = Instant::now() + bound;
-        let socket = connect(address, end)?;
-        socket.set_nodelay(true)?;
+        let end = system::now() + bound;
         let mut link = Link {
-            socket,
+            socket: Socket::connect(address, end)?,
             parser: Parser::new(),
             session: Session {
                 run: String::new(),
@@ -55,8 +53,7 @@ impl Link {
 
     /// How long an answer may take from now on.
     pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(patience))?;
-        self.socket.set_write_timeout(Some(patience))
+        self.socket.set_patience(patience)
     }
 
     fn introduce(&mut self, address: &Address) -> Result<(), Fault> {
@@ -132,42 +129,9 @@ impl Link {
     /// Sends commands that are packed already, and gives so many answers. Redis's refusals are values.
     pub(super) fn ask_all(&mut self, packed: &[u8], wanted: usize) -> Result<Vec<Value>, Fault> {
         self.socket.write_all(packed)?;
-        let socket = &mut Uninterrupted(&self.socket);
-        let answers = (0..wanted).map(|_| self.parser.parse_value(&mut *socket));
+        let answers = (0..wanted).map(|_| self.parser.parse_value(&mut self.socket));
         Ok(answers.collect::<Result<_, _>>()?)
     }
-}
-
-/// A read with a timeout ends with `EINTR` after the process was stopped and resumed, also where nobody handles signals
-/// (`signal(7)`).
-struct Uninterrupted<'a>(&'a TcpStream);
-
-impl Read for Uninterrupted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.0.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-/// The first of the addresses that takes a connection.
-fn connect(address: &Address, end: Instant) -> io::Result<TcpStream> {
-    let mut failed = io::Error::from(io::ErrorKind::NotFound);
-    for place in address.resolve()? {
-        match TcpStream::connect_timeout(&place, left(end)) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-/// Time left, and never none: that would be no bound at all.
-fn left(end: Instant) -> Duration {
-    until(end).max(Duration::from_millis(1))
 }
 
 fn info_field<'a>(info: &'a str, name: &str) -> &'a str {

@@ -2,14 +2,17 @@
 //! first of its entries carries: so the writer finds out what came of it when the connection died before the answer. No I/O here.
 //! Made by the cluster and the writer.
 
-use super::answers::{Ids, Then};
+use super::answers::{Stored, Then};
 use super::entry::{self, pack_append, StreamEntry, STREAM};
 use super::fault::Fault;
 use super::link::{field, Session};
+use super::once;
 use super::report;
 use super::shared::ClusterShared;
+use super::system;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
+use crate::idempotency::Attempt;
 use ::redis::{cmd, Value};
 use crossbeam_channel::Receiver;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +33,8 @@ pub(super) struct Publication {
     pub(super) event_name: Option<EventName>,
     /// All are stored, one behind the other, or none.
     pub(super) messages: Vec<Box<str>>,
+    /// Its key, if it has one.
+    pub(super) attempt: Option<Attempt>,
     pub(super) then: Then,
     /// Held for as long as the messages are.
     pub(super) waits: Waits,
@@ -47,7 +52,7 @@ pub(super) enum Job {
 
 impl Job {
     /// Ends it with this answer.
-    pub(super) fn answer(self, answer: Result<Ids, Refusal>) {
+    pub(super) fn answer(self, answer: Result<Stored, Refusal>) {
         match self {
             Job::Publish(publication) => publication.then.answer(answer),
             Job::AskNewest(then) | Job::Leave(then) => then.answer(answer),
@@ -61,18 +66,35 @@ impl Job {
         }
     }
 
-    /// Entries that it adds to the stream.
+    /// Entries of it that have to be looked for where nobody knows what came of it: with a key it is sent again.
     fn entries(&self) -> usize {
         match self {
-            Job::Publish(publication) => publication.messages.len(),
+            Job::Publish(publication) if publication.attempt.is_none() => {
+                publication.messages.len()
+            }
             _ => 0,
         }
     }
 
-    /// Appends its commands, and returns how many they are.
-    fn pack(&self, out: &mut Vec<u8>, mark: &mut Option<&str>, shared: &ClusterShared) -> usize {
+    /// Answers that it gets from Redis within the transaction.
+    fn answers(&self) -> usize {
         match self {
-            Job::Publish(publication) => publication.pack(out, mark),
+            Job::Publish(publication) if publication.attempt.is_none() => {
+                publication.messages.len()
+            }
+            Job::Publish(_) | Job::AskNewest(_) => 1,
+            Job::Leave(_) => report::LEAVE_COMMANDS,
+        }
+    }
+
+    fn has_key(&self) -> bool {
+        matches!(self, Job::Publish(publication) if publication.attempt.is_some())
+    }
+
+    /// Appends its commands, and returns how many they are.
+    fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
+        match self {
+            Job::Publish(publication) => publication.pack(out, mark, shared),
             Job::AskNewest(_) => {
                 cmd("XINFO")
                     .arg("STREAM")
@@ -86,12 +108,31 @@ impl Job {
 }
 
 impl Publication {
-    fn pack(&self, out: &mut Vec<u8>, mark: &mut Option<&str>) -> usize {
-        let name = self.event_name.as_ref();
+    fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
+        let (channel, name) = (&self.channel, self.event_name.as_ref());
+        if let Some(attempt) = &self.attempt {
+            let clients = shared.hub.clients_of(channel);
+            let (messages, mark) = (&self.messages, mark.text);
+            once::pack(out, attempt, channel, name, messages, mark, clients);
+            return 1;
+        }
         for message in &self.messages {
-            pack_append(out, &self.channel, name, message, mark.take());
+            pack_append(out, channel, name, message, mark.take());
         }
         self.messages.len()
+    }
+}
+
+/// A lot's mark, for the first entry that is to be found by it.
+struct Mark<'a> {
+    text: &'a str,
+    is_taken: bool,
+}
+
+impl<'a> Mark<'a> {
+    fn take(&mut self) -> Option<&'a str> {
+        let was_taken = std::mem::replace(&mut self.is_taken, true);
+        (!was_taken).then_some(self.text)
     }
 }
 
@@ -117,7 +158,7 @@ impl WaitingBytes {
         let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
         all.fetch_update(relaxed, relaxed, fits).ok()?;
         Some(Waits {
-            since: Instant::now(),
+            since: system::now(),
             bytes,
             all,
         })
@@ -159,6 +200,8 @@ impl Lot {
             bytes += job.bytes();
             gathered.push(job);
         }
+        // Those without a key stand together in the stream, right behind the mark.
+        gathered.sort_by_key(Job::has_key);
         Lot {
             jobs: gathered,
             mark,
@@ -176,7 +219,10 @@ impl Lot {
         shared: &ClusterShared,
     ) -> usize {
         cmd("MULTI").write_packed_command(out);
-        let mut mark = Some(self.mark.as_str());
+        let mut mark = Mark {
+            text: &self.mark,
+            is_taken: false,
+        };
         let jobs = self.jobs.iter();
         let count: usize = jobs.map(|job| job.pack(out, &mut mark, shared)).sum();
         entry::read_after(seen, wanted, None).write_packed_command(out);
@@ -190,14 +236,14 @@ impl Lot {
             return None;
         };
         let read = answers.pop().and_then(entry::entries).unwrap_or_default();
-        if self.is_to_be_stored() && answers.contains(&Value::Nil) {
+        if answers.contains(&Value::Nil) {
             return Some(Settlement::NoStream);
         }
         Some(Settlement::Done(answers, read))
     }
 
-    /// Whether it adds anything to the stream.
-    pub(super) fn is_to_be_stored(&self) -> bool {
+    /// Whether it has to be found out what came of it.
+    pub(super) fn is_to_be_found(&self) -> bool {
         self.jobs.iter().any(|job| job.entries() > 0)
     }
 
@@ -228,8 +274,9 @@ impl Lot {
         let mut entries = entries.iter();
         let mut ids = Vec::new();
         for job in &self.jobs {
-            let Job::Publish(publication) = job else {
-                continue;
+            let publication = match job {
+                Job::Publish(publication) if publication.attempt.is_none() => publication,
+                _ => continue,
             };
             for message in &publication.messages {
                 let entry = entries.next()?;
@@ -248,15 +295,16 @@ impl Lot {
         self.jobs.iter().map(Job::entries).sum()
     }
 
-    /// Gives each job that was stored its answer, given the ids of all entries. What is left was not for the stream.
+    /// Gives each job that was found its answer, given the ids of all entries. What is left can be sent again.
     pub(super) fn hand_out_ids(&mut self, mut ids: &[EventId], shared: &ClusterShared) {
         for job in std::mem::take(&mut self.jobs) {
             match job {
-                Job::Publish(publication) => {
+                Job::Publish(publication) if publication.attempt.is_none() => {
                     let (own, rest) = ids.split_at(publication.messages.len().min(ids.len()));
                     ids = rest;
                     if let ([first, ..], [.., last]) = (own, own) {
-                        shared.answers.wait_for((*first, *last), publication.then);
+                        let stored = Stored::new(*first, *last);
+                        shared.answers.wait_for(stored, publication.then);
                     }
                 }
                 other => self.jobs.push(other),
@@ -269,14 +317,9 @@ impl Lot {
         let mut rest = answers;
         let mut is_good = true;
         for job in self.jobs {
-            let count = match &job {
-                Job::Publish(publication) => publication.messages.len(),
-                Job::AskNewest(_) => 1,
-                Job::Leave(_) => 0,
-            };
-            let (own, after) = rest.split_at(count.min(rest.len()));
+            let (own, after) = rest.split_at(job.answers().min(rest.len()));
             rest = after;
-            is_good &= hand_out(job, own, shared);
+            is_good &= hand_out(job, own, &self.mark, shared);
         }
         is_good
     }
@@ -290,14 +333,34 @@ impl Lot {
 }
 
 /// Gives one job its answer. Whether it was done.
-fn hand_out(job: Job, answers: &[Value], shared: &ClusterShared) -> bool {
+fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> bool {
     match job {
+        Job::Publish(Publication {
+            attempt: Some(attempt),
+            then,
+            ..
+        }) => {
+            let answer = answers.first();
+            match answer.and_then(|answer| once::outcome(answer, &attempt, mark)) {
+                // Who was first has waited, wherever that was.
+                Some(Ok(stored)) if stored.is_repeated => then.answer(Ok(stored)),
+                Some(Ok(stored)) => shared.answers.wait_for(stored, then),
+                Some(Err(refusal)) => then.answer(Err(refusal)),
+                None => {
+                    let reason = Fault::among(answers).reason;
+                    then.answer(Err(Refusal::RedisRefused(reason)));
+                    return false;
+                }
+            }
+            true
+        }
         Job::Publish(publication) => {
             let ids: Vec<EventId> = answers.iter().filter_map(entry::id).collect();
             match ids[..] {
                 [first, ..] if ids.len() == publication.messages.len() => {
                     let last = ids[ids.len() - 1];
-                    shared.answers.wait_for((first, last), publication.then);
+                    let stored = Stored::new(first, last);
+                    shared.answers.wait_for(stored, publication.then);
                     return true;
                 }
                 // The ids have come to their end in the middle of a batch.
@@ -316,11 +379,11 @@ fn hand_out(job: Job, answers: &[Value], shared: &ClusterShared) -> bool {
                 .and_then(|info| field(info, "last-generated-id"))
                 .and_then(entry::id)
                 .unwrap_or(EventId::ZERO);
-            then.answer(Ok((newest, newest)));
+            then.answer(Ok(Stored::new(newest, newest)));
             true
         }
         Job::Leave(then) => {
-            then.answer(Ok(Ids::default()));
+            then.answer(Ok(Stored::default()));
             true
         }
     }

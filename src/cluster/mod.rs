@@ -13,12 +13,15 @@ mod follower;
 mod intake;
 mod link;
 mod lot;
+mod once;
 mod outage;
 mod position;
 mod report;
 mod shared;
+mod socket;
 mod state;
 mod stream;
+mod system;
 mod writer;
 
 pub use address::Address;

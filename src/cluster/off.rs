@@ -3,6 +3,7 @@
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
+use crate::idempotency::Attempt;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::fmt;
@@ -58,6 +59,7 @@ impl Cluster {
         _: ChannelName,
         _: Option<EventName>,
         _: Vec<Box<str>>,
+        _: Option<Attempt>,
         _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self.0 {}

@@ -2,6 +2,7 @@
 //! writer and the follower.
 
 use super::fault::Fault;
+use super::system;
 use std::time::{Duration, Instant};
 
 /// A connection that is back after so long was never lost, for everybody else: publishers wait so long for it.
@@ -25,7 +26,7 @@ impl Outage {
     /// Takes note of a fault, and says how long to wait before the next try. `oldest` is since when somebody waits.
     pub(super) fn note(&mut self, fault: &Fault, oldest: Option<Instant>) -> Duration {
         if self.begun.is_none() {
-            let end = Instant::now() + GRACE;
+            let end = system::now() + GRACE;
             let end = oldest.map_or(end, |oldest| end.min(oldest + MOST_WAIT));
             self.begun = Some((end, fault.reason.clone()));
             // Most connections that die can be made again at once.
@@ -81,15 +82,11 @@ impl Backoff {
     fn next(&mut self) -> Duration {
         let pause = Self::MOST.min(Self::FIRST * 2_u32.pow(self.tries.min(10)));
         self.tries += 1;
-        // The clock's last digits: all that is needed is that servers differ.
-        let jitter = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |now| now.subsec_micros() % 1000);
-        pause / 2 + pause * jitter / 1000
+        pause / 2 + pause * system::jitter() / 1000
     }
 }
 
 /// Time left until `end`.
 pub(super) fn until(end: Instant) -> Duration {
-    end.saturating_duration_since(Instant::now())
+    end.saturating_duration_since(system::now())
 }

@@ -3,12 +3,13 @@
 //! statistics, by the routes' side of the cluster.
 
 use super::link::text;
+use super::system::{self, Mutex};
 use crate::host::memory;
 use crate::hub::Hub;
 use ::redis::{cmd, Value};
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// How often a server reports.
@@ -67,11 +68,14 @@ end
 return found
 ";
 
+/// Answers to `pack_leave`.
+pub(super) const LEAVE_COMMANDS: usize = 2;
+
 /// Packs the commands that take this server out. Returns the number of answers.
 pub(super) fn pack_leave(out: &mut Vec<u8>, name: &str) -> usize {
     cmd("DEL").arg(key(name)).write_packed_command(out);
     cmd("SREM").arg(SERVERS).arg(name).write_packed_command(out);
-    2
+    LEAVE_COMMANDS
 }
 
 /// This server's figures.
@@ -95,7 +99,7 @@ impl Reports {
         let Some(Value::Array(found)) = answers.pop() else {
             return;
         };
-        let now = Instant::now();
+        let now = system::now();
         let known = found.into_iter().filter_map(|report| {
             let Value::Array(parts) = report else {
                 return None;
@@ -117,8 +121,8 @@ impl Reports {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reports = known.clone();
         drop(known);
-        reports.insert(own_name.into(), (own(hub), Instant::now()));
-        reports.retain(|_, (_, written)| written.elapsed() < LIFE);
+        reports.insert(own_name.into(), (own(hub), system::now()));
+        reports.retain(|_, (_, written)| system::now().saturating_duration_since(*written) < LIFE);
         let servers = reports
             .into_iter()
             .map(|(name, (report, written))| server(name, &report, written));
@@ -153,7 +157,9 @@ fn server(name: String, report: &Json, written: Instant) -> Json {
     for figure in FIGURES {
         server.insert(figure.into(), report[figure].clone());
     }
-    let seen = written.elapsed().as_secs_f64();
+    let seen = system::now()
+        .saturating_duration_since(written)
+        .as_secs_f64();
     server.insert("seen_seconds".into(), json!((seen * 10.0).round() / 10.0));
     Json::Object(server)
 }

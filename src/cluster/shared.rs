@@ -9,12 +9,13 @@ use super::position::Position;
 use super::report::Reports;
 use super::state::State;
 use super::stream::{self, StreamInfo};
+use super::system::Mutex;
 use crate::counters::Histogram;
 use crate::event::EventId;
 use crate::hub::Hub;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 /// What the routes and both threads see.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl ClusterShared {
             state: State::new(address.to_string()),
             answers: PendingAnswers::default(),
             reports: Reports::default(),
-            position: Mutex::default(),
+            position: Mutex::new(Position::default()),
             round_trip: Histogram::default(),
             hub,
             address,

@@ -3,11 +3,12 @@
 
 use super::fault::Fault;
 use super::outage::until;
+use super::system::{self, Mutex};
 use crate::counters::Counter;
 use crate::hub::Refusal;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One of the two connections.
@@ -47,7 +48,7 @@ impl State {
         State {
             address,
             is_up: AtomicBool::new(false),
-            now: Mutex::default(),
+            now: Mutex::new(Now::default()),
             came_up: Condvar::new(),
             reconnects: Counter::default(),
         }
@@ -62,7 +63,7 @@ impl State {
     }
 
     pub(super) fn wait_until_up(&self, bound: Duration) -> bool {
-        let end = Instant::now() + bound;
+        let end = system::now() + bound;
         let mut now = self.lock();
         while !now.is_up() && !until(end).is_zero() {
             now = self
@@ -103,7 +104,9 @@ impl State {
         let address = &self.address;
         match now.lost_at.take() {
             Some(lost_at) => {
-                let seconds = lost_at.elapsed().as_secs_f64();
+                let seconds = system::now()
+                    .saturating_duration_since(lost_at)
+                    .as_secs_f64();
                 log::info!("event=redis_back address={address} seconds={seconds:.1}");
             }
             None => log::info!("event=redis_connected address={address}"),
@@ -127,7 +130,7 @@ impl State {
         now.set(side, false);
         // The follower notices first. What it has lost the writer may have lost, too: it has to show that it has not.
         now.writer = false;
-        now.lost_at.get_or_insert_with(Instant::now);
+        now.lost_at.get_or_insert_with(system::now);
         now.refusal = (!fault.may_pass()).then(|| fault.reason.clone());
         if now.told.insert(fault.kind) {
             log::warn!(

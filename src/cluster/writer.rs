@@ -16,12 +16,13 @@ use super::report;
 use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
+use super::system;
 use crate::event::EventId;
 use crate::hub::Refusal;
 use ::redis::Value;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -44,8 +45,7 @@ const TRIM_ROUND: Duration = Duration::from_secs(60);
 
 pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<Sender<Job>> {
     let (sender, jobs) = crossbeam_channel::bounded(MOST_WAITING);
-    let thread = std::thread::Builder::new().name("writer".into());
-    thread.spawn(move || run(&shared, &jobs))?;
+    system::spawn("writer", move || run(&shared, &jobs))?;
     Ok(sender)
 }
 
@@ -63,7 +63,7 @@ fn run(shared: &ClusterShared, jobs: &Receiver<Job>) {
         let oldest = writer.under_way.as_ref().and_then(Lot::oldest);
         let pause = outage.note(&fault, oldest);
         if shared.state.is_up() && outage.may_pass(&fault) {
-            std::thread::park_timeout(pause);
+            system::pause(pause);
             continue;
         }
         shared.state.down(Side::Writer, &fault);
@@ -101,9 +101,9 @@ impl Writer<'_> {
         self.report(&mut link)?;
         // Redis takes writes.
         self.shared.state.up(Side::Writer, outage.end());
-        let mut next_report = Instant::now() + report::ROUND;
+        let mut next_report = system::now() + report::ROUND;
         loop {
-            match self.jobs.recv_timeout(until(next_report)) {
+            match system::receive(self.jobs, until(next_report)) {
                 Ok(first) => {
                     let lot = self.gather(first);
                     let is_last = lot.is_last();
@@ -118,7 +118,7 @@ impl Writer<'_> {
             if until(next_report).is_zero() {
                 self.report(&mut link)?;
                 self.shared.state.up(Side::Writer, None);
-                next_report = Instant::now() + report::ROUND;
+                next_report = system::now() + report::ROUND;
             }
         }
     }
@@ -131,9 +131,9 @@ impl Writer<'_> {
 
     /// Refuses who asked before it was known, and waits. False once nobody can ask any more.
     fn refuse_for(&self, pause: Duration) -> bool {
-        let end = Instant::now() + pause;
+        let end = system::now() + pause;
         loop {
-            match self.jobs.recv_timeout(until(end)) {
+            match system::receive(self.jobs, until(end)) {
                 Ok(job) => job.answer(Err(self.shared.state.refusal())),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
@@ -153,12 +153,12 @@ impl Writer<'_> {
             let seen = self.shared.hub.newest();
             let count = lot.pack(&mut packed, seen, wanted, self.shared);
             lot.sent = Some(link.session().clone());
-            let is_urgent = lot.oldest().is_some_and(|oldest| oldest.elapsed() > URGENT);
+            let begun = system::now();
+            let is_urgent = lot.oldest().is_some_and(|oldest| begun - oldest > URGENT);
             if is_urgent {
                 // Where this fails the exchange fails as well, and says why.
                 let _ = link.set_patience(PATIENCE / 2);
             }
-            let begun = Instant::now();
             let answers = link.ask_all(&packed, usize::from(trim.is_some()) + count);
             if is_urgent {
                 let _ = link.set_patience(PATIENCE);
@@ -170,7 +170,7 @@ impl Writer<'_> {
                     return Err(fault);
                 }
             };
-            let taken = begun.elapsed();
+            let taken = system::now() - begun;
             match lot.outcome(answers.pop()) {
                 Some(Settlement::Done(done, read)) => {
                     let jobs = lot.jobs.len() as u64;
@@ -237,7 +237,7 @@ impl Writer<'_> {
             Some(session) => link.end(session)?,
             None => true,
         };
-        if !lot.is_to_be_stored() {
+        if !lot.is_to_be_found() {
             return Ok(Found::Nothing);
         }
         let mut own = Vec::new();

@@ -8,12 +8,7 @@ pub(super) fn push_json(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":\"");
     push_display(out, &event.id);
     out.extend_from_slice(b"\",");
-    if let Some(name) = &event.name {
-        out.extend_from_slice(b"\"event\":");
-        push_json_string(out, name.as_str());
-        out.push(b',');
-    }
-    push_json_message(event, out);
+    push_json_message(event, event.name.as_ref(), out);
     out.extend_from_slice(b"}\n");
 }
 

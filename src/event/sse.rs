@@ -19,7 +19,7 @@ pub(super) fn push_plain(event: &Event, out: &mut Vec<u8>) {
 pub(super) fn push_json(event: &Event, out: &mut Vec<u8>) {
     push_fields(event, out);
     out.extend_from_slice(b"data: {");
-    push_json_message(event, out);
+    push_json_message(event, None, out);
     out.extend_from_slice(b"}\n\n");
 }
 

@@ -1,6 +1,7 @@
 //! What every form needs: a message's lines, and JSON.
 
 use super::message::Event;
+use super::names::EventName;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
@@ -25,10 +26,14 @@ pub(super) fn lines_of(text: &str) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The members `canal`, `mensagem` and `timestamp`, without the braces around them.
-pub(super) fn push_json_message(event: &Event, out: &mut Vec<u8>) {
+/// The members `canal`, `event` if that is wanted, `mensagem` and `timestamp`, without the braces around them.
+pub(super) fn push_json_message(event: &Event, name: Option<&EventName>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"canal\":");
     push_json_string(out, event.channel.as_str());
+    if let Some(name) = name {
+        out.extend_from_slice(b",\"event\":");
+        push_json_string(out, name.as_str());
+    }
     out.extend_from_slice(b",\"mensagem\":");
     push_json_string(out, &with_lf(&event.text));
     out.extend_from_slice(b",\"timestamp\":");

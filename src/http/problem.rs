@@ -98,6 +98,11 @@ impl Problem {
         )
     }
 
+    /// `422`.
+    pub fn unprocessable(detail: impl Into<String>) -> Problem {
+        Problem::new(422, detail)
+    }
+
     /// `429`, with the seconds after which another try makes sense.
     pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
         Problem::new(429, detail).with("Retry-After", retry_after_seconds.to_string())
@@ -143,7 +148,7 @@ impl From<Problem> for Reply {
             "detail": problem.detail,
         });
         let mut reply =
-            Reply::new(problem.status).with_body("application/problem+json", body.to_string());
+            Reply::new(problem.status).with_body("application/problem+json", format!("{body}\n"));
         for (name, value) in problem.headers {
             reply = reply.with(name, value);
         }

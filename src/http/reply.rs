@@ -37,7 +37,9 @@ impl Reply {
     /// `200` with a JSON document.
     pub fn json(body: &impl serde::Serialize) -> Reply {
         // Only keys that are no text, or an error of its own, could make it fail.
-        let body = serde_json::to_vec(body).unwrap_or_default();
+        let mut body = serde_json::to_vec(body).unwrap_or_default();
+        // A shell's prompt does not stick to it then.
+        body.push(b'\n');
         Reply::new(200).with_body("application/json", body)
     }
 

@@ -39,6 +39,10 @@ pub enum Refusal {
     RedisRefused(String),
     /// Its Redis did not confirm the message: it was published, or not.
     Unconfirmed,
+    /// Something else was published with the same key.
+    KeyUsed,
+    /// The try with the same key that was under way has ended without an answer.
+    GivenUp,
 }
 
 /// The answer to a publish.
@@ -52,6 +56,21 @@ pub struct Published {
     pub count: usize,
     /// Clients that they are on their way to.
     pub clients: usize,
+    /// It was published before, with the same key.
+    pub is_repeated: bool,
+}
+
+impl Published {
+    /// So many messages from one id to another, for nobody as yet.
+    pub fn new(first: EventId, last: EventId, count: usize) -> Published {
+        Published {
+            first,
+            last,
+            count,
+            clients: 0,
+            is_repeated: false,
+        }
+    }
 }
 
 /// One channel's figures.

@@ -132,12 +132,7 @@ impl Table {
         self.would_take(name)?;
         let now = Moment::now();
         let newest = self.history.newest();
-        let mut published = Published {
-            first: newest,
-            last: newest,
-            count: messages.len(),
-            clients: 0,
-        };
+        let mut published = Published::new(newest, newest, messages.len());
         for (number, text) in messages.into_iter().enumerate() {
             let id = self.history.next_id(now);
             let event = Arc::new(Event {

@@ -6,6 +6,7 @@ use crate::access::Access;
 use crate::cluster::Cluster;
 use crate::http::cors::Origins;
 use crate::hub::Hub;
+use crate::idempotency::Keys;
 use std::sync::Arc;
 
 /// One for the whole server.
@@ -15,6 +16,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// The other servers, if there is a Redis between them.
     pub cluster: Option<Arc<Cluster>>,
+    /// Which publishes may be sent again.
+    pub keys: Keys,
     /// The statistics, as a stream.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.

@@ -6,6 +6,7 @@ mod assets;
 mod credentials;
 mod health;
 mod history;
+mod idempotency;
 pub mod live;
 mod messages;
 mod metrics;

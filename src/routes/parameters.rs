@@ -109,6 +109,10 @@ pub fn refused(refusal: Refusal) -> Problem {
             format!("the server's Redis refused it: {reason}; nothing was published, try again later")
         }
         Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
+        Refusal::KeyUsed => return Problem::unprocessable(
+            "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",
+        ),
+        Refusal::GivenUp => "the try with this Idempotency-Key that was under way was given up; nothing was published, try again".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

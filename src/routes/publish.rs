@@ -2,17 +2,21 @@
 
 use super::app::App;
 use super::credentials::{denied, identify};
+use super::idempotency;
 use super::outcome::{Later, Outcome, Waiting};
 use super::parameters::{channels, refused, single};
 use crate::access::{Action, Caller};
+use crate::cluster::Cluster;
 use crate::event::{ChannelName, EventName};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{BodyError, NoBody, Peer, Request};
-use crate::hub::{Attempt, Published, Refusal};
+use crate::hub::{Attempt as Attempted, Published, Refusal};
+use crate::idempotency::{Attempt, Begun, Claim};
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 pub(super) fn publish(
     app: &App,
@@ -28,6 +32,7 @@ pub(super) fn publish(
     }
     .map_err(denied)?;
     let channel = channel?;
+    let key = idempotency::key(request)?;
     let query = &request.target.query;
     let event_name = single(query, "event")?
         .map_or(Ok(None), EventName::parse)
@@ -54,45 +59,120 @@ pub(super) fn publish(
         vec![message(app, query, body)?]
     };
 
-    let bytes: usize = messages.iter().map(|text| text.len()).sum();
+    let attempt = key.map(|key| {
+        let name = event_name.as_ref();
+        Attempt::new(caller.scope(), &channel, key, name, is_batch, &messages)
+    });
     let report = Report {
         channel: channel.clone(),
-        bytes,
+        bytes: messages.iter().map(|text| text.len()).sum(),
         is_batch,
         peer: request.peer,
         caller,
     };
-    let Some(cluster) = app.cluster.clone() else {
-        let attempt = app.hub.try_publish(&channel, event_name.as_ref(), messages);
-        return Ok(match attempt.map_err(refused)? {
-            Attempt::Published(published) => Outcome::Reply(report.of(&published)),
-            Attempt::NoRoom(messages) => {
+    let claim = match attempt.map(|attempt| app.keys.begin(attempt)) {
+        None => None,
+        Some(Begun::First(claim)) => Some(claim),
+        Some(Begun::Known(published)) => return Ok(Outcome::Reply(report.again(Ok(published)))),
+        Some(Begun::OtherContent) => return Err(refused(Refusal::KeyUsed)),
+        Some(Begun::UnderWay(first)) => {
+            return Ok(Outcome::Later(Later::new(move |answer| {
+                first.then(move |outcome| answer(report.again(outcome)));
+            })))
+        }
+    };
+    let publication = Publication {
+        channel,
+        event_name,
+        messages,
+        end: End { report, claim },
+    };
+    Ok(publication.publish(app))
+}
+
+/// What is to be published, and what is to be done when it is.
+struct Publication {
+    channel: ChannelName,
+    event_name: Option<EventName>,
+    messages: Vec<Box<str>>,
+    end: End,
+}
+
+impl Publication {
+    fn publish(self, app: &App) -> Outcome {
+        match app.cluster.clone() {
+            Some(cluster) => self.publish_by(cluster, app),
+            None => self.publish_here(app),
+        }
+    }
+
+    fn publish_here(self, app: &App) -> Outcome {
+        let Publication {
+            channel,
+            event_name,
+            messages,
+            end,
+        } = self;
+        match app.hub.try_publish(&channel, event_name.as_ref(), messages) {
+            Ok(Attempted::Published(published)) => Outcome::Reply(end.answer(Ok(published))),
+            Ok(Attempted::NoRoom(messages)) => {
                 let hub = app.hub.clone();
                 Outcome::Waiting(Waiting::new(move || {
                     let published = hub.publish(&channel, event_name.as_ref(), messages);
-                    Outcome::Reply(report.of_all(published))
+                    Outcome::Reply(end.answer(published))
                 }))
             }
-        });
-    };
-    let has_room = app.hub.has_room_for(&channel);
-    let to = channel.clone();
-    let publish = move || {
-        Outcome::Later(Later::new(move |answer| {
-            cluster.publish(channel, event_name, messages, move |published| {
-                answer(report.of_all(published));
-            });
-        }))
-    };
-    Ok(if has_room {
-        publish()
-    } else {
+            Err(refusal) => Outcome::Reply(end.answer(Err(refusal))),
+        }
+    }
+
+    fn publish_by(self, cluster: Arc<Cluster>, app: &App) -> Outcome {
+        let has_room = app.hub.has_room_for(&self.channel);
+        let to = self.channel.clone();
+        let publish = move || {
+            Outcome::Later(Later::new(move |answer| {
+                let attempt = self.end.claim.as_ref().map(Claim::attempt);
+                let Publication {
+                    channel,
+                    event_name,
+                    messages,
+                    end,
+                } = self;
+                cluster.publish(channel, event_name, messages, attempt, move |published| {
+                    answer(end.answer(published));
+                });
+            }))
+        };
+        if has_room {
+            return publish();
+        }
         let hub = app.hub.clone();
         Outcome::Waiting(Waiting::new(move || {
             hub.wait_until_room_for(&to);
             publish()
         }))
-    })
+    }
+}
+
+/// What is to be done when it is known what came of a publish.
+struct End {
+    report: Report,
+    /// The key's, if one was given.
+    claim: Option<Claim>,
+}
+
+impl End {
+    fn answer(self, outcome: Result<Published, Refusal>) -> Reply {
+        // Before the answer: whoever has it finds the record.
+        if let Some(claim) = self.claim {
+            claim.end(&outcome);
+        }
+        match outcome {
+            Ok(published) if published.is_repeated => self.report.again(Ok(published)),
+            Ok(published) => self.report.of(&published),
+            Err(refusal) => refused(refusal).into(),
+        }
+    }
 }
 
 /// What is told about a publish, to the log and to the publisher.
@@ -105,57 +185,60 @@ struct Report {
 }
 
 impl Report {
-    fn of_all(&self, published: Result<Published, Refusal>) -> Reply {
-        match published {
-            Ok(published) => self.of(&published),
-            Err(refusal) => refused(refusal).into(),
-        }
+    /// The answer to a try that has published nothing itself.
+    fn again(&self, outcome: Result<Published, Refusal>) -> Reply {
+        let published = match outcome {
+            Ok(published) => published,
+            Err(refusal) => return refused(refusal).into(),
+        };
+        log::info!(
+            "event=publish_again first={} last={} channel={} peer={} {caller}",
+            published.first,
+            published.last,
+            self.channel,
+            self.peer,
+            caller = self.caller,
+        );
+        self.reply(&published).with("Idempotency-Replayed", "true")
     }
 
     fn of(&self, published: &Published) -> Reply {
-        if self.is_batch {
-            self.batch(published)
+        let (caller, bytes) = (&self.caller, self.bytes);
+        let ids = if self.is_batch {
+            let Published {
+                first, last, count, ..
+            } = published;
+            format!("first={first} last={last} count={count}")
         } else {
-            self.single(published)
+            format!("id={}", published.last)
+        };
+        log::info!(
+            "event=publish {ids} channel={} bytes={bytes} clients={} peer={} {caller}",
+            self.channel,
+            published.clients,
+            self.peer,
+        );
+        self.reply(published)
+    }
+
+    fn reply(&self, published: &Published) -> Reply {
+        let canal = self.channel.as_str();
+        let clients = published.clients;
+        if self.is_batch {
+            Reply::json(&StoredBatch {
+                first: published.first.to_string(),
+                last: published.last.to_string(),
+                count: published.count,
+                canal,
+                clients,
+            })
+        } else {
+            Reply::json(&Stored {
+                id: published.last.to_string(),
+                canal,
+                clients,
+            })
         }
-    }
-
-    fn single(&self, published: &Published) -> Reply {
-        log::info!(
-            "event=publish id={} channel={} bytes={} clients={} peer={} {caller}",
-            published.last,
-            self.channel,
-            self.bytes,
-            published.clients,
-            self.peer,
-            caller = self.caller,
-        );
-        Reply::json(&Stored {
-            id: published.last.to_string(),
-            canal: self.channel.as_str(),
-            clients: published.clients,
-        })
-    }
-
-    fn batch(&self, published: &Published) -> Reply {
-        log::info!(
-            "event=publish first={} last={} count={} channel={} bytes={} clients={} peer={} {caller}",
-            published.first,
-            published.last,
-            published.count,
-            self.channel,
-            self.bytes,
-            published.clients,
-            self.peer,
-            caller = self.caller,
-        );
-        Reply::json(&StoredBatch {
-            first: published.first.to_string(),
-            last: published.last.to_string(),
-            count: published.count,
-            canal: self.channel.as_str(),
-            clients: published.clients,
-        })
     }
 }
 

@@ -40,17 +40,17 @@ impl Line {
     /// A new tiny_http, and the one connection that it will ever have.
     ///
     /// # Errors
-    /// If the system gives no descriptor or no thread.
+    /// If the system gives no descriptor.
+    ///
+    /// # Panics
+    /// Inside tiny_http, if the system gives no thread. That ends the process.
     pub fn open() -> io::Result<Line> {
         let place = LineAddress::new()?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&place.address)?;
         socket.listen(1)?;
         let closing = socket.try_clone()?;
-        // tiny_http panics where it gets no thread.
-        let listener = UnixListener::from(socket);
-        let server = std::panic::catch_unwind(|| tiny_http::Server::from_listener(listener, None))
-            .map_err(|_| io::Error::other("tiny_http got no thread"))?
+        let server = tiny_http::Server::from_listener(UnixListener::from(socket), None)
             .map_err(|error| io::Error::other(error.to_string()))?;
         // Its destructor connects to the address, and panics where that is no path.
         let server = std::mem::ManuallyDrop::new(Arc::new(Server {

@@ -221,3 +221,109 @@ fn needs_curl_a_large_body_is_refused_politely() {
     );
     assert!(seen.ends_with("401"), "without a token: {seen}");
 }
+
+/// What `sh` makes of a script in which `$M` is where messages are read, and `$P` where they are published.
+#[track_caller]
+fn shell(server: &Server, script: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-euc", script])
+        .env("M", format!("http://{}/messages", server.addr))
+        .env("P", format!("http://{}/publish", server.addr))
+        .env("AUTH", AUTH)
+        .output()
+        .expect("sh runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{script}: {}{text}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+#[test]
+fn needs_curl_and_jq_every_way_to_read() {
+    let server = Server::start(&[("HEARTBEAT", "1"), ("HISTORY_EVENTS", "3")]);
+    assert_eq!(shell(&server, "curl -sS $M/news"), "", "nothing yet");
+    for text in ["one", "two\nlines", "three", "four"] {
+        server.publish("news", text);
+    }
+    server.publish_to("/publish/other?event=alert", "five");
+    let run = |script: &str| shell(&server, script);
+    // One-shot.
+    assert_eq!(
+        run("curl -sS $M/news | jq -r .mensagem"),
+        "two\nlines\nthree\nfour\n"
+    );
+    assert_eq!(
+        run("curl -sS $M/news,other?last=1 | jq -r '.canal + \" \" + .event'"),
+        "other alert\n"
+    );
+    assert_eq!(
+        run("curl -sS \"$M?canal=news&canal=other&since=10m\" | jq -c .mensagem"),
+        "\"two\\nlines\"\n\"three\"\n\"four\"\n\"five\"\n"
+    );
+    assert_eq!(
+        run("curl -sS \"$M/news?since=$(date +%s)999\""),
+        "",
+        "milliseconds"
+    );
+    assert_eq!(
+        run("curl -sS \"$M/news?format=text&last=2\""),
+        "three\nfour\n"
+    );
+    // The id to go on with.
+    let next = "curl -sS -D - -o /dev/null \"$M/news?last=1\" | tr -d '\\r' | sed -n 's/^Last-Event-ID: //p'";
+    let told = format!("id=$({next}); curl -sS -H \"$AUTH\" -d new $P/news >/dev/null; curl -sS \"$M/news?since=$id\" | jq -r .mensagem");
+    assert_eq!(run(&told), "new\n");
+    // A gap.
+    assert_eq!(run("curl -sS \"$M/news?since=1-0&last=1\" | jq -c 'select(.gap)'"), "{\"gap\":{\"canal\":\"news\",\"after\":\"1-0\"}}\n{\"gap\":{\"canal\":\"broadcast\",\"after\":\"1-0\"}}\n");
+    // Long polling: in vain, and not.
+    let waited = run(&format!(
+        "id=$({next}); curl -sS -w '%{{http_code}}' \"$M/news?wait=1&since=$id\""
+    ));
+    assert_eq!(waited, "200");
+    let waited = format!("id=$({next}); curl -sS \"$M/news?wait=60&since=$id\" | jq -r .mensagem");
+    let got = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| run(&waited));
+        common::wait_until("curl waits", common::BOUND, || {
+            server.stat("connected_clients") == 1
+        });
+        server.publish("news", "at last");
+        waiting.join().expect("it ends")
+    });
+    assert_eq!(got, "at last\n");
+    // Following, in both forms; the heartbeat is no message for jq.
+    for (format, wanted, end) in [
+        ("", "jq --unbuffered -r .mensagem", "end"),
+        ("&format=text", "cat", "END"),
+    ] {
+        let script = format!("curl -sSN --max-time 60 \"$M/news?follow=1&last=1{format}\" | {wanted} | while read -r line; do echo \"$line\"; [ \"$line\" != {end} ] || break; done");
+        let got = std::thread::scope(|scope| {
+            let following = scope.spawn(|| run(&script));
+            common::wait_until("curl follows", common::BOUND, || {
+                server.stat("connected_clients") == 1
+            });
+            server.publish("broadcast", "all");
+            server.publish("news", end);
+            // curl notices that nobody reads when it has something to write.
+            let begun = std::time::Instant::now();
+            while !following.is_finished() && begun.elapsed() < common::BOUND {
+                server.publish("news", end);
+                std::thread::park_timeout(std::time::Duration::from_millis(100));
+            }
+            following.join().expect("it ends")
+        });
+        assert!(got.ends_with(&format!("\nall\n{end}\n")), "{format}: {got}");
+        common::wait_until("curl has left", common::BOUND, || {
+            server.stat("connected_clients") == 0
+        });
+    }
+    // A head alone, and what is refused.
+    let head = run("curl -sSI \"$M/news?follow=1\"");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("application/x-ndjson"),
+        "{head}"
+    );
+    assert_eq!(run("curl -sS \"$M/news?wait=0\" | jq .status"), "400\n");
+}

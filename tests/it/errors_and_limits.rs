@@ -22,6 +22,7 @@ fn problem(what: &str, reply: &Reply, status: u16) -> String {
         Some("*"),
         "{what}: errors carry CORS headers"
     );
+    assert!(reply.text().ends_with("}\n"), "{what}: a line end");
     let body = reply.json();
     assert_eq!(body["status"], status, "{what}");
     assert!(
@@ -35,6 +36,29 @@ fn problem(what: &str, reply: &Reply, status: u16) -> String {
         "{what}: the token is in the error"
     );
     detail
+}
+
+#[test]
+fn every_answer_ends_with_one_line_end() {
+    let server = Server::start(&[]);
+    for (method, target) in [
+        ("GET", "/"),
+        ("GET", "/health"),
+        ("GET", "/health/ready"),
+        ("GET", "/stats"),
+        ("GET", "/metrics"),
+        ("GET", "/openapi.json"),
+        ("GET", "/no-such-path"),
+        ("DELETE", "/stats"),
+        ("POST", "/publish/a"),
+        ("PUT", "/publish/a"),
+        ("PUT", "/publish/a/b"),
+    ] {
+        let reply = server.request(method, target, &[AUTH], b"\"x\"");
+        let text = reply.text();
+        let ends_once = text.ends_with('\n') && !text.ends_with("\n\n");
+        assert!(ends_once, "{method} {target}: {text:?}");
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod hostile_clients;
 mod hostile_deadlines;
 #[cfg(feature = "hostile-tests")]
 mod hostile_machine;
+mod idempotency;
 mod line;
 mod log;
 mod log_sink;
@@ -44,16 +45,21 @@ mod metrics;
 mod openapi;
 mod page;
 mod pipelines;
+#[cfg(feature = "redis")]
+mod polling;
 #[cfg(feature = "ship-tests")]
 mod proxies;
 #[cfg(feature = "ship-tests")]
 mod proxies_smuggling;
 mod proxy;
 mod publish_subscribe;
+mod reading;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
 mod redis_faults;
+#[cfg(feature = "redis")]
+mod redis_idempotency;
 #[cfg(feature = "redis")]
 mod redis_lost;
 #[cfg(feature = "redis")]

@@ -55,7 +55,7 @@ fn status(server: &Server, method: &str, path: &str) -> u16 {
     let authorization = format!("Bearer {TOKEN}");
     let headers = [("Authorization", authorization.as_str())];
     let target = match path {
-        "/sse" | "/publish" => format!("{path}?canal=news"),
+        "/sse" | "/messages" | "/publish" => format!("{path}?canal=news"),
         path => path.replace("{canal}", "news"),
     };
     match method {
@@ -177,6 +177,16 @@ fn messages_and_gaps_are_what_the_document_says() {
         let data: Map<String, Value> = serde_json::from_str(&event.data).expect("it is JSON");
         let described = names(&document["components"]["schemas"][schema]["properties"]);
         assert_eq!(names(&Value::Object(data)), described, "{schema}");
+    }
+    server.publish_to("/publish/news?event=alert", "y");
+    let lines = server.get("/messages/news?since=5-0&last=1").text();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    for (line, schema) in lines.iter().zip(["GapLine", "GapLine", "Line"]) {
+        let described = names(&document["components"]["schemas"][schema]["properties"]);
+        assert_eq!(names(line), described, "{schema}");
     }
 }
 

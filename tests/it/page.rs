@@ -77,3 +77,13 @@ fn needs_npm_needs_redis_server_needs_chromium_the_page_works_in_chromium() {
 fn needs_npm_needs_redis_server_needs_firefox_esr_the_page_works_in_firefox() {
     node::test("page", "page.test.js", &[("BROWSER", "firefox")]);
 }
+
+#[test]
+fn needs_npm_needs_chromium_event_source_begins_with_the_newest_in_chromium() {
+    node::test("page", "last.test.js", &[("BROWSER", "chromium")]);
+}
+
+#[test]
+fn needs_npm_needs_firefox_esr_event_source_begins_with_the_newest_in_firefox() {
+    node::test("page", "last.test.js", &[("BROWSER", "firefox")]);
+}

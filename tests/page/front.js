@@ -17,6 +17,7 @@ export async function inFrontOf(behind) {
   }).listen(0, '127.0.0.1');
   await once(listener, 'listening');
   front.url = `http://127.0.0.1:${listener.address().port}/`;
+  front.cut = () => listener.closeAllConnections();
   front.close = () => { listener.closeAllConnections(); listener.close(); };
   return front;
 }

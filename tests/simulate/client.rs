@@ -1,16 +1,36 @@
 //! A client: it connects, reads as fast as its mood is, hangs up, and comes back with the last id that it has seen.
 
 use crate::access::Permit;
-use crate::event::{ChannelName, Form};
+use crate::event::{ChannelName, EventId, Form};
 use crate::hub::{End, Hub, LastId, Refusal, Start, Stream};
-use crate::ledger::{Ledger, NAMES};
-use crate::oracle::Oracle;
-use crate::parser::Parser;
+use crate::ledger::NAMES;
+use crate::parser::{Parser, Received};
 use crate::random::Random;
 use crate::wire::Wire;
 
-pub struct Client {
-    pub oracle: Oracle,
+/// Who judges what a client gets, by what the publishers were told.
+pub trait Judge {
+    /// What the publishers were told.
+    type Book;
+
+    /// The channels that the client follows, by number.
+    fn channels(&self) -> &[usize];
+
+    /// Whether it wants its events as JSON.
+    fn is_json(&self) -> bool;
+
+    /// It was accepted by a server that had come to the id `newest`.
+    fn connect(&mut self, book: &Self::Book, server: usize, newest: EventId);
+
+    /// It has got an event.
+    fn take(&mut self, event: &Received, book: &mut Self::Book) -> Result<(), String>;
+
+    /// Whether all has come that had to.
+    fn check_complete(&self, book: &Self::Book) -> Result<(), String>;
+}
+
+pub struct Client<J> {
+    pub oracle: J,
     /// Bytes that it reads at a time; 0 for one that does not read.
     pub appetite: usize,
     connection: Option<Connection>,
@@ -41,10 +61,11 @@ pub struct Tally {
     pub restarts: usize,
     pub refused: usize,
     pub no_room: usize,
+    pub unconfirmed: usize,
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut usize; 13] {
+    fn fields(&mut self) -> [&mut usize; 14] {
         [
             &mut self.received,
             &mut self.replayed,
@@ -59,6 +80,7 @@ impl Tally {
             &mut self.restarts,
             &mut self.refused,
             &mut self.no_room,
+            &mut self.unconfirmed,
         ]
     }
 
@@ -73,8 +95,8 @@ impl Tally {
     }
 }
 
-impl Client {
-    pub fn new(oracle: Oracle) -> Client {
+impl<J: Judge> Client<J> {
+    pub fn new(oracle: J) -> Client<J> {
         Client {
             oracle,
             appetite: 100,
@@ -91,23 +113,18 @@ impl Client {
         hub: &Hub,
         server: usize,
         permit: Permit,
-        ledger: &Ledger,
+        last: Option<LastId>,
+        book: &J::Book,
         random: &mut Random,
     ) -> Result<(), Refusal> {
         let name = |&channel: &usize| ChannelName::parse(NAMES[channel]).expect("a good name");
-        let names: Vec<ChannelName> = self.oracle.channels.iter().map(name).collect();
-        let form = if self.oracle.is_json {
+        let names: Vec<ChannelName> = self.oracle.channels().iter().map(name).collect();
+        let form = if self.oracle.is_json() {
             Form::Json
         } else {
             Form::Plain
         };
-        let last = self.oracle.last.map(|(_, id)| id.to_string());
-        let start = last.map_or(Start::NOW, |id| {
-            Start::after(LastId {
-                id,
-                may_be_ahead: self.oracle.ids_come_from_outside,
-            })
-        });
+        let start = last.map_or(Start::NOW, Start::after);
         let subscription = hub.subscribe(&names, form, start, permit)?;
         let wire = Wire::new(20 + random.below(400), random.fork());
         self.connection = Some(Connection {
@@ -121,7 +138,7 @@ impl Client {
             wire,
             parser: Parser::default(),
         });
-        self.oracle.connect(ledger, server, hub.newest());
+        self.oracle.connect(book, server, hub.newest());
         Ok(())
     }
 
@@ -152,7 +169,7 @@ impl Client {
     pub fn read(
         &mut self,
         most: usize,
-        ledger: &mut Ledger,
+        book: &mut J::Book,
         tally: &mut Tally,
     ) -> Result<(), String> {
         let Some(connection) = &mut self.connection else {
@@ -160,7 +177,7 @@ impl Client {
         };
         let bytes = connection.wire.read(most);
         for event in connection.parser.take(&bytes)? {
-            self.oracle.take(&event, ledger)?;
+            self.oracle.take(&event, book)?;
             tally.received += 1;
         }
         if bytes.is_empty() && most > 0 && connection.stream.is_none() {
@@ -170,7 +187,7 @@ impl Client {
                 Some(End::Shutdown | End::Revoked | End::SentAway) if !is_clean => {
                     return Err(format!("{end:?} without a last chunk"));
                 }
-                Some(End::Shutdown) => self.oracle.check_complete(ledger)?,
+                Some(End::Shutdown) => self.oracle.check_complete(book)?,
                 _ => {}
             }
             tally.slow += usize::from(end == Some(End::Slow));

@@ -25,9 +25,6 @@ pub struct Message {
 pub struct Ledger {
     messages: Vec<Message>,
     by_channel: [Vec<usize>; NAMES.len()],
-    /// Messages of each channel of which each of two servers has told that they may be lost.
-    lost: [[usize; NAMES.len()]; 2],
-    begun: [[usize; NAMES.len()]; 2],
     /// Number of the present run.
     pub run: usize,
     /// Number of each channel's messages at the end of each run before.
@@ -118,37 +115,6 @@ impl Ledger {
     /// Number of the channel's messages up to the one with this number, which may be another channel's.
     pub fn count_up_to(&self, channel: usize, number: usize) -> usize {
         self.by_channel[channel].partition_point(|&other| other <= number)
-    }
-
-    /// Number of the channel's messages up to an id that came from outside.
-    pub fn count_up_to_id(&self, channel: usize, id: EventId) -> usize {
-        self.by_channel[channel].partition_point(|&number| self.id_of(number) <= id)
-    }
-
-    /// The id of a message that was acknowledged alone.
-    pub fn id_of(&self, number: usize) -> EventId {
-        self.messages[number].first
-    }
-
-    /// A server tells its clients that messages up to this id may be lost.
-    pub fn lose(&mut self, server: usize, id: EventId) {
-        self.lost[server] = std::array::from_fn(|channel| self.count_up_to_id(channel, id));
-    }
-
-    /// When a server looks for the first time, it cannot know whether what is lost up to this id was published after its
-    /// first clients came.
-    pub fn begin_after(&mut self, server: usize, id: EventId) {
-        self.begun[server] = std::array::from_fn(|channel| self.count_up_to_id(channel, id));
-    }
-
-    /// Number of the channel's messages that were there, or lost, up to where the server began.
-    pub fn begun_of(&self, server: usize, channel: usize) -> usize {
-        self.begun[server][channel]
-    }
-
-    /// Number of the channel's messages of which the server has told that they may be lost.
-    pub fn lost_of(&self, server: usize, channel: usize) -> usize {
-        self.lost[server][channel]
     }
 
     /// Checks the id with which a message has come.

@@ -1,6 +1,7 @@
 //! What a client may and must get: each acknowledged message of its channels once and in order, from where it has joined or
 //! come back; or a notice that some of those before are lost.
 
+use crate::client::Judge;
 use crate::event::EventId;
 use crate::ledger::{Ledger, BROADCAST, NAMES};
 use crate::parser::Received;
@@ -11,15 +12,10 @@ pub struct Oracle {
     /// Sorted, with `broadcast`.
     pub channels: Vec<usize>,
     pub is_json: bool,
-    /// There are several servers, with one stream of messages behind them.
-    pub ids_come_from_outside: bool,
     /// The last message that it has had, by number, and the id with which it comes back.
     pub last: Option<(usize, EventId)>,
     /// The run of the server that it is or was connected to.
     run: usize,
-    server: usize,
-    /// It came without an id, before the server knew anything.
-    is_early: bool,
     /// It came back with an id that the server must know.
     is_known: bool,
     /// The newest id of this connection.
@@ -50,50 +46,13 @@ impl Oracle {
         Oracle {
             channels,
             is_json,
-            ids_come_from_outside: false,
             last: None,
             run: 0,
-            server: 0,
-            is_early: false,
             is_known: false,
             newest: EventId::ZERO,
             expected: Default::default(),
             gaps: 0,
             replays: 0,
-        }
-    }
-
-    /// The client was accepted by a server that had come to the id `newest`.
-    pub fn connect(&mut self, ledger: &Ledger, server: usize, newest: EventId) {
-        self.server = server;
-        self.is_early = self.last.is_none() && newest == EventId::ZERO;
-        self.newest = EventId::ZERO;
-        self.run = ledger.run;
-        self.is_known = self
-            .last
-            .is_some_and(|(number, id)| ledger.is_of_this_run(number) && id >= ledger.sure_from);
-        for (channel, expected) in self.expected.iter_mut().enumerate() {
-            let live_from = if self.ids_come_from_outside {
-                ledger.count_up_to_id(channel, newest)
-            } else {
-                ledger.count(channel)
-            };
-            *expected = Expected {
-                next: live_from,
-                live_from,
-                ..Expected::default()
-            };
-            if let Some((number, _)) = self.last {
-                expected.next = ledger.count_up_to(channel, number);
-            } else {
-                // What was published before it came, and was not there yet, may come or not.
-                expected.may_skip_to = ledger.count(channel);
-            }
-        }
-        if self.may_be_confused(ledger) {
-            for expected in &mut self.expected {
-                expected.may_skip_to = expected.live_from;
-            }
         }
     }
 
@@ -106,32 +65,12 @@ impl Oracle {
         })
     }
 
-    pub fn take(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
-        match event.name.as_str() {
-            "" => self.take_message(event, ledger),
-            "sse-gap" => self.take_gap(event, ledger),
-            "sse-expired" => Ok(()),
-            other => Err(format!("nobody has published an event {other:?}")),
-        }
-    }
-
     fn take_message(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
+        let (number, stamp) = read_message(event, self.is_json)?;
         let unknown = || format!("nobody has published {event:?}");
-        let mut text = event.data.clone();
-        let mut stamp = None;
-        if self.is_json {
-            let value: serde_json::Value = serde_json::from_str(&text).map_err(|_| unknown())?;
-            stamp = Some((value["canal"].clone(), value["timestamp"].clone()));
-            text = value["mensagem"].as_str().ok_or_else(unknown)?.into();
-        }
-        let number = text.split(' ').next().and_then(|n| n.parse().ok());
-        let number: usize = number.ok_or_else(unknown)?;
         let message = ledger.message(number).ok_or_else(unknown)?;
         let (channel, place, run) = (message.channel, message.place, message.run);
         let what = format!("message {number} of {}", NAMES[channel]);
-        if text != text_of(number) {
-            return Err(format!("{what} came as {text:?}"));
-        }
         if stamp.is_some_and(|(name, ms)| name != NAMES[channel] || ms != message.timestamp_ms) {
             return Err(format!("{what} has a wrong channel or time: {event:?}"));
         }
@@ -157,35 +96,18 @@ impl Oracle {
         self.last = Some((number, id));
         let expected = &mut self.expected[channel];
         self.replays += usize::from(place < expected.live_from);
-        if self.is_early {
-            let begun = ledger.begun_of(self.server, channel);
-            expected.may_skip_to = expected.may_skip_to.max(begun);
-        }
         let taken = expected.take(place);
-        expected.has_begun = !self.ids_come_from_outside;
+        expected.has_begun = true;
         taken.map_err(|fault| format!("{what} {fault}"))
     }
 
-    fn take_gap(&mut self, event: &Received, ledger: &Ledger) -> Result<(), String> {
-        let value: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
-        let named = |&&channel: &&usize| value["canal"] == NAMES[channel];
-        let Some(&channel) = self.channels.iter().find(named) else {
-            return Err(format!(
-                "a gap in a channel that it does not follow: {event:?}"
-            ));
-        };
+    fn take_gap(&mut self, event: &Received) -> Result<(), String> {
+        let (channel, after) = read_gap(event, &self.channels)?;
         self.gaps += 1;
-        if self.ids_come_from_outside {
-            // At any time: what comes after it may still be from before the loss.
-            let expected = &mut self.expected[channel];
-            let lost = ledger.lost_of(self.server, channel);
-            expected.may_skip_to = expected.live_from.max(lost);
-            return Ok(());
-        }
         let Some((_, id)) = self.last else {
             return Err(format!("a gap although it came without an id: {event:?}"));
         };
-        if value["after"] != id.to_string() || self.newest != EventId::ZERO {
+        if after != id.to_string() || self.newest != EventId::ZERO {
             return Err(format!(
                 "a gap in the wrong place, or after a wrong id: {event:?}"
             ));
@@ -195,15 +117,55 @@ impl Oracle {
         expected.may_repeat = !self.is_known;
         Ok(())
     }
+}
 
-    /// Whether all has come that had to.
-    pub fn check_complete(&self, ledger: &Ledger) -> Result<(), String> {
-        for &channel in &self.channels {
-            let mut expected = self.expected[channel];
-            if self.is_early {
-                let begun = ledger.begun_of(self.server, channel);
-                expected.may_skip_to = expected.may_skip_to.max(begun);
+impl Judge for Oracle {
+    type Book = Ledger;
+
+    fn channels(&self) -> &[usize] {
+        &self.channels
+    }
+
+    fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    fn connect(&mut self, ledger: &Ledger, _: usize, _: EventId) {
+        self.newest = EventId::ZERO;
+        self.run = ledger.run;
+        self.is_known = self
+            .last
+            .is_some_and(|(number, id)| ledger.is_of_this_run(number) && id >= ledger.sure_from);
+        for (channel, expected) in self.expected.iter_mut().enumerate() {
+            let live_from = ledger.count(channel);
+            *expected = Expected {
+                next: live_from,
+                live_from,
+                ..Expected::default()
+            };
+            if let Some((number, _)) = self.last {
+                expected.next = ledger.count_up_to(channel, number);
             }
+        }
+        if self.may_be_confused(ledger) {
+            for expected in &mut self.expected {
+                expected.may_skip_to = expected.live_from;
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
+        match event.name.as_str() {
+            "" => self.take_message(event, ledger),
+            "sse-gap" => self.take_gap(event),
+            "sse-expired" => Ok(()),
+            other => Err(format!("nobody has published an event {other:?}")),
+        }
+    }
+
+    fn check_complete(&self, ledger: &Ledger) -> Result<(), String> {
+        for &channel in &self.channels {
+            let expected = &self.expected[channel];
             let count = ledger.count_until(self.run, channel);
             let least = if expected.has_begun {
                 expected.next
@@ -237,6 +199,38 @@ impl Expected {
         self.next = place + 1;
         Ok(())
     }
+}
+
+/// The number of the message that an event is, and the channel and the time that it names if it is JSON.
+pub fn read_message(
+    event: &Received,
+    is_json: bool,
+) -> Result<(usize, Option<(String, u64)>), String> {
+    let unknown = || format!("nobody has published {event:?}");
+    let (mut text, mut stamp) = (event.data.clone(), None);
+    if is_json {
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|_| unknown())?;
+        let name = value["canal"].as_str().ok_or_else(unknown)?.to_string();
+        stamp = Some((name, value["timestamp"].as_u64().ok_or_else(unknown)?));
+        text = value["mensagem"].as_str().ok_or_else(unknown)?.into();
+    }
+    let number = text.split(' ').next().and_then(|n| n.parse().ok());
+    let number = number.ok_or_else(unknown)?;
+    if text != text_of(number) {
+        return Err(format!("message {number} came as {text:?}"));
+    }
+    Ok((number, stamp))
+}
+
+/// The channel, one of these, in which a gap is told, and after which id.
+pub fn read_gap(event: &Received, channels: &[usize]) -> Result<(usize, String), String> {
+    let value: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
+    let named = |&&channel: &&usize| value["canal"] == NAMES[channel];
+    let channel = channels.iter().find(named);
+    let channel =
+        channel.ok_or_else(|| format!("a gap in a channel that it does not follow: {event:?}"))?;
+    let after = value["after"].as_str().unwrap_or_default().to_string();
+    Ok((*channel, after))
 }
 
 /// What the message with this number says: the number, and some more.

@@ -1,9 +1,9 @@
 //! One run: a server, publishers and clients, and what befalls them, all by a seed.
 
 use crate::access::{Access, Permit, Rules};
-use crate::client::{Client, Tally};
+use crate::client::{Client, Judge, Tally};
 use crate::event::{ChannelName, EventId};
-use crate::hub::{time, Attempt, Limits, Server};
+use crate::hub::{time, Attempt, LastId, Limits, Server};
 use crate::ledger::{Ledger, BROADCAST, NAMES};
 use crate::oracle::{text_of, Oracle};
 use crate::random::Random;
@@ -20,7 +20,7 @@ pub struct World {
     limits: Limits,
     access: Access,
     server: Server,
-    clients: Vec<Client>,
+    clients: Vec<Client<Oracle>>,
     ledger: Ledger,
     tally: Tally,
     is_closing: bool,
@@ -206,8 +206,9 @@ impl World {
         let Ok(permit) = self.permit() else { return };
         let hub = self.server.hub.clone();
         let joining = &mut self.clients[client];
-        let result = joining.connect(&hub, 0, permit, &self.ledger, &mut self.random);
         let last = joining.oracle.last;
+        let last_id = last.map(|(_, id)| LastId::of_this_server(id.to_string()));
+        let result = joining.connect(&hub, 0, permit, last_id, &self.ledger, &mut self.random);
         self.tally.came_back += usize::from(result.is_ok() && last.is_some());
         self.tally.refused += usize::from(result.is_err());
         self.tell(|world| {
@@ -243,7 +244,6 @@ impl World {
         let ms = self.random.pick(&[2, 5, 100, 3000, 60_000]);
         let ms = if self.random.once_in(2) { ms } else { -ms };
         time::step_wall(ms);
-
         self.tell(|_| format!("the clock is set by {ms} ms"));
     }
 

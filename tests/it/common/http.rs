@@ -302,7 +302,8 @@ impl Publisher {
         Ok(reply.json()["id"].as_str().unwrap_or_default().into())
     }
 
-    fn post(
+    /// Publishes with these fields beside the token. What is not 200 is an error.
+    pub fn post(
         &mut self,
         channel: &str,
         headers: &[(&str, &str)],

@@ -52,9 +52,9 @@ mod stream;
 mod sync;
 pub mod time;
 
-pub use arrivals::{Claim, LastId};
+pub use arrivals::LastId;
 pub use hub::{Attempt, Hub};
-pub use limits::{Limits, Refusal};
+pub use limits::{Limits, Published, Refusal};
 pub use progress::{DirectWriter, End};
 pub use server::Server;
 pub use start::Start;

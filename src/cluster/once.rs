@@ -1,0 +1,116 @@
+//! Publishes with a key, which may be sent again: one script stores the messages and the record of the key, or finds the
+//! record. So whoever sends the same again, another server or the writer on its next connection, stores nothing. No I/O here.
+//! Called by the lot.
+
+use super::answers::Stored;
+use super::entry::STREAM;
+use super::link::text;
+use crate::event::{ChannelName, EventId, EventName};
+use crate::hub::Refusal;
+use crate::idempotency::{Attempt, LIFETIME};
+use ::redis::{cmd, Value};
+
+/// What the names of the records begin with.
+const PREFIX: &str = "sse-server:key:";
+
+/// Gives the record: the content, who has written it, the clients, the first and the last id. Nil if there is no stream; 0 if
+/// only a part of the messages was stored, because the ids have come to their end.
+const STORE: &str = r"
+local known = redis.call('GET', KEYS[2])
+if known then return known end
+local first, last
+for i = 7, #ARGV do
+  local id
+  if ARGV[6] == '' then
+    id = redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', '*', 'c', ARGV[5], 'm', ARGV[i])
+  else
+    id = redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', '*', 'c', ARGV[5], 'm', ARGV[i], 'e', ARGV[6])
+  end
+  if type(id) ~= 'string' then return first and 0 or id end
+  first, last = first or id, id
+end
+local record = table.concat({ARGV[1], ARGV[2], ARGV[3], first, last}, ' ')
+redis.call('SET', KEYS[2], record, 'PX', ARGV[4])
+return record
+";
+
+/// Packs the command that stores the messages of an attempt. `mark` is the lot's: by it the writer knows its own record, and
+/// `clients` what the answer tells.
+pub(super) fn pack(
+    out: &mut Vec<u8>,
+    attempt: &Attempt,
+    channel: &ChannelName,
+    name: Option<&EventName>,
+    messages: &[Box<str>],
+    mark: &str,
+    clients: usize,
+) {
+    let mut command = cmd("EVAL");
+    command
+        .arg(STORE)
+        .arg(2)
+        .arg(STREAM)
+        .arg(format!("{PREFIX}{}", attempt.key))
+        .arg(attempt.content.to_string())
+        .arg(mark)
+        .arg(clients)
+        .arg(LIFETIME.as_millis() as u64)
+        .arg(channel.as_str())
+        .arg(name.map_or("", EventName::as_str));
+    for message in messages {
+        command.arg(&**message);
+    }
+    command.write_packed_command(out);
+}
+
+/// What the script's answer says. `None` if it has failed, and nothing was stored.
+pub(super) fn outcome(
+    answer: &Value,
+    attempt: &Attempt,
+    mark: &str,
+) -> Option<Result<Stored, Refusal>> {
+    if let Value::Int(_) = answer {
+        return Some(Err(Refusal::Unconfirmed));
+    }
+    let record = text(answer)?;
+    let mut fields = record.split(' ');
+    let mut next = || fields.next();
+    let (content, writer, clients) = (next()?, next()?, next()?.parse().ok()?);
+    let mut id = || EventId::parse(next()?);
+    let (first, last) = (id()?, id()?);
+    if content != attempt.content.to_string() {
+        return Some(Err(Refusal::KeyUsed));
+    }
+    Some(Ok(Stored {
+        first,
+        last,
+        clients: Some(clients),
+        is_repeated: writer != mark,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_whose_it_is_and_what_was_answered() {
+        let attempt = |message: &str| {
+            let channel = ChannelName::broadcast();
+            Attempt::new(b"", &channel, "key", None, false, &[message.into()])
+        };
+        let one = attempt("x");
+        let record = format!("{} 7f.1 3 5-0 5-2", one.content);
+        let answer = Value::BulkString(record.into_bytes());
+        let own = outcome(&answer, &one, "7f.1").unwrap().unwrap();
+        assert_eq!((own.last.seq, own.clients), (2, Some(3)));
+        assert!(!own.is_repeated);
+        let others = outcome(&answer, &one, "7f.2").unwrap().unwrap();
+        assert!(others.is_repeated);
+        let other = outcome(&answer, &attempt("y"), "7f.1").unwrap();
+        assert_eq!(other.unwrap_err(), Refusal::KeyUsed);
+        let partly = outcome(&Value::Int(0), &one, "7f.1").unwrap();
+        assert_eq!(partly.unwrap_err(), Refusal::Unconfirmed);
+        assert!(outcome(&Value::Nil, &one, "7f.1").is_none());
+    }
+}

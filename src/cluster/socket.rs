@@ -1,0 +1,55 @@
+//! The socket below a connection to Redis: no operation waits for longer than it may, and no signal ends one. Called by the
+//! link.
+
+use super::address::Address;
+use super::outage::until;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+pub(super) struct Socket(TcpStream);
+
+impl Socket {
+    /// Connects to the first of the addresses that takes a connection, before `end`.
+    pub(super) fn connect(address: &Address, end: Instant) -> io::Result<Socket> {
+        let mut failed = io::Error::from(io::ErrorKind::NotFound);
+        for place in address.resolve()? {
+            match TcpStream::connect_timeout(&place, left(end)) {
+                Ok(socket) => {
+                    socket.set_nodelay(true)?;
+                    return Ok(Socket(socket));
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// How long an answer may take from now on.
+    pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.0.set_read_timeout(Some(patience))?;
+        self.0.set_write_timeout(Some(patience))
+    }
+
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+}
+
+/// A read with a timeout ends with `EINTR` after the process was stopped and resumed, also where nobody handles signals
+/// (`signal(7)`).
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Time left, and never none: that would be no bound at all.
+pub(super) fn left(end: Instant) -> Duration {
+    until(end).max(Duration::from_millis(1))
+}

@@ -1,0 +1,35 @@
+//! What the cluster has of the system: time, waiting, threads and mutexes. The simulation in `tests/simulate` puts its own in
+//! the place of these, and of `socket`.
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::io;
+pub(super) use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Running time, which never steps.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A number below 1000 that is another on every server.
+pub(super) fn jitter() -> u32 {
+    // The clock's last digits are all that is needed.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.subsec_micros() % 1000)
+}
+
+/// Lets so much time pass, or less.
+pub(super) fn pause(time: Duration) {
+    std::thread::park_timeout(time);
+}
+
+/// Waits for what comes next, at most so long.
+pub(super) fn receive<T>(from: &Receiver<T>, bound: Duration) -> Result<T, RecvTimeoutError> {
+    from.recv_timeout(bound)
+}
+
+/// Starts a thread.
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.into());
+    thread.spawn(run).map(drop)
+}

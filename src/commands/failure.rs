@@ -1,0 +1,42 @@
+//! What a person reads when the program ends in failure.
+
+use crate::config::Config;
+
+/// Exit codes beside 0.
+const FAILED: u8 = 1;
+const MISUSED: u8 = 2;
+
+/// One line for a person, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The line, without the program's name.
+    pub line: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    /// It did not work.
+    pub fn new(line: impl Into<String>) -> Failure {
+        Failure {
+            line: line.into(),
+            code: FAILED,
+        }
+    }
+
+    /// The arguments or the configuration cannot be used.
+    pub fn misuse(line: impl Into<String>) -> Failure {
+        Failure {
+            line: line.into(),
+            code: MISUSED,
+        }
+    }
+}
+
+/// The configuration in the environment variables.
+///
+/// # Errors
+/// What cannot be used.
+pub fn read_config() -> Result<Config, Failure> {
+    Config::read(|name| std::env::var_os(name)).map_err(|bad| Failure::misuse(bad.to_string()))
+}

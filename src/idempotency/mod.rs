@@ -1,0 +1,11 @@
+#![doc = include_str!("README.md")]
+
+mod attempt;
+mod first_try;
+mod keys;
+mod known;
+
+pub use attempt::Attempt;
+pub use first_try::FirstTry;
+pub use keys::{Begun, Claim, Keys};
+pub use known::LIFETIME;

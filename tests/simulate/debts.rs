@@ -1,0 +1,262 @@
+//! What is owed to a client of several servers: each accepted message of its channels, once and in order, from when it came
+//! first; or a notice that some of those before are lost. Ids come from outside, and streams of messages are replaced and lose
+//! their newest entries, so what counts is when a message was published.
+
+use crate::client::Judge;
+use crate::event::EventId;
+use crate::ledger::{BROADCAST, NAMES};
+use crate::oracle::{read_gap, read_message};
+use crate::parser::Received;
+use crate::redis::SERVERS;
+use std::collections::HashSet;
+
+/// What a publisher was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing yet.
+    None,
+    /// It was published, with these ids from the first message of the request to the last.
+    Accepted(EventId, EventId),
+    /// Perhaps.
+    Unconfirmed,
+    /// Nothing was published.
+    Refused,
+}
+
+#[derive(Debug)]
+pub struct Message {
+    server: usize,
+    pub channel: usize,
+    pub answer: Answer,
+    /// With which ids Redis has stored it.
+    ids: Vec<EventId>,
+    /// Redis has lost it before its publisher had an answer: a server looks for it, and stores it again.
+    is_lost_unanswered: bool,
+}
+
+/// Every message, in the order in which they were published.
+#[derive(Debug, Default)]
+pub struct Book {
+    pub messages: Vec<Message>,
+    /// How far each server's hub is.
+    pub newest: [EventId; SERVERS],
+}
+
+impl Book {
+    /// Somebody publishes so many messages by a server. Returns the number of the first.
+    pub fn ask(&mut self, server: usize, channel: usize, count: usize) -> usize {
+        let first = self.messages.len();
+        let messages = (0..count).map(|_| Message {
+            server,
+            channel,
+            answer: Answer::None,
+            ids: Vec::new(),
+            is_lost_unanswered: false,
+        });
+        self.messages.extend(messages);
+        first
+    }
+
+    /// Redis has stored a message.
+    pub fn store(&mut self, number: usize, id: EventId) -> Result<(), String> {
+        let message = &mut self.messages[number];
+        if !message.ids.is_empty() && !message.is_lost_unanswered {
+            return Err(format!("message {number} was stored twice"));
+        }
+        message.ids.push(id);
+        Ok(())
+    }
+
+    /// Redis has lost what has no answer yet, perhaps.
+    pub fn lose(&mut self) {
+        let open = self.messages.iter_mut();
+        open.filter(|message| message.answer == Answer::None)
+            .for_each(|message| message.is_lost_unanswered = true);
+    }
+
+    /// A server has died: its publishers get no answers.
+    pub fn forget(&mut self, server: usize) {
+        let open = self.messages.iter_mut();
+        open.filter(|message| message.server == server && message.answer == Answer::None)
+            .for_each(|message| message.answer = Answer::Unconfirmed);
+    }
+
+    /// The publisher of these messages has its answer.
+    pub fn answer(&mut self, first: usize, count: usize, answer: Answer) -> Result<(), String> {
+        let own = &mut self.messages[first..first + count];
+        if let Answer::Accepted(first_id, last_id) = answer {
+            let is_so = own[0].ids.contains(&first_id) && own[count - 1].ids.contains(&last_id);
+            if !is_so {
+                return Err(format!(
+                    "message {first} and {count} in all were accepted as {first_id} to {last_id}, and stored as {:?}",
+                    own.iter().map(|message| &message.ids).collect::<Vec<_>>()
+                ));
+            }
+        }
+        own.iter_mut().for_each(|message| message.answer = answer);
+        Ok(())
+    }
+}
+
+impl Message {
+    /// Its id, if it was accepted.
+    fn accepted_as(&self) -> Option<EventId> {
+        let is_accepted = matches!(self.answer, Answer::Accepted(..));
+        self.ids.last().copied().filter(|_| is_accepted)
+    }
+}
+
+/// A client's channels, and what it has had, over all its connections.
+#[derive(Debug)]
+pub struct Debts {
+    /// Sorted, with `broadcast`.
+    channels: Vec<usize>,
+    is_json: bool,
+    /// The id with which it comes back.
+    pub last: Option<EventId>,
+    server: usize,
+    /// The first message that it is owed.
+    from: usize,
+    had: HashSet<usize>,
+    excused: HashSet<usize>,
+    /// The newest id of this connection.
+    newest: EventId,
+    /// Channels of which it was told on this connection, before anything else, that the server does not know what it has.
+    may_repeat: HashSet<usize>,
+    /// Nothing was lost since it connected, and the server had everything.
+    pub is_calm: bool,
+    pub gaps: usize,
+}
+
+impl Debts {
+    pub fn new(mut channels: Vec<usize>, is_json: bool) -> Debts {
+        channels.push(BROADCAST);
+        channels.sort_unstable();
+        channels.dedup();
+        Debts {
+            channels,
+            is_json,
+            last: None,
+            server: 0,
+            from: 0,
+            had: HashSet::new(),
+            excused: HashSet::new(),
+            newest: EventId::ZERO,
+            may_repeat: HashSet::new(),
+            is_calm: false,
+            gaps: 0,
+        }
+    }
+
+    /// Messages that were accepted, and have neither come nor are excused.
+    fn owed<'a>(&'a self, book: &'a Book) -> impl Iterator<Item = (usize, EventId)> + 'a {
+        let messages = book.messages.iter().enumerate().skip(self.from);
+        messages.filter_map(|(number, message)| {
+            let id = message.accepted_as()?;
+            let is_owed = self.channels.contains(&message.channel)
+                && !self.had.contains(&number)
+                && !self.excused.contains(&number);
+            is_owed.then_some((number, id))
+        })
+    }
+
+    fn take_message(&mut self, event: &Received, book: &mut Book) -> Result<(), String> {
+        let (number, stamp) = read_message(event, self.is_json)?;
+        let unknown = || format!("nobody has published {event:?}");
+        let message = book.messages.get(number).ok_or_else(unknown)?;
+        let channel = message.channel;
+        let what = format!("message {number} of {}", NAMES[channel]);
+        if message.answer == Answer::Refused {
+            return Err(format!("{what} was refused, and came"));
+        }
+        if !self.channels.contains(&channel) {
+            return Err(format!(
+                "{what} came to one who follows {:?}",
+                self.channels
+            ));
+        }
+        let id = event.id.as_deref().and_then(EventId::parse);
+        let id = id
+            .filter(|id| message.ids.contains(id))
+            .ok_or_else(|| format!("{what} has another id than in Redis: {event:?}"))?;
+        if stamp.is_some_and(|(name, ms)| name != NAMES[channel] || ms != id.ms) {
+            return Err(format!("{what} has a wrong channel or time: {event:?}"));
+        }
+        if id <= self.newest {
+            let newest = self.newest;
+            return Err(format!("{what} has id {id}, and came after {newest}"));
+        }
+        let may_repeat = self.may_repeat.contains(&channel) || message.is_lost_unanswered;
+        if !self.had.insert(number) && !may_repeat {
+            return Err(format!("{what} came once more"));
+        }
+        self.newest = id;
+        self.last = Some(id);
+        if let Some((missing, its)) = self.owed(book).find(|(_, its)| *its < id) {
+            return Err(format!(
+                "{what} came as {id}, before it message {missing}, accepted as {its}, did not, and no gap was told"
+            ));
+        }
+        Ok(())
+    }
+
+    fn take_gap(&mut self, event: &Received, book: &Book) -> Result<(), String> {
+        let (channel, after) = read_gap(event, &self.channels)?;
+        self.gaps += 1;
+        if self.is_calm {
+            return Err(format!("a gap although nothing was lost: {event:?}"));
+        }
+        let is_of_replay = self.last.is_some_and(|last| last.to_string() == after);
+        if self.newest == EventId::ZERO && is_of_replay {
+            self.may_repeat.insert(channel);
+        }
+        let so_far = book.newest[self.server];
+        let messages = book.messages.iter().enumerate().skip(self.from);
+        let excused = messages.filter(|(_, message)| {
+            message.channel == channel && message.ids.last().is_some_and(|id| *id <= so_far)
+        });
+        self.excused.extend(excused.map(|(number, _)| number));
+        Ok(())
+    }
+}
+
+impl Judge for Debts {
+    type Book = Book;
+
+    fn channels(&self) -> &[usize] {
+        &self.channels
+    }
+
+    fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    fn connect(&mut self, book: &Book, server: usize, _: EventId) {
+        self.server = server;
+        self.newest = EventId::ZERO;
+        self.may_repeat.clear();
+        if self.last.is_none() {
+            self.from = book.messages.len();
+            self.excused.clear();
+        }
+    }
+
+    fn take(&mut self, event: &Received, book: &mut Book) -> Result<(), String> {
+        match event.name.as_str() {
+            "" => self.take_message(event, book),
+            "sse-gap" => self.take_gap(event, book),
+            "sse-expired" => Ok(()),
+            other => Err(format!("nobody has published an event {other:?}")),
+        }
+    }
+
+    fn check_complete(&self, book: &Book) -> Result<(), String> {
+        match self.owed(book).next() {
+            Some((number, id)) => Err(format!(
+                "message {number} of {}, accepted as {id}, did not come, and no gap was told",
+                NAMES[book.messages[number].channel]
+            )),
+            None => Ok(()),
+        }
+    }
+}
