@@ -22,8 +22,10 @@ export function follow(server, channels, options = {}) {
   let bearer;
   /** Ends this tab's stream, while it leads. */
   let leading;
-  /** Whether this tab waits for its turn to lead. */
-  let isInLine = false;
+  /** Takes this tab out of the line of those who wait for their turn to lead. */
+  let waiting;
+  /** Whether the page was left. Browsers keep it as it is, without running it, for when the user comes back. */
+  let isAway = false;
   /** Unknown until what came before is fetched. */
   let place;
   /** How long to wait before coming back, as the server wishes. */
@@ -45,7 +47,7 @@ export function follow(server, channels, options = {}) {
   function close(why) {
     if (end.signal.aborted) return;
     end.abort();
-    leading?.abort();
+    rest();
     others?.close();
     clearTimeout(watch);
     onStatus?.('closed', why);
@@ -143,8 +145,6 @@ export function follow(server, channels, options = {}) {
       notes.forEach(take);
       return 'done';
     });
-    // How are things? Those who lead know.
-    if (!end.signal.aborted) others?.postMessage(null);
   }
 
   /** Keeps the stream, until this tab closes or another one takes over. */
@@ -185,20 +185,37 @@ export function follow(server, channels, options = {}) {
 
   /** Waits for its turn, or takes over from a tab that stands still. */
   function queue(steal) {
-    if (!steal) isInLine = true;
+    if (!steal) waiting = new AbortController();
     const turn = () => {
-      if (!steal) isInLine = false;
+      if (!steal) waiting = undefined;
       return lead();
     };
-    locks.request(name, steal ? { steal } : { signal: end.signal }, turn).catch((error) => {
+    locks.request(name, steal ? { steal } : { signal: waiting.signal }, turn).catch((error) => {
+      // Another tab has taken over, or this one rests.
       leading?.abort();
       leading = undefined;
-      if (end.signal.aborted) return;
+      if (isAway || end.signal.aborted) return;
       listen();
       // Not for pages without an origin, such as those in a sandbox.
       if (error.name !== 'AbortError') lead();
-      else if (!isInLine) queue();
+      else if (!waiting) queue();
     });
+  }
+
+  /** Leaves the stream to the other tabs. */
+  function rest() {
+    leading?.abort();
+    waiting?.abort();
+    leading = waiting = undefined;
+  }
+
+  /** Takes part in leading. */
+  function work() {
+    if (isAway || place === undefined || end.signal.aborted) return;
+    if (!locks) return lead();
+    queue();
+    // The leading tab says how things are.
+    others.postMessage(null);
   }
 
   /** Expects to hear from the leading tab, as often as that one hears from the server. */
@@ -206,7 +223,7 @@ export function follow(server, channels, options = {}) {
     clearTimeout(watch);
     watch = setTimeout(() => {
       others.postMessage(null);
-      watch = setTimeout(() => place !== undefined && !leading && queue(true), 5000);
+      watch = setTimeout(() => place !== undefined && !leading && !isAway && queue(true), 5000);
     }, silence);
   }
 
@@ -215,6 +232,16 @@ export function follow(server, channels, options = {}) {
     await null;
     if (end.signal.aborted) return;
     say('connecting');
+    const { signal } = end;
+    addEventListener('pagehide', () => {
+      isAway = true;
+      rest();
+    }, { signal });
+    addEventListener('pageshow', () => {
+      if (!isAway) return;
+      isAway = false;
+      work();
+    }, { signal });
     if (others) {
       others.onmessage = ({ data: note }) => {
         // Another tab has come, and asks how things are.
@@ -225,9 +252,7 @@ export function follow(server, channels, options = {}) {
       listen();
     }
     await catchUp({ last, since });
-    if (end.signal.aborted) return;
-    if (!locks) return lead();
-    queue();
+    work();
   }
 
   begin();

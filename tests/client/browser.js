@@ -130,6 +130,7 @@ export async function site(behind, more = {}) {
   const listener = createServer(async (incoming, outgoing) => {
     const url = new URL(incoming.url, 'http://site');
     if (url.pathname === '/') return outgoing.writeHead(200, { 'Content-Type': 'text/html' }).end(PAGE);
+    if (url.pathname === '/elsewhere') return outgoing.writeHead(200, { 'Content-Type': 'text/html' }).end('another page');
     const own = more[url.pathname];
     if (own) return own(incoming, outgoing, url);
     if (!url.pathname.startsWith('/live/')) return outgoing.writeHead(404).end();

@@ -345,6 +345,35 @@ test('another tab takes over from one that stands still, which then goes on with
   await until('the server has one client', async () => (await clients()) === 1);
 });
 
+test('a page that is left has no stream, and goes on where it was when the user comes back', async () => {
+  await start();
+  for (const url of [pages.url, pages.insecure]) {
+    const one = await (await tab(url)).opened('/live', ['news']);
+    const two = await (await tab(url)).opened('/live', ['news']);
+    const first = (await server.publish('news', 'first')).id;
+    for (const each of [one, two]) await each.got('first');
+    const leading = url === pages.insecure || (await one.leads()) ? one : two;
+    const other = leading === one ? two : one;
+    await leading.page.goto(`${url}elsewhere`);
+    await until('its stream is closed', async () => (await clients()) === 1);
+    await server.publish('news', 'meanwhile');
+    await other.got('meanwhile');
+    await leading.page.evaluate(() => history.back());
+    await leading.until('the page is back', () => window.isReady);
+    // Not every browser keeps it as it was; where it is loaded anew, it follows anew.
+    const isKept = await leading.page.evaluate(() => window.messages.length > 0);
+    if (!isKept) await leading.opened('/live', ['news'], { since: first });
+    await server.publish('news', 'last');
+    for (const each of [leading, other]) await each.got('last');
+    assert.deepEqual((await leading.texts()).slice(isKept ? 1 : 0), ['meanwhile', 'last']);
+    assert.deepEqual(await other.texts(), ['first', 'meanwhile', 'last']);
+    await until('the streams are those of before', async () => (await clients()) === (url === pages.insecure ? 2 : 1));
+    await one.close();
+    await two.close();
+    await until('all have left', async () => (await clients()) === 0);
+  }
+});
+
 test('events that are called error or open are events', async () => {
   await start();
   const one = await (await tab()).opened(server.url, ['news'], { types: ['error', 'open'] });
