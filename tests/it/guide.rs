@@ -414,7 +414,7 @@ fn needs_chromium_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_e
                 site
             };
             let mut command = shell(&block, folder);
-            command.env("PORT", port.to_string());
+            command.env("PORT", port.to_string()).stderr(Stdio::null());
             beside.push(Group::spawn(&mut command));
             wait_until(&format!("{block:?} listens"), PATIENCE, || {
                 std::net::TcpStream::connect(("localhost", port)).is_ok()
