@@ -32,6 +32,18 @@ pub struct Message {
     ids: Vec<EventId>,
     /// Redis has lost it before its publisher had an answer: a server looks for it, and stores it again.
     is_lost_unanswered: bool,
+    loss: Option<Loss>,
+    /// Nobody who lives can know that it was lost.
+    is_forgotten: bool,
+}
+
+/// Redis has gone back to an older copy of its stream, which does not have a message. The servers that had it notice, and have
+/// everybody told; until then others may go on from there.
+#[derive(Debug)]
+struct Loss {
+    had_by: [bool; SERVERS],
+    /// How often a stream had begun by then.
+    begun: usize,
 }
 
 /// Every message, in the order in which they were published.
@@ -52,6 +64,8 @@ impl Book {
             answer: Answer::None,
             ids: Vec::new(),
             is_lost_unanswered: false,
+            loss: None,
+            is_forgotten: false,
         });
         self.messages.extend(messages);
         first
@@ -74,8 +88,30 @@ impl Book {
             .for_each(|message| message.is_lost_unanswered = true);
     }
 
-    /// A server has died: its publishers get no answers.
-    pub fn forget(&mut self, server: usize) {
+    /// Redis has gone back, and does not have these messages any more.
+    pub fn go_back(&mut self, lost: impl Iterator<Item = usize>, begun: usize) {
+        for number in lost {
+            let message = &mut self.messages[number];
+            let id = message.ids.last().copied().unwrap_or_default();
+            let had_by = self.newest.map(|newest| newest >= id);
+            message.loss = Some(Loss { had_by, begun });
+            message.is_forgotten |= had_by == [false; SERVERS];
+        }
+    }
+
+    /// Somebody has taken this message out of the stream by hand. Who has not read it may be told of that late.
+    pub fn delete(&mut self, number: usize) {
+        self.messages[number].is_forgotten = true;
+    }
+
+    /// A server has died: its publishers get no answers. A stream has begun so often.
+    pub fn forget(&mut self, server: usize, begun: usize) {
+        for message in &mut self.messages {
+            if let Some(loss) = message.loss.as_mut().filter(|loss| loss.begun == begun) {
+                loss.had_by[server] = false;
+                message.is_forgotten |= loss.had_by == [false; SERVERS];
+            }
+        }
         let open = self.messages.iter_mut();
         open.filter(|message| message.server == server && message.answer == Answer::None)
             .for_each(|message| message.answer = Answer::Unconfirmed);
@@ -154,6 +190,7 @@ impl Debts {
         messages.filter_map(|(number, message)| {
             let id = message.accepted_as()?;
             let is_owed = self.channels.contains(&message.channel)
+                && !message.is_forgotten
                 && !self.had.contains(&number)
                 && !self.excused.contains(&number);
             is_owed.then_some((number, id))
@@ -192,7 +229,10 @@ impl Debts {
         }
         self.newest = id;
         self.last = Some(id);
-        if let Some((missing, its)) = self.owed(book).find(|(_, its)| *its < id) {
+        let mut owed = self
+            .owed(book)
+            .filter(|(number, _)| book.messages[*number].loss.is_none());
+        if let Some((missing, its)) = owed.find(|(_, its)| *its < id) {
             return Err(format!(
                 "{what} came as {id}, before it message {missing}, accepted as {its}, did not, and no gap was told"
             ));

@@ -5,7 +5,7 @@ use crate::access::{Access, Rules};
 use crate::client::{Client, Judge, Tally};
 use crate::cluster::{Address, Cluster};
 use crate::debts::{Answer, Book, Debts};
-use crate::event::ChannelName;
+use crate::event::{ChannelName, EventId};
 use crate::hub::{time, LastId, Limits, Published, Refusal, Server};
 use crate::ledger::{BROADCAST, NAMES};
 use crate::oracle::text_of;
@@ -27,6 +27,8 @@ struct Member {
     limits: Limits,
     /// The follower and the writer.
     tasks: Vec<Task>,
+    /// How far its hub was when it was filled. Who joins before it is further may be told of a gap without need.
+    filled_at: Option<EventId>,
 }
 
 impl Member {
@@ -39,6 +41,7 @@ impl Member {
             cluster: cluster.map_err(|error| error.to_string())?,
             limits,
             tasks: turn::started(),
+            filled_at: None,
         })
     }
 }
@@ -207,9 +210,17 @@ impl Servers {
         for number in 0..SERVERS {
             let member = &mut self.members[number];
             member.server.sweep();
-            self.book.newest[number] = member.server.hub.newest();
+            let newest = member.server.hub.newest();
+            let was = std::mem::replace(&mut self.book.newest[number], newest);
+            let is_filled = member.server.hub.is_filled();
+            if is_filled {
+                member.filled_at.get_or_insert(newest);
+            }
             if member.tasks.iter().any(Task::has_ended) {
                 return Err(format!("a thread of server {number} has ended"));
+            }
+            if was != newest {
+                self.tell(|_| format!("server {number} is at {newest}, filled: {is_filled}"));
             }
         }
         self.accept();
@@ -328,7 +339,9 @@ impl Servers {
         let joining = &mut self.clients[client];
         let told = format!("{last:?}");
         self.tally.came_back += usize::from(last.is_some());
-        joining.oracle.is_calm = self.is_calm && hub.is_filled();
+        let filled_at = self.members[server].filled_at;
+        let has_begun = filled_at.is_some_and(|at| hub.newest() > at);
+        joining.oracle.is_calm = self.is_calm && has_begun;
         let result = joining.connect(&hub, server, permit, last, &self.book, &mut self.random);
         self.tell(|_| format!("client {client} joins server {server} with {told}: {result:?}"));
     }
@@ -372,17 +385,14 @@ impl Servers {
             0 => copy.clone(),
             count => self.copies.swap_remove(self.random.below(count)),
         };
-        with_net(|net| {
+        let before = copy.as_ref().map(Stream::numbers).unwrap_or_default();
+        let (deleted, begun) = with_net(|net| {
             let redis = &mut net.redis;
+            let stream = redis.stream.as_mut();
+            let mut deleted = None;
             match what {
-                0 | 1 => redis
-                    .stream
-                    .iter_mut()
-                    .for_each(|stream| stream.trim(place)),
-                2 => redis
-                    .stream
-                    .iter_mut()
-                    .for_each(|stream| stream.delete(place)),
+                0 | 1 => stream.into_iter().for_each(|stream| stream.trim(place)),
+                2 => deleted = stream.and_then(|stream| stream.delete(place)),
                 3 => redis.stream = None,
                 4 => {
                     redis.stream = None;
@@ -396,7 +406,17 @@ impl Servers {
             if matches!(what, 5 | 6) && is_restart {
                 net.start_again();
             }
+            (deleted, net.redis.begun)
         });
+        if let Some(number) = deleted {
+            self.book.delete(number);
+        }
+        if matches!(what, 5 | 6) {
+            let after = with_net(|net| net.redis.stream.as_ref().map(Stream::numbers));
+            let after = after.unwrap_or_default();
+            let lost = before.into_iter().filter(|number| !after.contains(number));
+            self.book.go_back(lost, begun);
+        }
         if matches!(what, 3..=6) {
             self.book.lose();
         }
@@ -445,7 +465,8 @@ impl Servers {
         self.members[server].tasks.clear();
         // What was sent may be stored, and nobody says so.
         self.look_at_what_came()?;
-        self.book.forget(server);
+        let begun = with_net(|net| net.redis.begun);
+        self.book.forget(server, begun);
         self.members[server] = Member::start(server, limits)?;
         self.tally.restarts += 1;
         Ok(())
