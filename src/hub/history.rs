@@ -190,12 +190,6 @@ impl History {
         }
     }
 
-    /// The newest id that the channel has or may have had.
-    pub(super) fn newest_of(&self, name: &ChannelName) -> EventId {
-        self.retained(name)
-            .map_or_else(|| self.former.newest_of(name), Retained::newest)
-    }
-
     /// Whether something of the channel after `id` is, or may be, no longer retained.
     fn misses_after(&self, name: &ChannelName, id: EventId) -> bool {
         let dropped = self

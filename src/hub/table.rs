@@ -166,7 +166,7 @@ impl Table {
         }
         if newest == EventId::ZERO && self.arrivals.is_filled() {
             // The first of all: who comes with an older id has it from a history that is lost.
-            self.know_nothing_up_to(event.id);
+            self.history.lose_up_to(event.id);
         }
         self.history.skip_to(event.id);
         let is_followed = self.clients_of(&event.channel) > 0;
@@ -196,43 +196,32 @@ impl Table {
         channel.clients
     }
 
-    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.
-    pub(super) fn know_nothing_up_to(&mut self, id: EventId) {
-        self.arrivals.lose_up_to(id);
-        self.history.lose_up_to(id);
-    }
-
-    /// The same, of a table that clients follow: each is told at once, for each of its channels.
+    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere. Clients are told at once,
+    /// for each of their channels.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         let after = self.history.newest();
-        self.know_nothing_up_to(id);
+        self.history.lose_up_to(id);
         // No message can have the ids that are lost: the notices have a place there.
         self.history.skip_to(id);
-        self.tell_of_gaps(after, |_, _| true);
+        self.tell_of_gaps(after);
     }
 
     /// Takes note that everything retained outside is here: from now on events are announced. Clients that are here already
-    /// may have missed some of what came before: nobody can tell what was published after they came.
+    /// may have missed something: nobody can tell what was published after they came, nor what of that is not retained any
+    /// more.
     pub(super) fn set_filled(&mut self) {
         self.arrivals.set_filled();
         if self.audiences.client_count() > 0 {
-            let unknown = self.arrivals.unknown_up_to();
-            let tells_all = self.limits.history_events == 0 || self.arrivals.has_missed();
-            self.tell_of_gaps(EventId::ZERO, |table, name| {
-                tells_all
-                    || table.history.len_of(name) > 0
-                    || table.history.newest_of(name) > unknown
-            });
+            self.tell_of_gaps(EventId::ZERO);
         }
     }
 
-    /// Tells everybody who follows one of the channels that `fit` that messages after `after` are, or may be, lost.
-    fn tell_of_gaps(&mut self, after: EventId, fits: impl Fn(&Table, &ChannelName) -> bool) {
+    /// Tells everybody, for each of its channels, that messages after `after` are, or may be, lost.
+    fn tell_of_gaps(&mut self, after: EventId) {
         let channels = self.channels.iter();
         let followed = channels.filter(|(_, channel)| channel.clients > 0);
         let names = followed.map(|(name, _)| name.clone());
-        let mut names: Vec<_> = names.chain([ChannelName::broadcast()]).collect();
-        names.retain(|name| fits(self, name));
+        let names = names.chain([ChannelName::broadcast()]).collect();
         let notices = gap_notices(names, self.history.newest(), after);
         notices.for_each(|notice| self.pending.add(notice));
     }

@@ -30,6 +30,8 @@ pub struct Message {
     pub answer: Answer,
     /// With which ids Redis has stored it.
     ids: Vec<EventId>,
+    /// Its place among all that Redis has stored.
+    stored: usize,
     /// Redis has lost it before its publisher had an answer: a server looks for it, and stores it again.
     is_lost_unanswered: bool,
     loss: Option<Loss>,
@@ -50,6 +52,7 @@ struct Loss {
 #[derive(Debug, Default)]
 pub struct Book {
     pub messages: Vec<Message>,
+    stored: usize,
     /// How far each server's hub is.
     pub newest: [EventId; SERVERS],
 }
@@ -63,6 +66,7 @@ impl Book {
             channel,
             answer: Answer::None,
             ids: Vec::new(),
+            stored: 0,
             is_lost_unanswered: false,
             loss: None,
             is_forgotten: false,
@@ -78,6 +82,8 @@ impl Book {
             return Err(format!("message {number} was stored twice"));
         }
         message.ids.push(id);
+        self.stored += 1;
+        message.stored = self.stored;
         Ok(())
     }
 
@@ -150,7 +156,9 @@ pub struct Debts {
     is_json: bool,
     /// The id with which it comes back.
     pub last: Option<EventId>,
-    server: usize,
+    pub server: usize,
+    /// How far its server has come, or had when it died.
+    pub so_far: EventId,
     /// The first message that it is owed.
     from: usize,
     had: HashSet<usize>,
@@ -174,6 +182,7 @@ impl Debts {
             is_json,
             last: None,
             server: 0,
+            so_far: EventId::ZERO,
             from: 0,
             had: HashSet::new(),
             excused: HashSet::new(),
@@ -229,9 +238,13 @@ impl Debts {
         }
         self.newest = id;
         self.last = Some(id);
-        let mut owed = self
-            .owed(book)
-            .filter(|(number, _)| book.messages[*number].loss.is_none());
+        // A Redis that has gone back to an older copy, and whose clock is behind, gives smaller ids to what comes later: of
+        // that a gap is told later.
+        let stored = message.stored;
+        let mut owed = self.owed(book).filter(|(number, _)| {
+            let other = &book.messages[*number];
+            other.loss.is_none() && other.stored < stored
+        });
         if let Some((missing, its)) = owed.find(|(_, its)| *its < id) {
             return Err(format!(
                 "{what} came as {id}, before it message {missing}, accepted as {its}, did not, and no gap was told"
@@ -250,10 +263,9 @@ impl Debts {
         if self.newest == EventId::ZERO && is_of_replay {
             self.may_repeat.insert(channel);
         }
-        let so_far = book.newest[self.server];
         let messages = book.messages.iter().enumerate().skip(self.from);
         let excused = messages.filter(|(_, message)| {
-            message.channel == channel && message.ids.last().is_some_and(|id| *id <= so_far)
+            message.channel == channel && message.ids.last().is_some_and(|id| *id <= self.so_far)
         });
         self.excused.extend(excused.map(|(number, _)| number));
         Ok(())

@@ -262,6 +262,7 @@ impl Servers {
     }
 
     fn read(&mut self, client: usize) -> Result<(), String> {
+        self.note_progress(client);
         let reader = &mut self.clients[client];
         let was_connected = reader.is_connected();
         let before = self.tally.received;
@@ -282,6 +283,14 @@ impl Servers {
             });
         }
         result.map_err(|fault| format!("client {client}: {fault}"))
+    }
+
+    /// What a client is told from now on may be of all that its server has.
+    fn note_progress(&mut self, client: usize) {
+        let reader = &mut self.clients[client];
+        if reader.is_served() {
+            reader.oracle.so_far = self.book.newest[reader.oracle.server];
+        }
     }
 
     /// As `routes::subscribe` does.
@@ -458,8 +467,9 @@ impl Servers {
     fn restart(&mut self, server: usize) -> Result<(), String> {
         self.tell(|_| format!("server {server} starts again"));
         self.arrivals.retain(|arrival| arrival.server != server);
-        for client in &mut self.clients {
-            client.lose_server(server);
+        for client in 0..self.clients.len() {
+            self.note_progress(client);
+            self.clients[client].lose_server(server);
         }
         let limits = self.members[server].limits.clone();
         self.members[server].tasks.clear();
