@@ -7,7 +7,8 @@ use crate::event::EventId;
 use crate::ledger::{BROADCAST, NAMES};
 use crate::oracle::{read_gap, read_message};
 use crate::parser::Received;
-use crate::redis::SERVERS;
+use crate::redis::{Stream, SERVERS};
+use crate::turn::with_net;
 use std::collections::HashSet;
 
 /// What a publisher was told.
@@ -264,8 +265,12 @@ impl Debts {
             self.may_repeat.insert(channel);
         }
         let messages = book.messages.iter().enumerate().skip(self.from);
-        let excused = messages.filter(|(_, message)| {
-            message.channel == channel && message.ids.last().is_some_and(|id| *id <= self.so_far)
+        // Ids of a stream that begins anew may be smaller, where nobody is left who knew the old one.
+        let there = with_net(|net| net.redis.stream.as_ref().map(Stream::numbers));
+        let there = there.unwrap_or_default();
+        let excused = messages.filter(|(number, message)| {
+            let is_had = |id: &EventId| *id <= self.so_far || !there.contains(number);
+            message.channel == channel && message.ids.last().is_some_and(is_had)
         });
         self.excused.extend(excused.map(|(number, _)| number));
         Ok(())
