@@ -72,6 +72,9 @@ pub struct Servers {
     most_in_a_batch: usize,
     /// Nothing is lost.
     is_calm: bool,
+    /// Clocks may be set back; or else the stream may be lost or replaced. Where both happen at once Redis gives ids a second
+    /// time, and nobody can tell what they are of.
+    clocks_go_back: bool,
     story: Option<Vec<String>>,
 }
 
@@ -103,6 +106,7 @@ impl Servers {
             steps_in_a_ms: random.pick(&[1, 3, 3, 200]),
             most_in_a_batch: random.pick(&[1, 3, 3, 3, 60]),
             is_calm,
+            clocks_go_back: random.once_in(2),
             story: with_story.then(Vec::new),
             random,
         }
@@ -383,7 +387,10 @@ impl Servers {
 
     /// Something happens to what Redis has, or it refuses to do its work.
     fn lose(&mut self) {
-        let what = self.random.below(10);
+        let what = match self.random.below(10) {
+            3..=6 if self.clocks_go_back => 0,
+            what => what,
+        };
         let copy = with_net(|net| net.redis.stream.clone());
         let length = copy.as_ref().map_or(0, Stream::len);
         let place = self.random.below(length + 1);
@@ -454,7 +461,8 @@ impl Servers {
     }
 
     fn set_clock(&mut self) {
-        let ms = self.random.pick(&[-3000, -5, 2, 100, 3000]);
+        let ms: i64 = self.random.pick(&[-3000, -5, 2, 100, 3000]);
+        let ms = if self.clocks_go_back { ms } else { ms.abs() };
         if self.random.once_in(2) {
             time::step_wall(ms);
             self.tell(|_| format!("all clocks are set by {ms} ms"));
