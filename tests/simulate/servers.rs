@@ -391,6 +391,8 @@ impl Servers {
             3..=6 if self.clocks_go_back => 0,
             what => what,
         };
+        // Nobody deletes and makes a stream within one millisecond: ids of both would be the same.
+        time::pass(1);
         let copy = with_net(|net| net.redis.stream.clone());
         let length = copy.as_ref().map_or(0, Stream::len);
         let place = self.random.below(length + 1);
