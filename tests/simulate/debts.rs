@@ -96,8 +96,8 @@ impl Book {
     }
 
     /// Redis has gone back, and does not have these messages any more.
-    pub fn go_back(&mut self, lost: impl Iterator<Item = usize>, begun: usize) {
-        for number in lost {
+    pub fn go_back(&mut self, lost: &[usize], begun: usize) {
+        for &number in lost {
             let message = &mut self.messages[number];
             let id = message.ids.last().copied().unwrap_or_default();
             let had_by = self.newest.map(|newest| newest >= id);

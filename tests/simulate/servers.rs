@@ -68,6 +68,9 @@ pub struct Servers {
     tally: Tally,
     /// Older copies of the stream.
     copies: Vec<Option<Stream>>,
+    /// How often a stream had begun when one of them was put in its place. Until somebody has noticed that there are no other
+    /// copies: a stream that goes back twice takes the notices of the first time along.
+    went_back: Option<usize>,
     steps_in_a_ms: usize,
     most_in_a_batch: usize,
     /// Nothing is lost.
@@ -103,6 +106,7 @@ impl Servers {
             book: Book::default(),
             tally: Tally::default(),
             copies: Vec::new(),
+            went_back: None,
             steps_in_a_ms: random.pick(&[1, 3, 3, 200]),
             most_in_a_batch: random.pick(&[1, 3, 3, 3, 60]),
             is_calm,
@@ -432,13 +436,18 @@ impl Servers {
         if matches!(what, 5 | 6) {
             let after = with_net(|net| net.redis.stream.as_ref().map(Stream::numbers));
             let after = after.unwrap_or_default();
-            let lost = before.into_iter().filter(|number| !after.contains(number));
-            self.book.go_back(lost, begun);
+            let lost: Vec<usize> = before.difference(&after).copied().collect();
+            if !lost.is_empty() {
+                self.went_back = Some(begun);
+                self.copies.clear();
+            }
+            self.book.go_back(&lost, begun);
         }
         if matches!(what, 3..=6) {
             self.book.lose();
         }
-        if what > 6 || self.random.once_in(2) {
+        let is_noticed = self.went_back.is_none_or(|before| begun > before);
+        if is_noticed && (what > 6 || self.random.once_in(2)) {
             self.copies.truncate(2);
             self.copies.push(copy);
         }
