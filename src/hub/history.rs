@@ -70,6 +70,8 @@ pub(super) struct History {
     /// The wall clock was set ahead, and no id was given since.
     has_clock_jumped: bool,
     newest: EventId,
+    /// Any channel may have had messages up to this id that are not retained.
+    pub(super) lost_up_to: EventId,
     /// What has changed since whoever keeps a copy has asked, if somebody does.
     pub(super) unsaved: Option<Unsaved>,
 }
@@ -96,6 +98,7 @@ impl History {
             clock: ClockWatch::new(now),
             has_clock_jumped: false,
             newest: born,
+            lost_up_to: EventId::ZERO,
             unsaved: None,
         }
     }
@@ -191,6 +194,7 @@ impl History {
 
     /// Takes note that any channel may have had messages up to `id` that are not retained.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
+        self.lost_up_to = self.lost_up_to.max(id);
         self.former.forget_up_to(id);
         let channels = self.channels.values_mut();
         for retained in channels.chain([&mut self.broadcast]) {
@@ -204,12 +208,6 @@ impl History {
         } else {
             self.channels.get(name)
         }
-    }
-
-    /// Whether something of the topic after `id` is here, or was or may have been.
-    pub(super) fn has_had_after(&self, topic: &Topic, id: EventId) -> bool {
-        let is_newer = |retained: &Retained| !retained.events.is_empty() || retained.newest() > id;
-        self.any_retained(topic, is_newer) || self.former_after(topic, id)
     }
 
     /// The newest id that the channel has or may have had.

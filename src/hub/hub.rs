@@ -179,7 +179,7 @@ impl Hub {
 
     /// Takes note that messages up to `id` may have been in any channel, before anything has come in.
     pub fn know_nothing_up_to(&self, id: EventId) {
-        self.shared.lock().know_nothing_up_to(id);
+        self.shared.lock().history.lose_up_to(id);
     }
 
     /// Takes note that what was up to `id` is not retained anywhere, before the hub is filled.
@@ -187,7 +187,7 @@ impl Hub {
         let mut table = self.shared.lock();
         let newest = table.history.newest();
         if table.arrivals.begin_after(id, newest) {
-            table.know_nothing_up_to(id);
+            table.history.lose_up_to(id);
         }
     }
 

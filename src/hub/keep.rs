@@ -126,7 +126,7 @@ impl Hub {
             channels: table.records(now).collect(),
             newest: table.history.newest(),
             forgotten: table.history.former.forgotten(),
-            lost: table.arrivals.unknown_up_to(),
+            lost: table.history.lost_up_to,
         }
     }
 }
@@ -153,7 +153,7 @@ impl Table {
             self.take_back_channel(name, record, now);
         }
         self.history.skip_to(kept.newest);
-        self.know_nothing_up_to(kept.lost);
+        self.history.lose_up_to(kept.lost);
         self.set_filled();
     }
 
