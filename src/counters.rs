@@ -120,8 +120,8 @@ pub struct Answers([[Counter; Answers::STATUSES.len()]; Family::ALL.len()]);
 
 impl Answers {
     /// The statuses that are told apart.
-    const STATUSES: [u16; 16] = [
-        200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 417, 429, 431, 500, 503, 505,
+    const STATUSES: [u16; 17] = [
+        200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 417, 422, 429, 431, 500, 503, 505,
     ];
 
     /// Counts an answer. The server gives no other statuses than these.
