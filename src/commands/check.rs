@@ -1,7 +1,7 @@
 //! `--check`: reads the configuration and the rules as the start does, and prints what is in force.
 
 use super::doubts::doubts;
-use super::setup::{read_config, read_rules, Failure};
+use super::setup::{print, read_config, read_rules, Failure};
 use crate::config::{Config, Listen, VARIABLES};
 
 /// What is never shown, but for whether it is there.
@@ -10,10 +10,10 @@ const SECRET: [&str; 3] = ["AUTH_TOKEN", "JWT_SECRET", "REDIS_URL"];
 pub(super) fn check() -> Result<(), Failure> {
     let config = read_config()?;
     let rules = read_rules(&config)?;
-    println!(
+    let mut lines = vec![format!(
         "sse-server {}: this can be used\n",
         env!("CARGO_PKG_VERSION")
-    );
+    )];
     for (name, default, _) in VARIABLES {
         let value = match name {
             "LISTEN" => listen(&config.listen),
@@ -25,23 +25,23 @@ pub(super) fn check() -> Result<(), Failure> {
                 Err(_) => format!("{default} (default)"),
             },
         };
-        println!("  {name:<23} {value}");
+        lines.push(format!("  {name:<23} {value}"));
     }
-    println!("\nWho may do what:");
-    println!("  {:<23} {}", "everybody", rules.public);
+    lines.push("\nWho may do what:".into());
+    lines.push(format!("  {:<23} {}", "everybody", rules.public));
     for entry in rules.tokens() {
-        println!("  {:<23} {}", entry.name, entry.grant);
+        lines.push(format!("  {:<23} {}", entry.name, entry.grant));
     }
     if config.jwt_secrets.is_some() {
-        println!("  {:<23} what is in them", "signed tokens");
+        lines.push(format!("  {:<23} what is in them", "signed tokens"));
     }
     if config.auth_token.is_some() || config.access_file.is_none() {
-        println!("  {:<23} everything", "AUTH_TOKEN");
+        lines.push(format!("  {:<23} everything", "AUTH_TOKEN"));
     }
     for doubt in doubts(&config, &rules) {
-        println!("\nWarning: {}", doubt.sentence());
+        lines.push(format!("\nWarning: {}", doubt.sentence()));
     }
-    Ok(())
+    print(&lines.join("\n"))
 }
 
 fn listen(listen: &Listen) -> String {

@@ -1,13 +1,14 @@
 //! `--help` and `--version`.
 
 use crate::config::VARIABLES;
+use std::fmt::Write;
 
-pub(super) fn print_version() {
-    println!("sse-server {}", env!("CARGO_PKG_VERSION"));
+pub(super) fn version() -> String {
+    format!("sse-server {}", env!("CARGO_PKG_VERSION"))
 }
 
-pub(super) fn print_help() {
-    println!(
+pub(super) fn help() -> String {
+    let mut help = format!(
         "sse-server {} - publish with curl, receive with EventSource
 
 Usage: sse-server [COMMAND]
@@ -35,6 +36,8 @@ Environment variables (default in brackets):",
         env!("CARGO_PKG_VERSION")
     );
     for (name, default, meaning) in VARIABLES {
-        println!("  {name:<23} {meaning} [{default}]");
+        // Writing to a String cannot fail.
+        let _ = write!(help, "\n  {name:<23} {meaning} [{default}]");
     }
+    help
 }

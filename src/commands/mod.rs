@@ -8,6 +8,7 @@ mod token;
 mod welcome;
 
 pub use doubts::{doubts, Doubt};
+use setup::print;
 pub use setup::{read_config, read_rules, Failure};
 pub use welcome::Welcome;
 
@@ -24,20 +25,19 @@ const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 /// What a person is told, if that is no success.
 pub fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
-        ["--help" | "-h"] | ["token", "--help" | "-h"] => help::print_help(),
-        ["--version" | "-V"] => help::print_version(),
-        ["--healthcheck"] => check_health()?,
-        ["--check"] => check::check()?,
-        ["--check-data", folder] => check_data(folder)?,
-        ["token", rest @ ..] => token::token(rest)?,
+        ["--help" | "-h"] | ["token", "--help" | "-h"] => print(&help::help()),
+        ["--version" | "-V"] => print(&help::version()),
+        ["--healthcheck"] => check_health(),
+        ["--check"] => check::check(),
+        ["--check-data", folder] => check_data(folder),
+        ["token", rest @ ..] => token::token(rest),
         _ => {
             let unknown = arguments.first().unwrap_or(&"");
-            return Err(Failure::misuse(format!(
+            Err(Failure::misuse(format!(
                 "unknown argument {unknown:?}; sse-server takes token, --check, --check-data FOLDER, --healthcheck, --help or --version, and is configured by environment variables"
-            )));
+            )))
         }
     }
-    Ok(())
 }
 
 fn check_health() -> Result<(), Failure> {
@@ -49,6 +49,5 @@ fn check_health() -> Result<(), Failure> {
 
 fn check_data(folder: &str) -> Result<(), Failure> {
     let report = disk::check(folder.as_ref()).map_err(Failure::new)?;
-    println!("{report}");
-    Ok(())
+    print(&report.to_string())
 }

@@ -2,6 +2,7 @@
 
 use crate::access::Rules;
 use crate::config::Config;
+use std::io::{ErrorKind, Write};
 
 /// Exit codes beside 0.
 const FAILED: u8 = 1;
@@ -31,6 +32,21 @@ impl Failure {
             line: line.into(),
             code: MISUSED,
         }
+    }
+}
+
+/// Writes lines to standard output. Whoever reads no further has seen enough.
+///
+/// # Errors
+/// If they cannot be written.
+pub(super) fn print(lines: &str) -> Result<(), Failure> {
+    let mut output = std::io::stdout().lock();
+    let written = writeln!(output, "{lines}").and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `token`: makes a signed token, or explains what a token is good for.
 
-use super::setup::{read_config, read_rules, Failure};
+use super::setup::{print, read_config, read_rules, Failure};
 use crate::access::{Access, Denial, Grant, Patterns, Secrets};
 use std::io::Read;
 use std::time::{Duration, SystemTime};
@@ -100,8 +100,7 @@ fn make(arguments: &[&str]) -> Result<(), Failure> {
     let token = token.ok_or_else(|| {
         Failure::misuse("--expires is beyond all that the clock can tell; give less")
     })?;
-    println!("{token}");
-    Ok(())
+    print(&token)
 }
 
 /// `90s`, `10m`, `2h` or `1d`; not nothing.
@@ -127,39 +126,42 @@ fn explain(token: &str) -> Result<(), Failure> {
     let access = Access::new(config.auth_token, config.jwt_secrets, rules);
     let now = SystemTime::now();
     let signed = secrets.as_ref().and_then(|secrets| written(secrets, token));
-    match access.identify(Some(token)) {
+    let mut lines = Vec::new();
+    let denial = match access.identify(Some(token)) {
         Ok(caller) => {
-            println!("good: {caller}");
+            lines.push(format!("good: {caller}"));
             match caller.own_grant() {
-                None => println!("may: everything"),
+                None => lines.push("may: everything".into()),
                 Some(grant) => {
-                    println!("may: {grant}");
-                    println!("as everybody: {public}");
+                    lines.push(format!("may: {grant}"));
+                    lines.push(format!("as everybody: {public}"));
                 }
             }
             if let Some(signed) = signed {
-                println!("until: {}", moment(signed.expires, now));
+                lines.push(format!("until: {}", moment(signed.expires, now)));
             }
-            Ok(())
+            return print(&lines.join("\n"));
         }
-        Err(denial) => {
-            let why = match denial {
-                Denial::TokenWrong { why, more } if more.is_empty() => why.to_string(),
-                Denial::TokenWrong { why, more } => format!("{why} ({more})"),
-                Denial::TokenMissing | Denial::NotAllowed => "it gives no right".into(),
-            };
-            if let Some(signed) = signed {
-                if let Some(begin) = signed.not_before {
-                    println!("from: {}", moment(begin, now));
-                }
-                println!("until: {}", moment(signed.expires, now));
-                println!("would be for: {}", signed.grant);
-            } else if secrets.is_none() && token.split('.').count() == 3 {
-                println!("it looks like a signed token, and JWT_SECRET is not set");
-            }
-            Err(Failure::new(format!("refused: {why}")))
+        Err(denial) => denial,
+    };
+    if let Some(signed) = signed {
+        if let Some(begin) = signed.not_before {
+            lines.push(format!("from: {}", moment(begin, now)));
         }
+        lines.push(format!("until: {}", moment(signed.expires, now)));
+        lines.push(format!("would be for: {}", signed.grant));
+    } else if secrets.is_none() && token.split('.').count() == 3 {
+        lines.push("it looks like a signed token, and JWT_SECRET is not set".into());
     }
+    if !lines.is_empty() {
+        print(&lines.join("\n"))?;
+    }
+    let why = match denial {
+        Denial::TokenWrong { why, more } if more.is_empty() => why.to_string(),
+        Denial::TokenWrong { why, more } => format!("{why} ({more})"),
+        Denial::TokenMissing | Denial::NotAllowed => "it gives no right".into(),
+    };
+    Err(Failure::new(format!("refused: {why}")))
 }
 
 /// What is in a token whose signature is right, whenever it is good.

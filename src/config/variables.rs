@@ -41,17 +41,17 @@ pub const VARIABLES: [(&str, &str, &str); 20] = [
     (
         "DATA_DIR",
         "none",
-        "a folder in which the history survives a restart and a loss of power",
+        "a folder in which the history survives restarts and power loss",
     ),
     (
         "SYNC",
         "always",
-        "with DATA_DIR: always syncs before the answer, 1s within that time",
+        "with DATA_DIR: always syncs before the answer, 1s within a second",
     ),
     (
         "CHANNEL_TTL",
         "300; 604800 with DATA_DIR",
-        "seconds until a channel that nobody uses is removed",
+        "seconds until an unused channel is removed",
     ),
     (
         "HEARTBEAT",

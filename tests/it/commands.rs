@@ -355,3 +355,40 @@ fn a_short_token_of_the_rules_is_warned_of() {
     );
     assert_eq!(server.count_in_log("event=short_token"), 1);
 }
+
+#[test]
+fn whoever_reads_no_further_ends_nothing_badly() {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::Stdio;
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["--check"],
+        &["token", "--stats"],
+    ] {
+        let start = |output: Stdio| {
+            let mut command = common::bare_command();
+            let command = command.args(arguments).env("JWT_SECRET", SECRET);
+            command
+                .stdout(output)
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it runs")
+        };
+        let (reader, writer) = UnixStream::pair().expect("there are pairs");
+        drop(reader);
+        let output = start(OwnedFd::from(writer).into())
+            .wait_with_output()
+            .expect("it ends");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        assert!(output.status.success(), "{arguments:?}: {}", output.status);
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = start(full.expect("there is one").into());
+        let output = output.wait_with_output().expect("it ends");
+        assert!(
+            fails(&output, 1).contains("standard output"),
+            "{arguments:?}"
+        );
+    }
+}

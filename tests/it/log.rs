@@ -111,7 +111,7 @@ fn written(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
             let mut words = line.split(' ');
             let event = words.next().unwrap_or_default().to_string();
             let keys = found.entry(event).or_default();
-            for word in words {
+            for (place, word) in words.enumerate() {
                 match word.split_once('=') {
                     // The kind of a stream.
                     Some(("{kind}" | "{}", _)) => {
@@ -121,6 +121,10 @@ fn written(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
                         keys.insert(key.to_string());
                     }
                     // Whose token it is.
+                    // Who has a stream, with its address.
+                    None if word == "{}" && place == 0 => {
+                        keys.extend(["client", "watcher", "peer"].map(str::to_string));
+                    }
                     None if word == "{caller}" => {
                         keys.extend(["token".to_string(), "subject".to_string()]);
                     }
