@@ -1,20 +1,23 @@
 #![doc = include_str!("README.md")]
 
 mod file;
+mod grant;
 mod jwt;
 mod object;
 mod patterns;
 mod rules;
 mod token;
 
-pub use jwt::Secrets;
-pub use rules::{Action, FileFault, Rules};
+pub use grant::{Action, Grant};
+pub use jwt::{Claims, Secrets};
+pub use patterns::Patterns;
+pub use rules::{FileFault, Rules, OPERATOR_NAME};
 pub use token::Token;
 
 use crate::event::ChannelName;
 use crate::log::Logged;
-use jwt::{Claims, Flaw};
-use rules::{Entry, Grant, OPERATOR_NAME};
+use jwt::Flaw;
+use rules::Entry;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -200,6 +203,16 @@ impl Caller {
     /// can be guessed from it.
     pub fn scope(&self) -> &[u8] {
         self.token.as_ref().map_or(&[], Digest::bytes)
+    }
+
+    /// What its token gives, beside what is public; `None` is everything.
+    pub fn own_grant(&self) -> Option<Grant> {
+        match &self.identity {
+            Identity::Operator => None,
+            Identity::Anyone => Some(Grant::default()),
+            Identity::Listed(entry) => Some(entry.grant.clone()),
+            Identity::Bearer(claims) => Some(claims.grant.clone()),
+        }
     }
 
     /// The operator may do everything, everybody what is public, and a token's holder what it gives.

@@ -20,6 +20,7 @@ mod batch;
 mod browser;
 mod client;
 mod clocks;
+mod commands;
 mod configuration;
 mod cors;
 mod curl;
@@ -67,11 +68,13 @@ mod redis_proxies;
 #[cfg(feature = "redis")]
 mod redis_replaced;
 mod replay;
+mod scripts;
 mod shutdown;
 mod socket_activation;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
 mod vital;
+mod welcome;
 #[cfg(feature = "ship-tests")]
 mod workflow;
