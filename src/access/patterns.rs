@@ -1,7 +1,7 @@
 //! Which channels a right is for: exact names, and patterns that end with `*`. Knows nothing of who has the right.
 //! Called by the rules and by signed tokens, which read it from JSON.
 
-use crate::event::ChannelName;
+use crate::event::{ChannelName, Prefix, Topic};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 
@@ -18,8 +18,8 @@ impl Patterns {
     /// Every channel, `broadcast` too.
     pub fn everything() -> Patterns {
         Patterns::from(vec![
-            Pattern::Prefix("".into()),
-            Pattern::Exact(ChannelName::broadcast()),
+            Topic::Prefix(Prefix::any()),
+            Topic::Channel(ChannelName::broadcast()),
         ])
     }
 
@@ -29,9 +29,43 @@ impl Patterns {
             || (!channel.is_broadcast() && self.has_prefix_of(channel.as_str()))
     }
 
+    /// Whether everything that somebody who follows this can ever get is of these channels.
+    pub fn include_all_of(&self, topic: &Topic) -> bool {
+        match topic {
+            Topic::Channel(name) => self.include(name),
+            Topic::Prefix(prefix) => self.has_prefix_of(prefix.stem()),
+        }
+    }
+
     /// Whether there is no channel in it.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// Takes names, and beginnings of names with a `*` behind them.
+    ///
+    /// # Errors
+    /// One line about the first that no channel could ever have.
+    pub fn parse<'a>(names: impl Iterator<Item = &'a str>) -> Result<Patterns, String> {
+        // As the rules read them.
+        let names: Vec<&str> = names.collect();
+        serde_json::from_value(names.into()).map_err(|error| error.to_string())
+    }
+
+    /// As they are written, patterns first.
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
+        prefixes.chain(self.exact.iter().map(|name| name.as_str().to_string()))
+    }
+
+    /// One of the channels, for somebody to try.
+    pub fn example(&self) -> Option<String> {
+        let prefix = self.prefixes.first().map(|prefix| match &**prefix {
+            "" => "news".to_string(),
+            prefix if prefix.ends_with(char::is_alphanumeric) => prefix.to_string(),
+            prefix => format!("{prefix}1"),
+        });
+        prefix.or_else(|| self.exact.first().map(|name| name.as_str().to_string()))
     }
 
     /// What sorts between a prefix of the name and the name begins with that prefix too, and would not be here beside
@@ -43,14 +77,14 @@ impl Patterns {
     }
 }
 
-impl From<Vec<Pattern>> for Patterns {
-    fn from(patterns: Vec<Pattern>) -> Patterns {
+impl From<Vec<Topic>> for Patterns {
+    fn from(patterns: Vec<Topic>) -> Patterns {
         let mut exact = Vec::new();
-        let mut prefixes = Vec::new();
+        let mut prefixes: Vec<Box<str>> = Vec::new();
         for pattern in patterns {
             match pattern {
-                Pattern::Exact(name) => exact.push(name),
-                Pattern::Prefix(prefix) => prefixes.push(prefix),
+                Topic::Channel(name) => exact.push(name),
+                Topic::Prefix(prefix) => prefixes.push(prefix.stem().into()),
             }
         }
         exact.sort_unstable();
@@ -67,62 +101,33 @@ impl From<Vec<Pattern>> for Patterns {
 
 impl<'de> Deserialize<'de> for Patterns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Patterns, D::Error> {
-        Vec::<Pattern>::deserialize(deserializer).map(Patterns::from)
+        let items = Vec::<Item>::deserialize(deserializer)?;
+        Ok(Patterns::from(
+            items.into_iter().map(|item| item.0).collect::<Vec<_>>(),
+        ))
     }
 }
 
 /// One item of the list.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pattern {
-    /// This channel.
-    Exact(ChannelName),
-    /// All channels that begin so.
-    Prefix(Box<str>),
-}
+struct Item(Topic);
 
-impl Pattern {
-    /// Takes a name, or the beginning of names with a `*` behind it.
-    ///
-    /// # Errors
-    /// One line, if no channel could ever have such a name.
-    fn parse(text: &str) -> Result<Pattern, String> {
-        let Some(prefix) = text.strip_suffix('*') else {
-            if text.contains('*') {
-                return Err(misplaced_star(text));
-            }
-            return ChannelName::parse(text).map(Pattern::Exact);
-        };
-        if prefix.contains('*') {
-            return Err(misplaced_star(text));
-        }
-        if !prefix.is_empty() {
-            ChannelName::parse(prefix)?;
-        }
-        Ok(Pattern::Prefix(prefix.into()))
-    }
-}
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Item, D::Error> {
+        struct ItemVisitor;
 
-fn misplaced_star(text: &str) -> String {
-    format!("the pattern {text:?} has a * before its end; * can only be the last character, as in \"news*\"")
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
-        struct PatternVisitor;
-
-        impl Visitor<'_> for PatternVisitor {
-            type Value = Pattern;
+        impl Visitor<'_> for ItemVisitor {
+            type Value = Item;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a channel's name or a pattern such as \"news*\"")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Pattern, E> {
-                Pattern::parse(text).map_err(E::custom)
+            fn visit_str<E: Error>(self, text: &str) -> Result<Item, E> {
+                Topic::parse(text).map(Item).map_err(E::custom)
             }
         }
 
-        deserializer.deserialize_str(PatternVisitor)
+        deserializer.deserialize_str(ItemVisitor)
     }
 }
 
@@ -131,7 +136,7 @@ mod tests {
     use super::*;
 
     fn patterns(list: &[&str]) -> Patterns {
-        let list: Result<Vec<_>, _> = list.iter().map(|text| Pattern::parse(text)).collect();
+        let list: Result<Vec<_>, _> = list.iter().map(|text| Topic::parse(text)).collect();
         Patterns::from(list.expect("these are good"))
     }
 
@@ -166,11 +171,28 @@ mod tests {
     }
 
     #[test]
-    fn what_no_channel_is_called_is_no_pattern() {
-        for bad in ["", "a*b", "**", "*a", "a/b", "a/*", "a b", "a,b", "\n*"] {
-            assert!(Pattern::parse(bad).is_err(), "{bad:?} is no pattern");
+    fn a_pattern_is_included_if_all_that_it_can_match_is() {
+        for (list, topic, included) in [
+            (vec!["a*"], "a*", true),
+            (vec!["a*"], "ab*", true),
+            (vec!["ab*"], "a*", false),
+            (vec!["a*"], "*", false),
+            (vec!["*"], "*", true),
+            (vec!["*"], "a*", true),
+            (vec!["*"], "broadcast", false),
+            (vec!["*"], "broadcast*", true),
+            (vec!["broadcast"], "broadcast*", false),
+            (vec!["a", "ab", "abc"], "a*", false),
+            (vec!["a*", "b*"], "bc*", true),
+            (vec!["a"], "a", true),
+            (vec![], "a*", false),
+        ] {
+            let asked = Topic::parse(topic).expect("a topic");
+            assert_eq!(
+                patterns(&list).include_all_of(&asked),
+                included,
+                "{list:?} and {topic}"
+            );
         }
-        let long = "x".repeat(129);
-        assert!(Pattern::parse(&long).is_err() && Pattern::parse(&(long + "*")).is_err());
     }
 }

@@ -1,9 +1,15 @@
 #![doc = include_str!("README.md")]
 
-mod failure;
+mod check;
+mod doubts;
 mod help;
+mod setup;
+mod token;
+mod welcome;
 
-pub use failure::{read_config, Failure};
+pub use doubts::{doubts, Doubt};
+pub use setup::{read_config, read_rules, Failure};
+pub use welcome::Welcome;
 
 use crate::disk;
 use crate::server::health;
@@ -18,14 +24,16 @@ const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 /// What a person is told, if that is no success.
 pub fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
-        ["--help" | "-h"] => help::print_help(),
+        ["--help" | "-h"] | ["token", "--help" | "-h"] => help::print_help(),
         ["--version" | "-V"] => help::print_version(),
         ["--healthcheck"] => check_health()?,
+        ["--check"] => check::check()?,
         ["--check-data", folder] => check_data(folder)?,
+        ["token", rest @ ..] => token::token(rest)?,
         _ => {
             let unknown = arguments.first().unwrap_or(&"");
             return Err(Failure::misuse(format!(
-                "unknown argument {unknown:?}; sse-server takes --help, --version, --healthcheck or --check-data FOLDER, and is configured by environment variables"
+                "unknown argument {unknown:?}; sse-server takes token, --check, --check-data FOLDER, --healthcheck, --help or --version, and is configured by environment variables"
             )));
         }
     }

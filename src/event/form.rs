@@ -2,8 +2,8 @@
 
 use super::lines;
 use super::message::{Event, Kind};
-use super::names::ChannelName;
 use super::sse;
+use super::topic::Topic;
 
 /// The form in which a client has its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ impl Form {
 
 /// Appends one event; of a notice nothing, in a form that has none.
 pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
-    if let Kind::Gap(after) = event.kind {
-        return encode_gap(&event.channel, &after.to_string(), form, out);
+    if let Kind::Gap { of, after } = &event.kind {
+        return encode_gap(of, &after.to_string(), form, out);
     }
     match form {
         Form::Plain => sse::push_plain(event, out),
@@ -36,11 +36,11 @@ pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the notice that messages of `channel` after the client's id `after` are, or may be, lost.
-pub fn encode_gap(channel: &ChannelName, after: &str, form: Form, out: &mut Vec<u8>) {
+/// Appends the notice that messages of `of` after the client's id `after` are, or may be, lost.
+pub fn encode_gap(of: &Topic, after: &str, form: Form, out: &mut Vec<u8>) {
     match form {
-        Form::Plain | Form::Json => sse::push_gap(channel.as_str(), after, out),
-        Form::Ndjson => lines::push_gap(channel.as_str(), after, out),
+        Form::Plain | Form::Json => sse::push_gap(of.as_str(), after, out),
+        Form::Ndjson => lines::push_gap(of.as_str(), after, out),
         Form::Text => {}
     }
 }

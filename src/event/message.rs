@@ -2,15 +2,21 @@
 
 use super::id::EventId;
 use super::names::{ChannelName, EventName};
+use super::topic::Topic;
 use std::time::Instant;
 
 /// What an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A published message.
     Message,
-    /// The notice that messages after this id are, or may be, lost. It has no text, and is not retained.
-    Gap(EventId),
+    /// The notice that messages of `of` after this id are, or may be, lost. It has no channel and no text, and is not retained.
+    Gap {
+        /// What is followed.
+        of: Topic,
+        /// Everything up to here has come.
+        after: EventId,
+    },
 }
 
 /// One published message, or a notice in its place.
@@ -18,7 +24,7 @@ pub enum Kind {
 pub struct Event {
     /// Its place in the order of all events.
     pub id: EventId,
-    /// The channel that it was published to.
+    /// The channel that it was published to; of a notice `broadcast`.
     pub channel: ChannelName,
     /// The type that the publisher gave it, if any.
     pub name: Option<EventName>,

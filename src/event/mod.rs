@@ -8,9 +8,11 @@ mod message;
 mod names;
 mod sse;
 mod text;
+mod topic;
 
 pub use form::{encode, encode_expired, encode_gap, heartbeat, Form};
 pub use frame::Frame;
 pub use id::EventId;
 pub use message::{Event, Kind};
 pub use names::{ChannelName, EventName, BROADCAST, MAX_CHANNEL_NAME_BYTES};
+pub use topic::{Prefix, Topic};

@@ -2,7 +2,7 @@
 //! which has not, and the notices of what is lost. It knows no channels and no history.
 
 use super::time;
-use crate::event::{ChannelName, Event, EventId, Kind};
+use crate::event::{ChannelName, Event, EventId, Kind, Topic};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,10 +39,6 @@ pub(super) struct Arrivals {
     is_filled: bool,
     /// After this id everything was retained outside when the hub was begun to be filled, once that is so.
     begun_after: Option<EventId>,
-    /// Since then, and before it was here, something was lost.
-    has_missed: bool,
-    /// Messages up to this id may have been in any channel.
-    unknown_up_to: EventId,
     /// Claims that are not settled, by the client's number.
     claims: HashMap<u64, EventId>,
 }
@@ -57,8 +53,6 @@ impl Arrivals {
         Arrivals {
             is_filled,
             begun_after: None,
-            has_missed: false,
-            unknown_up_to: EventId::ZERO,
             claims: HashMap::new(),
         }
     }
@@ -80,24 +74,7 @@ impl Arrivals {
             self.begun_after = Some(id);
             return true;
         };
-        let misses = id > begun_after.max(newest);
-        self.has_missed |= misses;
-        misses
-    }
-
-    /// Whether something was lost while the hub was being filled.
-    pub(super) fn has_missed(&self) -> bool {
-        self.has_missed
-    }
-
-    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.
-    pub(super) fn lose_up_to(&mut self, id: EventId) {
-        self.unknown_up_to = self.unknown_up_to.max(id);
-    }
-
-    /// Messages up to this id may have been in any channel.
-    pub(super) fn unknown_up_to(&self) -> EventId {
-        self.unknown_up_to
+        id > begun_after.max(newest)
     }
 
     /// The id after which a client that names none gets what comes live: what comes in before the hub is filled is not
@@ -150,20 +127,20 @@ impl Arrivals {
     }
 }
 
-/// Notices that messages of these channels after `after` are, or may be, lost. They have the id `newest`, which no message
+/// Notices that messages of these topics after `after` are, or may be, lost. They have the id `newest`, which no message
 /// has that is yet to come: so they are behind what was there, and who joins from now on does not get them.
 pub(super) fn gap_notices(
-    channels: Vec<ChannelName>,
+    topics: Vec<Topic>,
     newest: EventId,
     after: EventId,
 ) -> impl Iterator<Item = Arc<Event>> {
-    channels.into_iter().map(move |channel| {
+    topics.into_iter().map(move |of| {
         Arc::new(Event {
             id: newest,
-            channel,
+            channel: ChannelName::broadcast(),
             name: None,
             text: Box::default(),
-            kind: Kind::Gap(after),
+            kind: Kind::Gap { of, after },
             timestamp_ms: 0,
             at: time::now(),
         })

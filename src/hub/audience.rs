@@ -1,7 +1,8 @@
-//! Audiences: the clients that follow the same set of channels, and so get the same bytes.
+//! Audiences: the clients that follow the same, and so get the same bytes.
 
 use super::subscriber::Subscriber;
-use crate::event::{ChannelName, Event};
+use super::topics::Topics;
+use crate::event::Event;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub(super) struct Delivery {
 
 #[derive(Debug)]
 struct Audience {
-    /// Sorted, each once, without `broadcast`; empty for those who want broadcasts alone.
-    channels: Arc<[ChannelName]>,
+    /// Empty for those who want broadcasts alone.
+    topics: Arc<Topics>,
     members: HashMap<u64, Arc<Subscriber>>,
     /// `members` for the announcer; made anew when somebody came or went.
     snapshot: Option<Members>,
@@ -32,7 +33,7 @@ struct Audience {
 pub(super) struct Left {
     pub(super) subscriber: Arc<Subscriber>,
     /// What it followed.
-    pub(super) channels: Arc<[ChannelName]>,
+    pub(super) topics: Arc<Topics>,
     /// Its audience, if nobody is left in it.
     pub(super) deserted: Option<AudienceId>,
 }
@@ -41,25 +42,24 @@ pub(super) struct Left {
 #[derive(Debug, Default)]
 pub(super) struct Audiences {
     by_id: HashMap<AudienceId, Audience>,
-    by_channels: HashMap<Arc<[ChannelName]>, AudienceId>,
+    by_topics: HashMap<Arc<Topics>, AudienceId>,
     by_client: HashMap<u64, AudienceId>,
 }
 
 impl Audiences {
-    /// Adds a client. `channels` is sorted, each once, without `broadcast`. Returns the client's audience if it is new.
+    /// Adds a client. Returns its audience if that is new.
     pub(super) fn join(
         &mut self,
-        channels: &[ChannelName],
+        topics: &Arc<Topics>,
         subscriber: Arc<Subscriber>,
     ) -> Option<AudienceId> {
-        let known = self.by_channels.get(channels).copied();
+        let known = self.by_topics.get(topics).copied();
         // Clients' numbers are unique: so is that of the first.
         let id = known.unwrap_or(subscriber.number);
         let audience = self.by_id.entry(id).or_insert_with(|| {
-            let channels: Arc<[ChannelName]> = channels.into();
-            self.by_channels.insert(channels.clone(), id);
+            self.by_topics.insert(topics.clone(), id);
             Audience {
-                channels,
+                topics: topics.clone(),
                 members: HashMap::new(),
                 snapshot: None,
             }
@@ -76,15 +76,15 @@ impl Audiences {
         let audience = self.by_id.get_mut(&id)?;
         audience.snapshot = None;
         let subscriber = audience.members.remove(&number)?;
-        let channels = audience.channels.clone();
+        let topics = audience.topics.clone();
         let is_deserted = audience.members.is_empty();
         if is_deserted {
             self.by_id.remove(&id);
-            self.by_channels.remove(&channels);
+            self.by_topics.remove(&topics);
         }
         Some(Left {
             subscriber,
-            channels,
+            topics,
             deserted: is_deserted.then_some(id),
         })
     }

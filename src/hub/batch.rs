@@ -118,10 +118,10 @@ impl Encoded {
         form: Form,
         in_flight: &Arc<AtomicUsize>,
     ) -> Option<Arc<Batch>> {
-        let had = self.events.partition_point(|event| match event.kind {
+        let had = self.events.partition_point(|event| match &event.kind {
             Kind::Message => event.id <= joined_after,
             // Behind the event with its id, which the client has or did not ask for.
-            Kind::Gap(_) => event.id < joined_after,
+            Kind::Gap { .. } => event.id < joined_after,
         });
         if had > 0 {
             let rest = &self.events[had..];

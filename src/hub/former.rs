@@ -2,7 +2,7 @@
 //! to one is told of a gap only if it missed something of that channel. Bounded: for all that are forgotten there is one
 //! id.
 
-use crate::event::{ChannelName, EventId};
+use crate::event::{ChannelName, EventId, Prefix};
 use std::collections::{BTreeSet, HashMap};
 
 /// Owned by the history.
@@ -29,6 +29,14 @@ impl FormerChannels {
     /// The newest id that the channel has or may have had.
     pub(super) fn newest_of(&self, name: &ChannelName) -> EventId {
         self.newest.get(name).copied().unwrap_or(self.forgotten)
+    }
+
+    /// Whether one of these channels has or may have had something after `id`.
+    pub(super) fn has_had_after(&self, prefix: &Prefix, id: EventId) -> bool {
+        let newest_first = self.by_age.iter().rev();
+        let mut newer = newest_first.take_while(|(newest, _)| *newest > id);
+        // Any of them may be among those that are forgotten.
+        self.forgotten > id || newer.any(|(_, name)| prefix.covers(name))
     }
 
     /// As `newest_of`, for a channel that has a history again: it is not remembered here any more.

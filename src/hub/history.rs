@@ -4,8 +4,9 @@
 
 use super::clock::{ClockWatch, Moment};
 use super::former::FormerChannels;
+use super::topics::Topics;
 use super::unsaved::Unsaved;
-use crate::event::{ChannelName, Event, EventId};
+use crate::event::{ChannelName, Event, EventId, Prefix, Topic};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use std::sync::Arc;
 pub struct Replay {
     /// The id that the client named, as it named it.
     pub after: String,
-    /// Channels of which messages after that id are, or may be, lost.
-    pub gaps: Vec<ChannelName>,
+    /// What the client follows of which messages after that id are, or may be, lost.
+    pub gaps: Vec<Topic>,
     /// Retained events after that id, in order.
     pub events: Vec<Arc<Event>>,
 }
@@ -69,6 +70,8 @@ pub(super) struct History {
     /// The wall clock was set ahead, and no id was given since.
     has_clock_jumped: bool,
     newest: EventId,
+    /// Any channel may have had messages up to this id that are not retained.
+    pub(super) lost_up_to: EventId,
     /// What has changed since whoever keeps a copy has asked, if somebody does.
     pub(super) unsaved: Option<Unsaved>,
 }
@@ -95,6 +98,7 @@ impl History {
             clock: ClockWatch::new(now),
             has_clock_jumped: false,
             newest: born,
+            lost_up_to: EventId::ZERO,
             unsaved: None,
         }
     }
@@ -190,6 +194,7 @@ impl History {
 
     /// Takes note that any channel may have had messages up to `id` that are not retained.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
+        self.lost_up_to = self.lost_up_to.max(id);
         self.former.forget_up_to(id);
         let channels = self.channels.values_mut();
         for retained in channels.chain([&mut self.broadcast]) {
@@ -211,43 +216,50 @@ impl History {
             .map_or_else(|| self.former.newest_of(name), Retained::newest)
     }
 
-    /// Whether something of the channel after `id` is, or may be, no longer retained.
-    fn misses_after(&self, name: &ChannelName, id: EventId) -> bool {
-        let dropped = self
-            .retained(name)
-            .map_or_else(|| self.former.newest_of(name), |retained| retained.dropped);
-        id < dropped
+    /// Whether something of the topic after `id` is, or may be, no longer retained.
+    fn misses_after(&self, topic: &Topic, id: EventId) -> bool {
+        self.any_retained(topic, |retained| retained.dropped > id) || self.former_after(topic, id)
     }
 
-    /// What a client with the id `after` has to get of `channels` and of `broadcast`; of the messages the newest `last`.
-    pub(super) fn replay(
-        &self,
-        channels: &[ChannelName],
-        after: String,
-        last: Option<usize>,
-    ) -> Replay {
+    fn any_retained(&self, topic: &Topic, fits: impl Fn(&Retained) -> bool) -> bool {
+        match topic {
+            Topic::Channel(name) => self.retained(name).is_some_and(fits),
+            Topic::Prefix(prefix) => self.retained_by(std::slice::from_ref(prefix)).any(fits),
+        }
+    }
+
+    /// Whether something after `id` was or may have been in channels of the topic that have no history now.
+    fn former_after(&self, topic: &Topic, id: EventId) -> bool {
+        match topic {
+            Topic::Channel(name) => {
+                self.retained(name).is_none() && self.former.newest_of(name) > id
+            }
+            Topic::Prefix(prefix) => self.former.has_had_after(prefix, id),
+        }
+    }
+
+    /// What a client with the id `after` has to get of `topics` and of `broadcast`; of the messages the newest `last`.
+    pub(super) fn replay(&self, topics: &Topics, after: String, last: Option<usize>) -> Replay {
         // `0` asks for everything; an id that this run cannot have given says nothing about what its client has.
         let id = EventId::parse(&after);
         let known = id.filter(|&id| id >= self.born && id <= self.newest);
         let from = known.unwrap_or(EventId::ZERO);
-        let broadcast = ChannelName::broadcast();
-        let names = channels.iter().chain([&broadcast]);
-        let may_miss = |name: &&ChannelName| match known {
-            Some(id) => id != EventId::ZERO && self.misses_after(name, id),
+        let may_miss = |topic: &Topic| match known {
+            Some(id) => id != EventId::ZERO && self.misses_after(topic, id),
             None => id != Some(EventId::ZERO),
         };
         Replay {
             after,
-            gaps: names.filter(may_miss).cloned().collect(),
-            events: self.newest_events(channels, from, 0, last),
+            gaps: followed(topics).filter(may_miss).collect(),
+            events: self.newest_events(topics, from, 0, last),
         }
     }
 
-    /// What was published to `channels` and to `broadcast` from this moment of the wall clock on, in ms; of that the newest
+    /// What was published to `topics` and to `broadcast` from this moment of the wall clock on, in ms; of that the newest
     /// `last`.
-    pub(super) fn since(&self, channels: &[ChannelName], ms: u64, last: Option<usize>) -> Replay {
+    pub(super) fn since(&self, topics: &Topics, ms: u64, last: Option<usize>) -> Replay {
         Replay {
-            events: self.newest_events(channels, EventId::ZERO, ms, last),
+            events: self.newest_events(topics, EventId::ZERO, ms, last),
             ..Replay::default()
         }
     }
@@ -255,41 +267,44 @@ impl History {
     /// In the order of ids.
     fn newest_events(
         &self,
-        channels: &[ChannelName],
+        topics: &Topics,
         after: EventId,
         since_ms: u64,
         last: Option<usize>,
     ) -> Vec<Arc<Event>> {
         let most = last.unwrap_or(usize::MAX);
-        let broadcast = ChannelName::broadcast();
-        let names = channels.iter().chain([&broadcast]);
-        let fitting = names
-            .filter_map(|name| self.retained(name))
-            .flat_map(|retained| {
-                let newest_first = retained.after(after).rev();
-                // Ids grow also when the clock steps back, and times do not.
-                newest_first
-                    .filter(|event| event.timestamp_ms >= since_ms)
-                    .take(most)
-            });
+        let by_name = topics.channels.iter();
+        let by_name = by_name.filter_map(|name| self.channels.get(name));
+        let by_patterns = self.retained_by(&topics.prefixes);
+        let all = by_name.chain(by_patterns).chain([&self.broadcast]);
+        let fitting = all.flat_map(|retained| {
+            // Ids grow also when the clock steps back, and times do not.
+            let newest_first = retained.after(after).rev();
+            let fitting = newest_first.filter(|event| event.timestamp_ms >= since_ms);
+            fitting.take(most)
+        });
         let mut events: Vec<&Arc<Event>> = fitting.collect();
         events.sort_unstable_by_key(|event| event.id);
         let surplus = events.len().saturating_sub(most);
         events[surplus..].iter().copied().cloned().collect()
     }
 
+    /// The channels that these cover.
+    fn retained_by<'a>(&'a self, prefixes: &'a [Prefix]) -> impl Iterator<Item = &'a Retained> {
+        // Nothing is looked through for those who have no pattern.
+        let channels = (!prefixes.is_empty()).then_some(&self.channels).into_iter();
+        let covered = channels.flatten().filter(|(name, _)| {
+            let mut prefixes = prefixes.iter();
+            prefixes.any(|prefix| prefix.covers(name))
+        });
+        covered.map(|(_, retained)| retained)
+    }
+
     /// What a client has to be told that has all that is here, and more up to `id`, which it named `after`: of what is yet to
     /// come something may be lost already.
-    pub(super) fn loss_after(
-        &self,
-        channels: &[ChannelName],
-        id: EventId,
-        after: String,
-    ) -> Option<Replay> {
-        let broadcast = ChannelName::broadcast();
-        let names = channels.iter().chain([&broadcast]);
-        let gaps = names.filter(|name| self.misses_after(name, id));
-        let gaps: Vec<ChannelName> = gaps.cloned().collect();
+    pub(super) fn loss_after(&self, topics: &Topics, id: EventId, after: String) -> Option<Replay> {
+        let gaps = followed(topics).filter(|topic| self.misses_after(topic, id));
+        let gaps: Vec<Topic> = gaps.collect();
         (!gaps.is_empty()).then(|| Replay {
             after,
             gaps,
@@ -360,4 +375,12 @@ fn note(unsaved: &mut Option<Unsaved>, change: impl FnOnce(&mut Unsaved)) {
     if let Some(unsaved) = unsaved {
         change(unsaved);
     }
+}
+
+/// What a client is told the gaps of.
+fn followed(topics: &Topics) -> impl Iterator<Item = Topic> + '_ {
+    let names = topics.channels.iter().cloned().map(Topic::Channel);
+    let patterns = topics.prefixes.iter().cloned().map(Topic::Prefix);
+    let broadcast = Topic::Channel(ChannelName::broadcast());
+    names.chain(patterns).chain([broadcast])
 }

@@ -3,7 +3,7 @@
 
 use super::clock::Moment;
 use super::hub::Hub;
-use super::table::{Channel, Table};
+use super::table::Table;
 use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId};
 use std::collections::HashMap;
@@ -118,7 +118,7 @@ impl Hub {
         let table = self.shared.lock();
         let now = Moment::now();
         let broadcast = ChannelName::broadcast();
-        let names = table.channels.keys().chain([&broadcast]);
+        let names = table.channels.names().chain([&broadcast]);
         let mut events: Vec<KeptEvent> = names.flat_map(|name| table.kept_of(name)).collect();
         events.sort_unstable_by_key(|kept| kept.event.id);
         Kept {
@@ -126,7 +126,7 @@ impl Hub {
             channels: table.records(now).collect(),
             newest: table.history.newest(),
             forgotten: table.history.former.forgotten(),
-            lost: table.arrivals.unknown_up_to(),
+            lost: table.history.lost_up_to,
         }
     }
 }
@@ -153,7 +153,7 @@ impl Table {
             self.take_back_channel(name, record, now);
         }
         self.history.skip_to(kept.newest);
-        self.know_nothing_up_to(kept.lost);
+        self.history.lose_up_to(kept.lost);
         self.set_filled();
     }
 
@@ -196,11 +196,7 @@ impl Table {
             return;
         }
         self.history.begin_channel(&name, dropped);
-        let mut channel = Channel::new();
-        channel.messages = messages;
-        channel.last_used = last_used;
-        self.with_messages += usize::from(messages > 0);
-        self.channels.insert(name, channel);
+        self.channels.take_back(name, messages, last_used);
     }
 
     fn messages_of(&self, name: &ChannelName) -> u64 {
@@ -210,7 +206,7 @@ impl Table {
     }
 
     fn records(&self, now: Moment) -> impl Iterator<Item = (ChannelName, ChannelRecord)> + '_ {
-        let existing = self.channels.keys();
+        let existing = self.channels.names();
         let former = self.history.former.all().map(|(name, _)| name);
         let broadcast = std::iter::once(ChannelName::broadcast());
         let names = existing.chain(former).cloned().chain(broadcast);
@@ -229,13 +225,13 @@ impl Table {
             return self.history.former.known(name).map(ChannelRecord::Former);
         };
         let is_said = newest.is_some_and(|event| event.at >= channel.last_used);
-        if channel.messages == 0 || (is_said && channel.clients == 0) {
+        if channel.messages == 0 || (is_said && channel.named == 0) {
             return None;
         }
         Some(ChannelRecord::There {
             dropped: self.history.dropped_of(name),
             messages: channel.messages,
-            last_used_ms: (channel.clients == 0).then(|| wall_ms(channel.last_used, now)),
+            last_used_ms: (channel.named == 0).then(|| wall_ms(channel.last_used, now)),
         })
     }
 

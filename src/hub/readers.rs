@@ -7,8 +7,10 @@ use super::limits::Refusal;
 use super::start::{From, Start};
 use super::subscription::{self, Joining, Subscription};
 use super::table::Table;
+use super::topics::Topics;
 use crate::access::Permit;
-use crate::event::{ChannelName, EventId, Form};
+use crate::event::{EventId, Form, Topic};
+use std::sync::Arc;
 
 /// What was there when somebody read.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub enum Polled {
 }
 
 impl Hub {
-    /// Connects a client to `channels` (`broadcast` comes with all of them). Where `start` asks for history it first gets
+    /// Connects a client to `topics` (`broadcast` comes with all of them). Where `start` asks for history it first gets
     /// that; replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated. The stream ends
     /// when its permit does.
     ///
@@ -37,16 +39,16 @@ impl Hub {
     /// The refusal, and nothing has changed.
     pub fn subscribe(
         &self,
-        channels: &[ChannelName],
+        topics: &[Topic],
         form: Form,
         start: Start,
         permit: Permit,
     ) -> Result<Subscription, Refusal> {
-        let channels = sorted(channels);
+        let topics = Arc::new(Topics::new(topics));
         let open = self.open_sender()?;
         let mut table = self.shared.lock();
-        let number = table.admit(&channels)?;
-        let (replay, joined_after) = replay_for(&table, &channels, start);
+        let number = table.admit(&topics)?;
+        let (replay, joined_after) = replay_for(&table, &topics, start);
         let joining = Joining {
             number,
             form,
@@ -55,15 +57,15 @@ impl Hub {
             replay,
             open,
         };
-        Ok(self.join(&mut table, &channels, joining))
+        Ok(self.join(&mut table, &topics, joining))
     }
 
-    /// What is retained of `channels` and of `broadcast`. Who reads is no client, and makes no channel.
+    /// What is retained of `topics` and of `broadcast`. Who reads is no client, and makes no channel.
     ///
     /// # Errors
     /// The refusal.
-    pub fn read(&self, channels: &[ChannelName], start: Start) -> Result<Reading, Refusal> {
-        read(&self.shared.lock(), &sorted(channels), start)
+    pub fn read(&self, topics: &[Topic], start: Start) -> Result<Reading, Refusal> {
+        read(&self.shared.lock(), &Topics::new(topics), start)
     }
 
     /// As `read`; if there is nothing, it connects a client that gets what comes.
@@ -72,73 +74,64 @@ impl Hub {
     /// The refusal, and nothing has changed.
     pub fn poll(
         &self,
-        channels: &[ChannelName],
+        topics: &[Topic],
         form: Form,
         start: Start,
         permit: Permit,
     ) -> Result<Polled, Refusal> {
-        let channels = sorted(channels);
+        let topics = Arc::new(Topics::new(topics));
         let open = self.open_sender()?;
         let mut table = self.shared.lock();
-        let reading = read(&table, &channels, start)?;
+        let reading = read(&table, &topics, start)?;
         let has_gaps = !reading.replay.gaps.is_empty() && form != Form::Text;
         if has_gaps || !reading.replay.events.is_empty() {
             return Ok(Polled::There(reading));
         }
         let joining = Joining {
-            number: table.admit(&channels)?,
+            number: table.admit(&topics)?,
             form,
             joined_after: reading.up_to,
             permit,
             replay: None,
             open,
         };
-        Ok(Polled::Waits(self.join(&mut table, &channels, joining)))
+        Ok(Polled::Waits(self.join(&mut table, &topics, joining)))
     }
 
-    fn join(&self, table: &mut Table, channels: &[ChannelName], joining: Joining) -> Subscription {
+    fn join(&self, table: &mut Table, topics: &Arc<Topics>, joining: Joining) -> Subscription {
         let (subscriber, subscription) = subscription::pair(self.shared.clone(), joining);
-        table.join(channels, subscriber);
+        table.join(topics, subscriber);
         subscription
     }
 }
 
 /// What is there now.
-fn read(table: &Table, channels: &[ChannelName], start: Start) -> Result<Reading, Refusal> {
+fn read(table: &Table, topics: &Topics, start: Start) -> Result<Reading, Refusal> {
     if !table.arrivals.is_filled() {
         return Err(Refusal::NotFilled);
     }
-    let (replay, up_to) = replay_for(table, channels, start);
+    let (replay, up_to) = replay_for(table, topics, start);
     let replay = replay.unwrap_or_default();
     Ok(Reading { replay, up_to })
 }
 
 /// The replay for a client that wants history, if there can be one, and the id after which live delivery begins. With both
 /// taken under one lock nothing is lost or repeated between them.
-fn replay_for(table: &Table, channels: &[ChannelName], start: Start) -> (Option<Replay>, EventId) {
+fn replay_for(table: &Table, topics: &Topics, start: Start) -> (Option<Replay>, EventId) {
     let (history, arrivals) = (&table.history, &table.arrivals);
     let newest = history.newest();
     let named = match start.from {
         From::Now => return (None, arrivals.live_from(newest)),
         From::Moment(_) if !arrivals.is_filled() => return (None, Arrivals::EARLY),
-        From::Moment(ms) => return (Some(history.since(channels, ms, start.last)), newest),
+        From::Moment(ms) => return (Some(history.since(topics, ms, start.last)), newest),
         From::Id(named) => named,
     };
     match arrivals.live_after(&named, newest) {
         Some(id) if !arrivals.is_filled() => (None, id),
-        Some(id) => (history.loss_after(channels, id, named.id), id),
+        Some(id) => (history.loss_after(topics, id, named.id), id),
         None => {
-            let replay = history.replay(channels, named.id, start.last);
+            let replay = history.replay(topics, named.id, start.last);
             (Some(replay), newest)
         }
     }
-}
-
-/// Each channel once, in the order of an audience's.
-fn sorted(channels: &[ChannelName]) -> Vec<ChannelName> {
-    let named = channels.iter().filter(|name| !name.is_broadcast());
-    let mut channels: Vec<ChannelName> = named.cloned().collect();
-    channels.sort_unstable();
-    channels.dedup();
-    channels
 }

@@ -3,48 +3,26 @@
 
 use super::arrivals::{gap_notices, Arrivals};
 use super::audience::{AudienceId, Audiences, Delivery};
+use super::channels::{Channel, Channels};
 use super::clock::Moment;
 use super::history::History;
 use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::pending::Pending;
 use super::subscriber::Subscriber;
 use super::time;
-use crate::event::{ChannelName, Event, EventId, EventName, Kind};
+use super::topics::Topics;
+use crate::event::{ChannelName, Event, EventId, EventName, Kind, Topic};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A place in a millisecond that no message comes to.
 const UNUSED_SEQ: u64 = 1 << 32;
-
-/// A channel that was published to or is followed. It goes when it was not used for `CHANNEL_TTL`.
-#[derive(Debug)]
-pub(super) struct Channel {
-    audiences: Vec<AudienceId>,
-    pub(super) clients: usize,
-    pub(super) messages: u64,
-    pub(super) last_used: Instant,
-}
-
-impl Channel {
-    pub(super) fn new() -> Channel {
-        Channel {
-            audiences: Vec::new(),
-            clients: 0,
-            messages: 0,
-            last_used: time::now(),
-        }
-    }
-}
 
 /// Everything that the hub's mutex guards.
 #[derive(Debug)]
 pub(super) struct Table {
     limits: Limits,
-    /// Without `broadcast`.
-    pub(super) channels: HashMap<ChannelName, Channel>,
-    /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
-    pub(super) with_messages: usize,
+    pub(super) channels: Channels,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
     pub(super) audiences: Audiences,
@@ -69,8 +47,7 @@ impl Table {
             }
         };
         Table {
-            channels: HashMap::new(),
-            with_messages: 0,
+            channels: Channels::default(),
             history: History::new(
                 limits.history_events,
                 limits.history_bytes,
@@ -91,11 +68,13 @@ impl Table {
     /// While the hub closes nobody waits.
     pub(super) fn has_no_room_for(&self, name: &ChannelName) -> bool {
         let congested = &self.pending.congested;
-        let is_congested = || match self.channels.get(name) {
-            // It reaches everybody.
-            _ if name.is_broadcast() => true,
-            Some(channel) => channel.audiences.iter().any(|id| congested.contains(id)),
-            None => false,
+        // A broadcast reaches everybody.
+        let is_congested = || {
+            name.is_broadcast()
+                || self
+                    .channels
+                    .audiences_of(name)
+                    .any(|id| congested.contains(&id))
         };
         let has_room = !self.pending.has_no_room() && (congested.is_empty() || !is_congested());
         !has_room && !self.closing
@@ -115,11 +94,9 @@ impl Table {
         Ok(())
     }
 
-    /// Whether the channel can have a message. One that had none so far counts as new, whoever follows it.
     pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
-        let had_messages = |channel: &Channel| channel.messages > 0;
-        let is_there = name.is_broadcast() || self.channels.get(name).is_some_and(had_messages);
-        is_there || self.with_messages < self.limits.max_channels
+        let most = self.limits.max_channels;
+        name.is_broadcast() || self.channels.have_place_for(name, most)
     }
 
     /// Gives each message its id and its place in the history, and leaves them for the announcer: all, or none.
@@ -165,15 +142,17 @@ impl Table {
         }
         if newest == EventId::ZERO && self.arrivals.is_filled() {
             // The first of all: who comes with an older id has it from a history that is lost.
-            self.know_nothing_up_to(event.id);
+            self.history.lose_up_to(event.id);
         }
         self.history.skip_to(event.id);
-        let is_followed = self.clients_of(&event.channel) > 0;
-        if !is_followed && !self.has_place_for(&event.channel) {
+        let name = &event.channel;
+        let clients = if self.channels.is_named(name) || self.has_place_for(name) {
+            self.retain(&event)
+        } else {
+            // Who follows it by a pattern gets it.
             self.history.pass_over(&event);
-            return;
-        }
-        let clients = self.retain(&event);
+            self.clients_of(name)
+        };
         if self.arrivals.is_filled() && clients > 0 {
             self.pending.add(event);
         }
@@ -185,54 +164,34 @@ impl Table {
         if event.channel.is_broadcast() {
             return self.audiences.client_count();
         }
-        let channel = self
-            .channels
-            .entry(event.channel.clone())
-            .or_insert_with(Channel::new);
-        channel.last_used = event.at;
-        self.with_messages += usize::from(channel.messages == 0);
-        channel.messages += 1;
-        channel.clients
+        self.channels.note_message(&event.channel, event.at)
     }
 
-    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.
-    pub(super) fn know_nothing_up_to(&mut self, id: EventId) {
-        self.arrivals.lose_up_to(id);
-        self.history.lose_up_to(id);
-    }
-
-    /// The same, of a table that clients follow: each is told at once, for each of its channels.
+    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere. Clients are told at once,
+    /// for each of their channels.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         let after = self.history.newest();
-        self.know_nothing_up_to(id);
+        self.history.lose_up_to(id);
         // No message can have the ids that are lost: the notices have a place there.
         self.history.skip_to(id);
-        self.tell_of_gaps(after, |_, _| true);
+        self.tell_of_gaps(after);
     }
 
     /// Takes note that everything retained outside is here: from now on events are announced. Clients that are here already
-    /// may have missed some of what came before: nobody can tell what was published after they came.
+    /// may have missed something: nobody can tell what was published after they came, nor what of that is not retained any
+    /// more.
     pub(super) fn set_filled(&mut self) {
         self.arrivals.set_filled();
         if self.audiences.client_count() > 0 {
-            let unknown = self.arrivals.unknown_up_to();
-            let tells_all = self.limits.history_events == 0 || self.arrivals.has_missed();
-            self.tell_of_gaps(EventId::ZERO, |table, name| {
-                tells_all
-                    || table.history.len_of(name) > 0
-                    || table.history.newest_of(name) > unknown
-            });
+            self.tell_of_gaps(EventId::ZERO);
         }
     }
 
-    /// Tells everybody who follows one of the channels that `fit` that messages after `after` are, or may be, lost.
-    fn tell_of_gaps(&mut self, after: EventId, fits: impl Fn(&Table, &ChannelName) -> bool) {
-        let channels = self.channels.iter();
-        let followed = channels.filter(|(_, channel)| channel.clients > 0);
-        let names = followed.map(|(name, _)| name.clone());
-        let mut names: Vec<_> = names.chain([ChannelName::broadcast()]).collect();
-        names.retain(|name| fits(self, name));
-        let notices = gap_notices(names, self.history.newest(), after);
+    /// Tells everybody, for each of its topics, that messages after `after` are, or may be, lost.
+    fn tell_of_gaps(&mut self, after: EventId) {
+        let broadcast = Topic::Channel(ChannelName::broadcast());
+        let all = self.channels.followed().chain([broadcast]);
+        let notices = gap_notices(all.collect(), self.history.newest(), after);
         notices.for_each(|notice| self.pending.add(notice));
     }
 
@@ -241,63 +200,44 @@ impl Table {
         if name.is_broadcast() {
             return self.audiences.client_count();
         }
-        self.channels.get(name).map_or(0, |channel| channel.clients)
+        self.channels.clients_of(name)
     }
 
-    /// Gives the number for one more client, of these channels, if there is room for it.
+    /// Gives the number for one more client, of these topics, if there is room for it.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn admit(&mut self, channels: &[ChannelName]) -> Result<u64, Refusal> {
+    pub(super) fn admit(&mut self, topics: &Topics) -> Result<u64, Refusal> {
         if self.closing {
             return Err(Refusal::Closing);
         }
         if self.audiences.client_count() >= self.limits.max_clients {
             return Err(Refusal::TooManyClients(self.limits.max_clients));
         }
-        let new = channels
-            .iter()
-            .filter(|name| !self.channels.contains_key(*name))
-            .count();
-        if self.channels.len() - self.with_messages + new > self.limits.max_channels {
-            return Err(Refusal::TooManyChannels(self.limits.max_channels));
+        let most = self.limits.max_channels;
+        if !self.channels.have_place_for_all(topics, most) {
+            return Err(Refusal::TooManyChannels(most));
         }
         let number = self.next_number;
         self.next_number += 1;
         Ok(number)
     }
 
-    /// Adds a client that was admitted. `channels` is sorted, each once, without `broadcast`.
-    pub(super) fn join(&mut self, channels: &[ChannelName], subscriber: Arc<Subscriber>) {
+    /// Adds a client that was admitted.
+    pub(super) fn join(&mut self, topics: &Arc<Topics>, subscriber: Arc<Subscriber>) {
         if subscriber.joined_after > self.history.newest() {
             self.arrivals
                 .claim(subscriber.number, subscriber.joined_after);
         }
-        let new_audience = self.audiences.join(channels, subscriber);
-        for name in channels {
-            let channel = self
-                .channels
-                .entry(name.clone())
-                .or_insert_with(Channel::new);
-            channel.clients += 1;
-            channel.audiences.extend(new_audience);
-        }
+        let new_audience = self.audiences.join(topics, subscriber);
+        self.channels.join(topics, new_audience);
     }
 
     /// Takes a client out; `None` if it is out already.
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Subscriber>> {
         let left = self.audiences.leave(number)?;
         self.arrivals.forget(number);
-        let now = time::now();
-        for name in left.channels.iter() {
-            if let Some(channel) = self.channels.get_mut(name) {
-                channel.clients -= 1;
-                channel.last_used = now;
-                if left.deserted.is_some() {
-                    channel.audiences.retain(|&id| Some(id) != left.deserted);
-                }
-            }
-        }
+        self.channels.leave(&left.topics, left.deserted);
         Some(left.subscriber)
     }
 
@@ -318,11 +258,14 @@ impl Table {
         }
         let mut by_audience: HashMap<AudienceId, Vec<Arc<Event>>> = HashMap::new();
         for event in events {
-            let mut add = |id| by_audience.entry(id).or_default().push(event.clone());
-            if event.channel.is_broadcast() {
-                self.audiences.ids().for_each(&mut add);
-            } else if let Some(channel) = self.channels.get(&event.channel) {
-                channel.audiences.iter().copied().for_each(&mut add);
+            let add = |id| by_audience.entry(id).or_default().push(event.clone());
+            match &event.kind {
+                Kind::Gap { of, .. } if !of.is_broadcast() => {
+                    let audiences = self.channels.audiences_by(of);
+                    audiences.iter().copied().for_each(add);
+                }
+                _ if event.channel.is_broadcast() => self.audiences.ids().for_each(add),
+                _ => self.channels.audiences_of(&event.channel).for_each(add),
             }
         }
         let audiences = &mut self.audiences;
@@ -336,22 +279,15 @@ impl Table {
         Some(deliveries.collect())
     }
 
-    /// Takes out the channels that nobody follows and that were not used for `CHANNEL_TTL`: what they were, and what they
+    /// Takes out the channels that nobody names and that were not used for `CHANNEL_TTL`: what they were, and what they
     /// retained, for the caller to drop when the lock is free again.
     pub(super) fn expire(&mut self) -> Vec<(ChannelStats, VecDeque<Arc<Event>>)> {
-        let now = time::now();
-        let ttl = self.limits.channel_ttl;
-        let is_over = |channel: &Channel| {
-            channel.clients == 0 && now.saturating_duration_since(channel.last_used) >= ttl
-        };
-        let channels = self.channels.iter();
-        let expired: Vec<_> = channels
-            .filter(|(_, channel)| is_over(channel))
+        let unused = self.channels.unused_for(self.limits.channel_ttl);
+        let expired: Vec<_> = unused
             .map(|(name, channel)| self.stats_of(name, channel))
             .collect();
         let take_out = |stats: ChannelStats| {
             self.channels.remove(&stats.name);
-            self.with_messages -= usize::from(stats.messages > 0);
             let events = self.history.expire(&stats.name);
             (stats, events)
         };
@@ -372,7 +308,7 @@ impl Table {
     fn stats_of(&self, name: &ChannelName, channel: &Channel) -> ChannelStats {
         ChannelStats {
             name: name.clone(),
-            clients: channel.clients,
+            clients: self.clients_of(name),
             messages: channel.messages,
             history: self.history.len_of(name),
             idle: time::now().saturating_duration_since(channel.last_used),

@@ -1,6 +1,7 @@
 //! What the routes need to do their work.
 
 use super::addresses::Addresses;
+use super::connected::Clients;
 use super::live::LiveStatistics;
 use crate::access::Access;
 use crate::cluster::Cluster;
@@ -31,4 +32,6 @@ pub struct App {
     pub max_message_bytes: usize,
     /// Streams of each client address.
     pub addresses: Addresses,
+    /// Who has a stream.
+    pub clients: Clients,
 }

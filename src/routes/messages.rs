@@ -2,18 +2,18 @@
 
 use super::addresses::AddressPlace;
 use super::app::App;
+use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::outcome::{Outcome, Stream};
-use super::parameters::{channels, refused, single};
+use super::parameters::{refused, single, topics};
 use crate::access::{Access, Caller, Denial, Permit};
-use crate::event::{encode, encode_gap, ChannelName, Form};
+use crate::event::{encode, encode_gap, Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{Method, Peer, Request};
 use crate::hub::{Hub, Polled, Reading, Start, Subscription};
-use crate::log::Logged;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const MOST_WAIT: u64 = 300;
 
 /// What a client asks for.
 struct Wish {
-    channels: Vec<ChannelName>,
+    topics: Vec<Topic>,
     form: Form,
     since: Option<Since>,
     last: Option<usize>,
@@ -47,7 +47,7 @@ pub(super) fn read(
 ) -> Result<Outcome, Problem> {
     let caller = identify(app, request)?;
     let mut wish = parse(request, segment)?;
-    let permit = caller.follow(&wish.channels).map_err(denied)?;
+    let permit = caller.follow(&wish.topics).map_err(denied)?;
     if request.method == Method::Head {
         if wish.until == Until::Ever {
             return Ok(Outcome::Reply(head_of_lines(wish.form)));
@@ -67,6 +67,7 @@ pub(super) fn read(
     let reader = Reader {
         hub: app.hub.clone(),
         access: app.access.clone(),
+        clients: app.clients.clone(),
         place,
         peer: request.peer,
         wish,
@@ -80,6 +81,7 @@ pub(super) fn read(
 struct Reader {
     hub: Arc<Hub>,
     access: Arc<Access>,
+    clients: Clients,
     place: Option<AddressPlace>,
     peer: Peer,
     wish: Wish,
@@ -90,16 +92,16 @@ struct Reader {
 impl Reader {
     fn read(self, start: Start) -> Result<Outcome, Problem> {
         let (hub, form) = (&self.hub, self.wish.form);
-        let channels = &self.wish.channels;
+        let topics = &self.wish.topics;
         match self.wish.until {
             Until::Now => {
-                let reading = hub.read(channels, start).map_err(refused)?;
+                let reading = hub.read(topics, start).map_err(refused)?;
                 Ok(Outcome::Reply(self.answer(&reading)))
             }
             Until::First(time) => {
                 let until = Instant::now() + time;
                 let permit = self.permit.clone();
-                match hub.poll(channels, form, start, permit).map_err(refused)? {
+                match hub.poll(topics, form, start, permit).map_err(refused)? {
                     Polled::There(reading) => Ok(Outcome::Reply(self.answer(&reading))),
                     Polled::Waits(subscription) => {
                         self.stream(subscription, answer_of(form), Some(until))
@@ -108,7 +110,7 @@ impl Reader {
             }
             Until::Ever => {
                 let permit = self.permit.clone();
-                let subscription = hub.subscribe(channels, form, start, permit);
+                let subscription = hub.subscribe(topics, form, start, permit);
                 self.stream(subscription.map_err(refused)?, head_of_lines(form), None)
             }
         }
@@ -118,8 +120,8 @@ impl Reader {
         let form = self.wish.form;
         let replay = &reading.replay;
         let mut body = Vec::new();
-        for channel in &replay.gaps {
-            encode_gap(channel, &replay.after, form, &mut body);
+        for topic in &replay.gaps {
+            encode_gap(topic, &replay.after, form, &mut body);
         }
         for event in &replay.events {
             encode(event, form, &mut body);
@@ -141,14 +143,9 @@ impl Reader {
         if !self.access.still_grants(&subscription.permit) {
             return Err(denied(Denial::NotAllowed));
         }
-        let names: Vec<&str> = self.wish.channels.iter().map(ChannelName::as_str).collect();
-        log::info!(
-            "event=connect client={} peer={} {caller} channels={}",
-            subscription.number,
-            self.peer,
-            Logged(&names.join(",")),
-            caller = self.caller,
-        );
+        let listed = self
+            .clients
+            .add(&subscription, self.wish.topics, self.peer, &self.caller);
         Ok(Outcome::Stream(Box::new(Stream {
             head,
             subscription,
@@ -156,6 +153,7 @@ impl Reader {
             heartbeat_is_event: false,
             answer_by,
             place: self.place,
+            listed: Some(listed),
         })))
     }
 }
@@ -181,7 +179,7 @@ fn head_of_lines(form: Form) -> Reply {
 fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
     let query = &request.target.query;
     Ok(Wish {
-        channels: channels(request, segment)?,
+        topics: topics(request, segment)?,
         form: match single(query, "format")? {
             None | Some("ndjson") => Form::Ndjson,
             Some("text") => Form::Text,

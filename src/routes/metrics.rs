@@ -69,7 +69,23 @@ fn messages(out: &mut String, counters: &Counters) {
 
 fn gauges(out: &mut String, app: &App) {
     let hub = app.hub.stats();
-    let figures: [(&str, &str, usize); 5] = [
+    let limits = app.hub.limits();
+    let figures: [(&str, &str, usize); 8] = [
+        (
+            "max_clients",
+            "Clients that may be connected.",
+            limits.max_clients,
+        ),
+        (
+            "max_channels",
+            "Channels that may have messages, and as many again that are only followed.",
+            limits.max_channels,
+        ),
+        (
+            "max_history_bytes",
+            "Memory that retained messages may take.",
+            limits.history_bytes,
+        ),
         (
             "connected_clients",
             "Clients with an event stream.",

@@ -1,6 +1,6 @@
 //! What several routes read from a request, and how they say no.
 
-use crate::event::ChannelName;
+use crate::event::{ChannelName, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::{decode_segment, NotUtf8, Query};
 use crate::http::request::Request;
@@ -31,6 +31,19 @@ pub fn origin(request: &Request) -> RequestOrigin<'_> {
 
 /// The channels that a request names, in the path or in the query, each once.
 pub fn channels(request: &Request, segment: Option<&str>) -> Result<Vec<ChannelName>, Problem> {
+    named(request, segment, ChannelName::parse)
+}
+
+/// The channels and patterns that a request names, as above.
+pub fn topics(request: &Request, segment: Option<&str>) -> Result<Vec<Topic>, Problem> {
+    named(request, segment, Topic::parse)
+}
+
+fn named<T: PartialEq>(
+    request: &Request,
+    segment: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Problem> {
     let query = &request.target.query;
     let lists =
         match segment {
@@ -46,12 +59,12 @@ pub fn channels(request: &Request, segment: Option<&str>) -> Result<Vec<ChannelN
                 .collect::<Result<_, NotUtf8>>()
                 .map_err(|NotUtf8| not_utf8("the parameter canal"))?,
         };
-    let mut names: Vec<ChannelName> = Vec::new();
+    let mut names: Vec<T> = Vec::new();
     for item in lists.iter().flat_map(|list| list.split(',')) {
         if item.is_empty() {
             continue;
         }
-        let name = ChannelName::parse(item).map_err(Problem::bad_request)?;
+        let name = parse(item).map_err(Problem::bad_request)?;
         if !names.contains(&name) {
             names.push(name);
         }

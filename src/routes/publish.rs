@@ -190,33 +190,29 @@ impl Report {
             Ok(published) => published,
             Err(refusal) => return refused(refusal).into(),
         };
+        let Published { first, last, .. } = published;
+        let (channel, peer, caller) = (&self.channel, self.peer, &self.caller);
         log::info!(
-            "event=publish_again first={} last={} channel={} peer={} {caller}",
-            published.first,
-            published.last,
-            self.channel,
-            self.peer,
-            caller = self.caller,
+            "event=publish_again first={first} last={last} channel={channel} peer={peer} {caller}"
         );
         self.reply(&published).with("Idempotency-Replayed", "true")
     }
 
     fn of(&self, published: &Published) -> Reply {
-        let (caller, bytes) = (&self.caller, self.bytes);
-        let ids = if self.is_batch {
-            let Published {
-                first, last, count, ..
-            } = published;
-            format!("first={first} last={last} count={count}")
+        let (channel, bytes, peer) = (&self.channel, self.bytes, self.peer);
+        let caller = &self.caller;
+        let Published {
+            first,
+            last,
+            count,
+            clients,
+            ..
+        } = published;
+        if self.is_batch {
+            log::info!("event=publish first={first} last={last} count={count} channel={channel} bytes={bytes} clients={clients} peer={peer} {caller}");
         } else {
-            format!("id={}", published.last)
-        };
-        log::info!(
-            "event=publish {ids} channel={} bytes={bytes} clients={} peer={} {caller}",
-            self.channel,
-            published.clients,
-            self.peer,
-        );
+            log::info!("event=publish id={last} channel={channel} bytes={bytes} clients={clients} peer={peer} {caller}");
+        }
         self.reply(published)
     }
 

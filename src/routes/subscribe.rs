@@ -2,22 +2,22 @@
 
 use super::addresses::AddressPlace;
 use super::app::App;
+use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::outcome::{Outcome, Stream};
-use super::parameters::{channels, refused, single};
+use super::parameters::{refused, single, topics};
 use crate::access::{Access, Caller, Denial, Permit};
-use crate::event::{ChannelName, Form};
+use crate::event::{Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::{Peer, Request};
 use crate::hub::{Hub, Start};
-use crate::log::Logged;
 use std::sync::Arc;
 
 /// What a client asks for.
 struct Wish {
-    channels: Vec<ChannelName>,
+    topics: Vec<Topic>,
     form: Form,
     heartbeat_is_event: bool,
     since: Option<Since>,
@@ -35,6 +35,7 @@ pub(super) fn open(
     let joining = Joining {
         hub: app.hub.clone(),
         access: app.access.clone(),
+        clients: app.clients.clone(),
         place: app.addresses.take_place(&request.peer)?,
         peer: request.peer,
         wish,
@@ -48,6 +49,7 @@ pub(super) fn open(
 struct Joining {
     hub: Arc<Hub>,
     access: Arc<Access>,
+    clients: Clients,
     place: Option<AddressPlace>,
     peer: Peer,
     wish: Wish,
@@ -60,20 +62,15 @@ impl Joining {
         let wish = self.wish;
         let subscription = self
             .hub
-            .subscribe(&wish.channels, wish.form, start, self.permit)
+            .subscribe(&wish.topics, wish.form, start, self.permit)
             .map_err(refused)?;
         // A reload in between has not seen this one among the open streams.
         if !self.access.still_grants(&subscription.permit) {
             return Err(denied(Denial::NotAllowed));
         }
-        let names: Vec<&str> = wish.channels.iter().map(ChannelName::as_str).collect();
-        log::info!(
-            "event=connect client={} peer={} {caller} channels={}",
-            subscription.number,
-            self.peer,
-            Logged(&names.join(",")),
-            caller = self.caller,
-        );
+        let listed = self
+            .clients
+            .add(&subscription, wish.topics, self.peer, &self.caller);
         Ok(Outcome::Stream(Box::new(Stream {
             head: Reply::event_stream(),
             subscription,
@@ -81,6 +78,7 @@ impl Joining {
             heartbeat_is_event: wish.heartbeat_is_event,
             answer_by: None,
             place: self.place,
+            listed: Some(listed),
         })))
     }
 }
@@ -101,7 +99,7 @@ fn permitted_wish(
 ) -> Result<(Wish, Caller, Permit), Problem> {
     let caller = identify(app, request)?;
     let wish = parse(request, segment)?;
-    let permit = caller.follow(&wish.channels).map_err(denied)?;
+    let permit = caller.follow(&wish.topics).map_err(denied)?;
     Ok((wish, caller, permit))
 }
 
@@ -109,7 +107,7 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
     let query = &request.target.query;
     let (since, last) = beginning(request)?;
     Ok(Wish {
-        channels: channels(request, segment)?,
+        topics: topics(request, segment)?,
         form: match single(query, "format")? {
             None | Some("plain") => Form::Plain,
             Some("json") => Form::Json,

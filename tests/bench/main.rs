@@ -8,6 +8,7 @@
 // Most of it is for the tests.
 #[allow(dead_code, unused_imports)]
 mod common;
+mod patterns;
 mod plot;
 mod report;
 mod subscribers;
@@ -49,6 +50,7 @@ fn main() {
     common::crowd::raise_descriptor_limit();
     let mut run = Run::default();
     publishing(&mut run);
+    patterns::measure(&mut run);
     for (count, rate) in SIZES {
         fan_out(&mut run, count, rate);
     }
@@ -103,6 +105,12 @@ fn single_messages(server: &Server) -> f64 {
         publisher.publish("bench", MESSAGE);
         1
     })
+}
+
+/// Of an odd number of values.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Messages a second that several publishers get through; `publish` tells how many it published.

@@ -50,9 +50,19 @@ pub struct Subscribers {
 impl Subscribers {
     /// Connects all at once, and waits until all are served.
     pub fn connect(addr: SocketAddr, channel: &str, count: usize) -> Subscribers {
-        let request = format!("GET /sse/{channel} HTTP/1.1\r\nHost: bench\r\n\r\n");
+        Subscribers::connect_each(addr, count, |_| channel.into())
+    }
+
+    /// As `connect`, each with channels of its own.
+    pub fn connect_each(
+        addr: SocketAddr,
+        count: usize,
+        channels: impl Fn(usize) -> String,
+    ) -> Subscribers {
         let clients = (0..count)
-            .map(|_| {
+            .map(|number| {
+                let channels = channels(number);
+                let request = format!("GET /sse/{channels} HTTP/1.1\r\nHost: bench\r\n\r\n");
                 let begun = Instant::now();
                 let mut connection = TcpStream::connect(addr).expect("the server accepts");
                 connection

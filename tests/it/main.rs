@@ -18,7 +18,10 @@ mod alone;
 mod backlog;
 mod batch;
 mod browser;
+mod client;
+mod clients;
 mod clocks;
+mod commands;
 mod configuration;
 mod cors;
 mod curl;
@@ -47,6 +50,7 @@ mod messages;
 mod metrics;
 mod openapi;
 mod page;
+mod patterns;
 mod pipelines;
 #[cfg(feature = "redis")]
 mod polling;
@@ -70,11 +74,13 @@ mod redis_proxies;
 #[cfg(feature = "redis")]
 mod redis_replaced;
 mod replay;
+mod scripts;
 mod shutdown;
 mod socket_activation;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
 mod vital;
+mod welcome;
 #[cfg(feature = "ship-tests")]
 mod workflow;

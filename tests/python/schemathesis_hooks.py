@@ -15,6 +15,7 @@ ENDLESS = "text/event-stream"
 LINES = ("application/x-ndjson", "text/plain; charset=utf-8")
 BATCH = "application/x-ndjson"
 MOST_CHANNELS = 64
+CLIENTS = 200
 UNKNOWN_FIELD = "x-schemathesis-unknown-property"
 KEY = re.compile("[!-~]{1,128}")
 MOST_CHANNEL_BYTES = 128
@@ -64,6 +65,9 @@ def map_case(_context, case):
     waits for long, or waits and follows."""
     if is_meant_well(case):
         (case.query or {}).pop("access_token", None)
+    if case.method.upper() == "DELETE" and is_meant_well(case):
+        # One of those that the test has connected.
+        case.path_parameters["number"] = 1 + int(case.path_parameters["number"]) % CLIENTS
     if (case.query or {}).get("wait") is not None and is_meant_well(case):
         case.query["wait"] = 1
         case.query.pop("follow", None)
@@ -93,7 +97,8 @@ def filter_case(_context, case):
         if len(channels) > MOST_CHANNELS >= len(set(map(str, channels))):
             return False
         # The limit of a name is one of bytes, and the schema can only count characters.
-        if any(len(str(name)) <= MOST_CHANNEL_BYTES < len(str(name).encode()) for name in channels):
+        names = [str(name).removesuffix("*") for name in channels]
+        if any(len(name) <= MOST_CHANNEL_BYTES < len(name.encode()) for name in names):
             return False
     # What is no text for the schema is text on the wire: `{}` is a good message, and a good line of a batch.
     if case.method.upper() in ("POST", "PUT") and isinstance(case.body, (dict, list, int, float, bool, type(None))):

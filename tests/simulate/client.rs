@@ -1,7 +1,7 @@
 //! A client: it connects, reads as fast as its mood is, hangs up, and comes back with the last id that it has seen.
 
 use crate::access::Permit;
-use crate::event::{ChannelName, EventId, Form};
+use crate::event::{EventId, Form, Topic};
 use crate::hub::{End, Hub, LastId, Refusal, Start, Stream};
 use crate::ledger::NAMES;
 use crate::parser::{Parser, Received};
@@ -104,6 +104,11 @@ impl<J: Judge> Client<J> {
         }
     }
 
+    /// Whether its stream goes on.
+    pub fn is_served(&self) -> bool {
+        self.connection.as_ref().is_some_and(|c| c.stream.is_some())
+    }
+
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
@@ -117,15 +122,15 @@ impl<J: Judge> Client<J> {
         book: &J::Book,
         random: &mut Random,
     ) -> Result<(), Refusal> {
-        let name = |&channel: &usize| ChannelName::parse(NAMES[channel]).expect("a good name");
-        let names: Vec<ChannelName> = self.oracle.channels().iter().map(name).collect();
+        let topic = |&channel: &usize| Topic::parse(NAMES[channel]).expect("a good name");
+        let topics: Vec<Topic> = self.oracle.channels().iter().map(topic).collect();
         let form = if self.oracle.is_json() {
             Form::Json
         } else {
             Form::Plain
         };
         let start = last.map_or(Start::NOW, Start::after);
-        let subscription = hub.subscribe(&names, form, start, permit)?;
+        let subscription = hub.subscribe(&topics, form, start, permit)?;
         let wire = Wire::new(20 + random.below(400), random.fork());
         self.connection = Some(Connection {
             stream: Some(Stream::start(

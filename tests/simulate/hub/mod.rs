@@ -8,8 +8,12 @@ mod arrivals;
 mod audience;
 #[path = "../../../src/hub/batch.rs"]
 mod batch;
+#[path = "../../../src/hub/channels.rs"]
+mod channels;
 #[path = "../../../src/hub/clock.rs"]
 mod clock;
+#[path = "../../../src/hub/endings.rs"]
+mod endings;
 #[path = "../../../src/hub/former.rs"]
 mod former;
 #[path = "../../../src/hub/handoff.rs"]
@@ -30,6 +34,8 @@ mod keep;
 mod limits;
 #[path = "../../../src/hub/pace.rs"]
 mod pace;
+#[path = "../../../src/hub/patterns.rs"]
+mod patterns;
 #[path = "../../../src/hub/pending.rs"]
 mod pending;
 #[path = "../../../src/hub/progress.rs"]
@@ -50,6 +56,9 @@ mod subscription;
 mod table;
 #[path = "../../../src/hub/unsaved.rs"]
 mod unsaved;
+
+#[path = "../../../src/hub/topics.rs"]
+mod topics;
 
 mod server;
 mod stream;

@@ -67,8 +67,8 @@ impl Stream {
         if let Some(replay) = replay {
             if !replay.gaps.is_empty() {
                 stream.write(After::GoOn, |out| {
-                    for channel in &replay.gaps {
-                        encode_gap(channel, &replay.after, form, out);
+                    for topic in &replay.gaps {
+                        encode_gap(topic, &replay.after, form, out);
                     }
                 });
             }
@@ -136,7 +136,7 @@ impl Stream {
             Next::End(end @ (End::Shutdown | End::SentAway)) => {
                 self.begin(LAST_CHUNK.to_vec(), After::End(end));
             }
-            Next::End(end @ (End::Expired | End::Revoked)) => {
+            Next::End(end @ (End::Expired | End::Revoked | End::Ended)) => {
                 let form = self.subscription.form;
                 let notice = Frame::build(|out| encode_expired("revoked", form, out));
                 let notice = notice.expect("it is told in every form of an event stream");

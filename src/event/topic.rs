@@ -1,0 +1,105 @@
+//! What a client follows: channels by their names, or by how their names begin.
+
+use super::names::ChannelName;
+use std::sync::Arc;
+
+/// All channels but `broadcast` whose names begin so. It is written with a `*` behind that.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(Arc<str>);
+
+impl Prefix {
+    /// Every channel but `broadcast`.
+    pub fn any() -> Prefix {
+        Prefix("*".into())
+    }
+
+    /// What the names begin with; may be empty.
+    pub fn stem(&self) -> &str {
+        self.0.strip_suffix('*').unwrap_or(&self.0)
+    }
+
+    /// Whether it is one of the channels.
+    pub fn covers(&self, name: &ChannelName) -> bool {
+        name.as_str().starts_with(self.stem()) && !name.is_broadcast()
+    }
+}
+
+/// What a client follows: one channel, or by a pattern all whose names begin so, those to come as well.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// This one, which may be `broadcast`.
+    Channel(ChannelName),
+    /// All of these.
+    Prefix(Prefix),
+}
+
+impl Topic {
+    /// Takes a decoded name, or the beginning of names with a `*` behind it.
+    ///
+    /// # Errors
+    /// One line for the client, if no channel could ever have such a name.
+    pub fn parse(text: &str) -> Result<Topic, String> {
+        let Some(star) = text.find('*') else {
+            return ChannelName::parse(text).map(Topic::Channel);
+        };
+        if star + 1 < text.len() {
+            return Err(format!(
+                "the pattern {text:?} has a * before its end; * can only be the last character, as in \"news*\""
+            ));
+        }
+        if star > 0 {
+            ChannelName::parse(&text[..star])?;
+        }
+        Ok(Topic::Prefix(Prefix(text.into())))
+    }
+
+    /// Whether it is `broadcast` alone.
+    pub fn is_broadcast(&self) -> bool {
+        matches!(self, Topic::Channel(name) if name.is_broadcast())
+    }
+
+    /// Whether a client that follows it gets the channel's messages.
+    pub fn covers(&self, name: &ChannelName) -> bool {
+        match self {
+            Topic::Channel(one) => one == name,
+            Topic::Prefix(prefix) => prefix.covers(name),
+        }
+    }
+
+    /// As a client names it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Topic::Channel(name) => name.as_str(),
+            Topic::Prefix(prefix) => &prefix.0,
+        }
+    }
+}
+
+impl From<ChannelName> for Topic {
+    fn from(name: ChannelName) -> Topic {
+        Topic::Channel(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_at_the_end_makes_a_pattern() {
+        for text in ["*", "a*", "ç*", "sensor-*", "broadcast*"] {
+            let topic = Topic::parse(text).expect("a pattern");
+            assert!(matches!(topic, Topic::Prefix(_)), "{text:?}");
+            assert_eq!(topic.as_str(), text);
+        }
+        for text in ["a", "broadcast"] {
+            let topic = Topic::parse(text).expect("a name");
+            assert!(matches!(topic, Topic::Channel(_)), "{text:?}");
+        }
+        for bad in ["", "a*b", "**", "*a", "a/b", "a/*", "a b", "a,b", "\n*"] {
+            assert!(Topic::parse(bad).is_err(), "{bad:?}");
+        }
+        let long = "x".repeat(129);
+        assert!(Topic::parse(&long).is_err() && Topic::parse(&(long + "*")).is_err());
+    }
+}

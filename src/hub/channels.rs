@@ -1,0 +1,209 @@
+//! The channels that exist, and who follows them: by their names, or by patterns.
+
+use super::audience::AudienceId;
+use super::patterns::Patterns;
+use super::time;
+use super::topics::Topics;
+use crate::event::{ChannelName, Topic};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A channel that was published to or is named by a client. It goes when it was not used for `CHANNEL_TTL`.
+#[derive(Debug)]
+pub(super) struct Channel {
+    /// Who follows it by its name; others may by patterns.
+    audiences: Vec<AudienceId>,
+    clients: usize,
+    /// Clients that name it, also those that have it by a pattern. It exists for as long as there are any.
+    pub(super) named: usize,
+    pub(super) messages: u64,
+    pub(super) last_used: Instant,
+}
+
+impl Channel {
+    fn new() -> Channel {
+        Channel {
+            audiences: Vec::new(),
+            clients: 0,
+            named: 0,
+            messages: 0,
+            last_used: time::now(),
+        }
+    }
+}
+
+/// All but `broadcast`. Owned by the table, and guarded with it.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    by_name: HashMap<ChannelName, Channel>,
+    patterns: Patterns,
+    /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
+    with_messages: usize,
+}
+
+impl Channels {
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Those that had a message.
+    pub(super) fn with_messages(&self) -> usize {
+        self.with_messages
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Channel)> {
+        self.by_name.iter()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &ChannelName> {
+        self.by_name.keys()
+    }
+
+    pub(super) fn get(&self, name: &ChannelName) -> Option<&Channel> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &ChannelName) -> Option<&mut Channel> {
+        self.by_name.get_mut(name)
+    }
+
+    /// Adds a channel of an earlier run.
+    pub(super) fn take_back(&mut self, name: ChannelName, messages: u64, last_used: Instant) {
+        let mut channel = Channel::new();
+        channel.messages = messages;
+        channel.last_used = last_used;
+        self.with_messages += usize::from(messages > 0);
+        self.by_name.insert(name, channel);
+    }
+
+    /// Whether the channel can have a message, where so many channels may. One that had none so far counts as new, whoever
+    /// follows it.
+    pub(super) fn have_place_for(&self, name: &ChannelName, most: usize) -> bool {
+        let channel = self.by_name.get(name);
+        channel.is_some_and(|channel| channel.messages > 0) || self.with_messages < most
+    }
+
+    /// Whether a client can name what it follows, where so many channels may be named that had no message.
+    pub(super) fn have_place_for_all(&self, topics: &Topics, most: usize) -> bool {
+        let is_new = |name: &&ChannelName| !self.by_name.contains_key(*name);
+        let new = topics.named().filter(is_new).count();
+        self.by_name.len() - self.with_messages + new <= most
+    }
+
+    /// Whether a client names the channel.
+    pub(super) fn is_named(&self, name: &ChannelName) -> bool {
+        let channel = self.by_name.get(name);
+        channel.is_some_and(|channel| channel.named > 0)
+    }
+
+    /// Takes note of a message. Returns the number of clients that it reaches.
+    pub(super) fn note_message(&mut self, name: &ChannelName, at: Instant) -> usize {
+        let by_patterns = self.clients_by_patterns(name);
+        let channel = self
+            .by_name
+            .entry(name.clone())
+            .or_insert_with(Channel::new);
+        channel.last_used = at;
+        self.with_messages += usize::from(channel.messages == 0);
+        channel.messages += 1;
+        channel.clients + by_patterns
+    }
+
+    /// Clients that a message to this channel reaches.
+    pub(super) fn clients_of(&self, name: &ChannelName) -> usize {
+        let by_name = self.by_name.get(name).map_or(0, |channel| channel.clients);
+        by_name + self.clients_by_patterns(name)
+    }
+
+    fn clients_by_patterns(&self, name: &ChannelName) -> usize {
+        let followers = self.patterns.of(name);
+        followers.map(|followers| followers.clients).sum()
+    }
+
+    /// Whom a message to this channel reaches. No audience is among them twice.
+    pub(super) fn audiences_of<'a>(
+        &'a self,
+        name: &'a ChannelName,
+    ) -> impl Iterator<Item = AudienceId> + 'a {
+        let by_name = self.by_name.get(name).into_iter();
+        let by_name = by_name.flat_map(|channel| &channel.audiences);
+        let by_patterns = self.patterns.of(name);
+        let by_patterns = by_patterns.flat_map(|followers| &followers.audiences);
+        by_name.chain(by_patterns).copied()
+    }
+
+    /// Who follows by this very topic.
+    pub(super) fn audiences_by(&self, topic: &Topic) -> &[AudienceId] {
+        let audiences = match topic {
+            Topic::Channel(name) => self.by_name.get(name).map(|channel| &channel.audiences),
+            Topic::Prefix(prefix) => self.patterns.by(prefix).map(|found| &found.audiences),
+        };
+        audiences.map_or(&[], Vec::as_slice)
+    }
+
+    /// What somebody follows.
+    pub(super) fn followed(&self) -> impl Iterator<Item = Topic> + '_ {
+        let channels = self.by_name.iter();
+        let names = channels.filter(|(_, channel)| channel.clients > 0);
+        let names = names.map(|(name, _)| Topic::Channel(name.clone()));
+        let patterns = self.patterns.all();
+        names.chain(patterns.map(|followers| Topic::Prefix(followers.prefix.clone())))
+    }
+
+    /// Adds a client. `new_audience` is its audience, if that is new.
+    pub(super) fn join(&mut self, topics: &Topics, new_audience: Option<AudienceId>) {
+        self.patterns.join(&topics.prefixes, new_audience);
+        for name in topics.named() {
+            let channel = self
+                .by_name
+                .entry(name.clone())
+                .or_insert_with(Channel::new);
+            channel.named += 1;
+        }
+        for name in &topics.channels {
+            if let Some(channel) = self.by_name.get_mut(name) {
+                channel.clients += 1;
+                channel.audiences.extend(new_audience);
+            }
+        }
+    }
+
+    /// Takes a client out. `deserted` is its audience, if nobody is left in that.
+    pub(super) fn leave(&mut self, topics: &Topics, deserted: Option<AudienceId>) {
+        self.patterns.leave(&topics.prefixes, deserted);
+        let now = time::now();
+        for name in topics.named() {
+            if let Some(channel) = self.by_name.get_mut(name) {
+                channel.named -= 1;
+                channel.last_used = now;
+            }
+        }
+        for name in &topics.channels {
+            if let Some(channel) = self.by_name.get_mut(name) {
+                channel.clients -= 1;
+                if deserted.is_some() {
+                    channel.audiences.retain(|&id| Some(id) != deserted);
+                }
+            }
+        }
+    }
+
+    /// Channels that nobody names and that were not used for so long.
+    pub(super) fn unused_for(
+        &self,
+        ttl: Duration,
+    ) -> impl Iterator<Item = (&ChannelName, &Channel)> {
+        let now = time::now();
+        let is_over = move |channel: &Channel| {
+            channel.named == 0 && now.saturating_duration_since(channel.last_used) >= ttl
+        };
+        self.iter().filter(move |(_, channel)| is_over(channel))
+    }
+
+    /// Takes a channel out.
+    pub(super) fn remove(&mut self, name: &ChannelName) {
+        if let Some(channel) = self.by_name.remove(name) {
+            self.with_messages -= usize::from(channel.messages > 0);
+        }
+    }
+}
