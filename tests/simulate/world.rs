@@ -337,7 +337,9 @@ impl World {
             disk.keep_house(&self.server.hub, true);
         }
         self.server = Server::start(self.limits.clone());
-        if self.disk.is_none() {
+        if self.disk.is_some() {
+            self.ledger.go_on();
+        } else {
             self.begin_run();
         }
         self.is_closing = false;
