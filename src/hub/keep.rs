@@ -221,7 +221,9 @@ impl Table {
             let is_needed = newest.is_none() && dropped > EventId::ZERO;
             return is_needed.then_some(ChannelRecord::Former(dropped));
         }
-        let Some(channel) = self.channels.get(name) else {
+        // One that is only followed has had what it had before it was gone.
+        let channel = self.channels.get(name);
+        let Some(channel) = channel.filter(|channel| channel.messages > 0) else {
             return self.history.former.known(name).map(ChannelRecord::Former);
         };
         let is_said = newest.is_some_and(|event| event.at >= channel.last_used);

@@ -140,7 +140,7 @@ fn the_chapter_names_every_metric() {
         .step_by(2)
         .map(|name| name.split('{').next().unwrap_or_default())
         .filter(|name| name.starts_with("sse_server_") || name.starts_with("process_"))
-        // These are there with Redis (tests/it/redis.rs), and with a folder.
+        // These are there with Redis (tests/it/redis.rs) and with a disk (tests/it/disk.rs).
         .filter(|name| !name.starts_with("sse_server_redis_"))
         .filter(|name| !name.starts_with("sse_server_disk_"))
         .collect();

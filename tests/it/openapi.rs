@@ -151,7 +151,7 @@ fn the_statistics_are_described_figure_by_figure() {
     let document = document();
     let schemas = &document["components"]["schemas"];
     let full = server.get(&format!("/stats?access_token={TOKEN}")).json();
-    // Without Redis and without a folder there is nothing to say of them.
+    // Without Redis and without a disk there is nothing to say of them.
     let mut described = names(&schemas["Statistics"]["properties"]);
     described.retain(|name| !["redis", "cluster", "disk"].contains(name));
     assert_eq!(names(&full), described);

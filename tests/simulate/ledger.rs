@@ -27,6 +27,8 @@ pub struct Ledger {
     by_channel: [Vec<usize>; NAMES.len()],
     /// Number of the present run.
     pub run: usize,
+    /// The first run whose messages are not lost with it.
+    pub first_run: usize,
     /// Number of each channel's messages at the end of each run before.
     ends: Vec<[usize; NAMES.len()]>,
     /// The newest id of this run.
@@ -76,14 +78,20 @@ impl Ledger {
 
     /// A server starts, whose ids begin here.
     pub fn begin_run(&mut self, sure_from: EventId) {
-        if self.run > 0 {
-            self.ends
-                .push(std::array::from_fn(|channel| self.count(channel)));
-        }
-        self.run += 1;
+        self.go_on();
+        self.first_run = self.run;
         self.newest = EventId::ZERO;
         self.has_clock_jumped = false;
         self.sure_from = sure_from;
+    }
+
+    /// A server starts that has everything that the one before had.
+    pub fn go_on(&mut self) {
+        if self.run > 0 {
+            let counts = std::array::from_fn(|channel| self.count(channel));
+            self.ends.push(counts);
+        }
+        self.run += 1;
     }
 
     /// Number of the channel's messages up to the end of a run.
@@ -100,7 +108,7 @@ impl Ledger {
     pub fn is_of_this_run(&self, number: usize) -> bool {
         self.messages
             .get(number)
-            .is_some_and(|message| message.run == self.run)
+            .is_some_and(|message| message.run >= self.first_run)
     }
 
     pub fn message(&self, number: usize) -> Option<&Message> {

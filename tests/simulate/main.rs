@@ -1,4 +1,4 @@
-//! A simulation of the hub alone, and of two servers with one Redis: publishers, clients that are slow, leave in the middle of
+//! A simulation of the hub alone, of one with a disk, and of two servers with one Redis: publishers, clients that are slow, leave in the middle of
 //! an event and come back, restarts, clocks that are set, and everything that happens to Redis and to the lines that lead to
 //! it. All of it in virtual time, and nothing at the same time as anything else. Each run is made from a seed. An oracle knows
 //! what was acknowledged, and judges the bytes that each client gets.
@@ -15,6 +15,8 @@ mod client;
 )]
 mod cluster;
 mod debts;
+#[allow(dead_code, reason = "what only the threads of the disk use")]
+mod disk;
 #[allow(
     dead_code,
     reason = "what the routes and the cluster call is not all used here"
@@ -35,14 +37,18 @@ use servers::Servers;
 use world::World;
 
 /// Seeds that have found something.
-const REGRESSIONS: [u64; 7] = [151, 2669, 3163, 6722, 11624, 58712, 95593];
+const REGRESSIONS: [u64; 8] = [66, 151, 2669, 3163, 6722, 11624, 58712, 95593];
 
-/// Runs a seed, first of one server and then of two. A failure is told in one line, with the command that runs it again.
+/// Runs a seed, first of one server, then of one with a disk, and then of two. A failure is told in one line, with the command that runs it again.
 fn run(seed: u64, with_story: bool) -> Result<Tally, String> {
     let mut world = World::new(seed, with_story);
     let alone = catch_unwind(AssertUnwindSafe(|| world.run()));
     world.story().iter().for_each(|line| println!("{line}"));
     let mut tally = judge(alone, seed, "alone")?;
+    let mut world = World::on_disk(seed, with_story);
+    let on_disk = catch_unwind(AssertUnwindSafe(|| world.run()));
+    world.story().iter().for_each(|line| println!("{line}"));
+    tally.add(judge(on_disk, seed, "on a disk")?);
     let mut cluster = Servers::new(seed, with_story);
     let together = catch_unwind(AssertUnwindSafe(|| cluster.run()));
     cluster.story().iter().for_each(|line| println!("{line}"));

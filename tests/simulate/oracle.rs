@@ -14,8 +14,9 @@ pub struct Oracle {
     pub is_json: bool,
     /// The last message that it has had, by number, and the id with which it comes back.
     pub last: Option<(usize, EventId)>,
-    /// The run of the server that it is or was connected to.
+    /// The run of the server that it is or was connected to, and the first one whose messages that has.
     run: usize,
+    first_run: usize,
     /// It came back with an id that the server must know.
     is_known: bool,
     /// The newest id of this connection.
@@ -48,6 +49,7 @@ impl Oracle {
             is_json,
             last: None,
             run: 0,
+            first_run: 0,
             is_known: false,
             newest: EventId::ZERO,
             expected: Default::default(),
@@ -83,7 +85,7 @@ impl Oracle {
         let id = event.id.as_deref().and_then(EventId::parse);
         let id = id.ok_or_else(|| format!("{what} has no good id: {event:?}"))?;
         ledger.check_id(number, id)?;
-        if run != self.run {
+        if run < self.first_run || run > self.run {
             return Err(format!("{what} is of another run of the server"));
         }
         if id <= self.newest {
@@ -133,6 +135,7 @@ impl Judge for Oracle {
     fn connect(&mut self, ledger: &Ledger, _: usize, _: EventId) {
         self.newest = EventId::ZERO;
         self.run = ledger.run;
+        self.first_run = ledger.first_run;
         self.is_known = self
             .last
             .is_some_and(|(number, id)| ledger.is_of_this_run(number) && id >= ledger.sure_from);

@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Permit, Rules};
 use crate::client::{Client, Judge, Tally};
+use crate::disk::Disk;
 use crate::event::{ChannelName, EventId};
 use crate::hub::{time, Attempt, LastId, Limits, Server};
 use crate::ledger::{Ledger, BROADCAST, NAMES};
@@ -20,6 +21,8 @@ pub struct World {
     limits: Limits,
     access: Access,
     server: Server,
+    /// What outlives the server.
+    disk: Option<Disk>,
     clients: Vec<Client<Oracle>>,
     ledger: Ledger,
     tally: Tally,
@@ -35,10 +38,20 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, with_story: bool) -> World {
+        World::with(seed, with_story, false)
+    }
+
+    /// With a disk: no restart loses anything.
+    pub fn on_disk(seed: u64, with_story: bool) -> World {
+        World::with(seed, with_story, true)
+    }
+
+    fn with(seed: u64, with_story: bool, has_disk: bool) -> World {
         time::reset();
         let mut random = Random::new(seed);
         let is_calm = random.once_in(5);
-        let limits = limits(&mut random, is_calm);
+        let mut limits = limits(&mut random, is_calm);
+        limits.ids_come_from_outside = has_disk;
         let clients = (0..2 + random.below(5)).map(|_| {
             let count = random.below(4);
             let channels = (0..count).map(|_| random.below(BROADCAST)).collect();
@@ -47,6 +60,7 @@ impl World {
         let mut world = World {
             clients: clients.collect(),
             server: Server::start(limits.clone()),
+            disk: has_disk.then(Disk::new),
             access: Access::new(None, None, Rules::without_file()),
             ledger: Ledger::default(),
             tally: Tally::default(),
@@ -59,7 +73,16 @@ impl World {
             random,
         };
         world.begin_run();
+        world.fill();
         world
+    }
+
+    /// The server gets what the disk has.
+    fn fill(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            let filled = disk.fill(&self.server.hub);
+            filled.expect("what was stored can be read");
+        }
     }
 
     /// What has happened, one line each.
@@ -117,7 +140,7 @@ impl World {
             }
             96 => self.revoke(),
             97 => self.step_clock(),
-            98 if !self.is_calm => self.close_or_crash()?,
+            98 if !self.is_calm || self.disk.is_some() => self.close_or_crash()?,
             _ => time::pass(1),
         }
         if self.is_closing && self.server.has_ended() && self.random.once_in(20) {
@@ -145,10 +168,11 @@ impl World {
         let first = self.ledger.next_number();
         let texts = (first..first + count).map(|number| text_of(number).into_boxed_str());
         let name = ChannelName::parse(NAMES[channel])?;
-        let attempt = self
-            .server
-            .hub
-            .try_publish(&name, None, texts.collect::<Vec<_>>());
+        let (hub, texts) = (&self.server.hub, texts.collect());
+        let attempt = match &mut self.disk {
+            Some(disk) => disk.try_publish(hub, &name, texts),
+            None => hub.try_publish(&name, None, texts),
+        };
         let name = NAMES[channel];
         match attempt {
             Ok(Attempt::Published(published)) => {
@@ -249,7 +273,8 @@ impl World {
 
     /// The server looks at its clocks: a step ahead that was taken back before is none.
     fn look_at_clocks(&mut self) {
-        if time::wall_offset_ms() > self.most_ahead_ms {
+        // Ids that are on a disk are known whatever the clock shows.
+        if time::wall_offset_ms() > self.most_ahead_ms && self.disk.is_none() {
             self.ledger.has_clock_jumped = true;
             self.most_ahead_ms = time::wall_offset_ms();
         }
@@ -258,6 +283,11 @@ impl World {
     fn sweep(&mut self) {
         if self.server.sweep() {
             self.look_at_clocks();
+        }
+        if let Some(disk) = &mut self.disk {
+            if self.random.once_in(30) {
+                disk.keep_house(&self.server.hub, false);
+            }
         }
     }
 
@@ -303,8 +333,17 @@ impl World {
         if self.random.once_in(3) {
             self.step_clock();
         }
+        if let (Some(disk), true) = (&mut self.disk, self.server.has_ended()) {
+            disk.keep_house(&self.server.hub, true);
+        }
         self.server = Server::start(self.limits.clone());
-        self.begin_run();
+        if self.disk.is_some() {
+            self.ledger.go_on();
+        } else {
+            self.begin_run();
+        }
+        self.is_closing = false;
+        self.fill();
         self.tally.restarts += 1;
     }
 

@@ -67,6 +67,7 @@ pub mod time;
 
 pub use arrivals::LastId;
 pub use hub::{Attempt, Hub};
+pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{Limits, Published, Refusal};
 pub use progress::{DirectWriter, End};
 pub use server::Server;
