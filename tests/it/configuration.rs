@@ -399,7 +399,7 @@ fn help_names_every_variable_with_its_default() {
         help.lines()
             .filter(|line| line.trim_start().starts_with("curl "))
             .count(),
-        3
+        4
     );
     assert!(
         help.lines().all(|line| line.len() <= 100),
