@@ -18,7 +18,8 @@ COPY src src
 # touch: newer than what was built in its place above.
 RUN touch src/main.rs src/lib.rs \
     && cargo build --profile dist --locked --target "$(cat target.txt)" --bin sse-server \
-    && cp "target/$(cat target.txt)/dist/sse-server" /sse-server
+    && cp "target/$(cat target.txt)/dist/sse-server" /sse-server \
+    && mkdir -m 700 /data
 
 FROM scratch
 ARG VERSION=0.1.0
@@ -29,6 +30,8 @@ LABEL org.opencontainers.image.title="sse-server" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /sse-server /sse-server
+# For -v NAME:/data -e DATA_DIR=/data. A new volume gets owner and mode from here.
+COPY --from=build --chown=65532:65532 /data /data
 # A number: there is no /etc/passwd.
 USER 65532:65532
 EXPOSE 8080

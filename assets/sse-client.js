@@ -11,8 +11,9 @@ export function follow(server, channels, options = {}) {
   const base = new URL(server.replace(/\/*$/, '/'), location);
   const canal = [...new Set(channels)].sort().join();
   const hasFreshTokens = typeof token === 'function';
-  // Tabs with the same name share. Web Locks are missing in pages of plain http, but for localhost.
-  const name = `sse-client ${base} ${canal} ${hasFreshTokens ? '' : (token ?? '')}`;
+  // Tabs with the same name share, if they tell each other the same: the number is that of `take`. Web Locks are missing in
+  // pages of plain http, but for localhost.
+  const name = `sse-client 1 ${base} ${canal} ${hasFreshTokens ? '' : (token ?? '')}`;
   const locks = tabs && globalThis.BroadcastChannel && navigator.locks;
   const others = locks ? new BroadcastChannel(name) : undefined;
 
@@ -21,8 +22,10 @@ export function follow(server, channels, options = {}) {
   let bearer;
   /** Ends this tab's stream, while it leads. */
   let leading;
-  /** Whether this tab waits for its turn to lead. */
-  let isInLine = false;
+  /** Takes this tab out of the line of those who wait for their turn to lead. */
+  let waiting;
+  /** Whether the page was left. Browsers keep it as it is, without running it, for when the user comes back. */
+  let isAway = false;
   /** Unknown until what came before is fetched. */
   let place;
   /** How long to wait before coming back, as the server wishes. */
@@ -44,7 +47,7 @@ export function follow(server, channels, options = {}) {
   function close(why) {
     if (end.signal.aborted) return;
     end.abort();
-    leading?.abort();
+    rest();
     others?.close();
     clearTimeout(watch);
     onStatus?.('closed', why);
@@ -81,7 +84,7 @@ export function follow(server, channels, options = {}) {
    * Asks until `use` is 'done', or again 'now'. After a refusal or a loss it waits, longer each time, and for a time
    * that differs from tab to tab.
    */
-  async function ask(path, query, { signal }, report, use, method = 'GET') {
+  async function ask(path, query, { signal }, report, use) {
     let failures = 0;
     while (!signal.aborted) {
       const attempt = new AbortController();
@@ -101,7 +104,7 @@ export function follow(server, channels, options = {}) {
         const parameters = Object.entries({ canal, ...query() }).filter(([, value]) => value !== undefined);
         url.search = new URLSearchParams(parameters);
         const headers = bearer ? { Authorization: `Bearer ${bearer}` } : {};
-        const answer = await fetch(url, { method, headers, signal: attempt.signal, cache: 'no-store' });
+        const answer = await fetch(url, { headers, signal: attempt.signal, cache: 'no-store' });
         if (answer.ok) {
           failures = 0;
           next = await use(answer, heard);
@@ -128,9 +131,10 @@ export function follow(server, channels, options = {}) {
   /** Fetches what came before, or what was missed, and goes on with what the leading tab has told meanwhile. */
   async function catchUp(query) {
     // Without a wish for messages, all it needs is a place to begin.
-    const method = Object.values(query).some((value) => value !== undefined) ? 'GET' : 'HEAD';
-    await ask('messages', () => query, end, say, async (answer) => {
-      for (const line of (await answer.text()).split('\n').filter(Boolean)) {
+    const hasWish = Object.values(query).some((value) => value !== undefined);
+    await ask('messages', () => (hasWish ? query : { last: 1 }), end, say, async (answer) => {
+      const lines = await answer.text();
+      for (const line of lines.split('\n').filter((line) => hasWish && line)) {
         const { gap, event: type = 'message', ...message } = JSON.parse(line);
         if (gap) call(onGap, gap);
         else deliver({ type, ...message });
@@ -140,9 +144,7 @@ export function follow(server, channels, options = {}) {
       held = undefined;
       notes.forEach(take);
       return 'done';
-    }, method);
-    // How are things? Those who lead know.
-    if (!end.signal.aborted) others?.postMessage(null);
+    });
   }
 
   /** Keeps the stream, until this tab closes or another one takes over. */
@@ -183,20 +185,37 @@ export function follow(server, channels, options = {}) {
 
   /** Waits for its turn, or takes over from a tab that stands still. */
   function queue(steal) {
-    if (!steal) isInLine = true;
+    if (!steal) waiting = new AbortController();
     const turn = () => {
-      if (!steal) isInLine = false;
+      if (!steal) waiting = undefined;
       return lead();
     };
-    locks.request(name, steal ? { steal } : { signal: end.signal }, turn).catch((error) => {
+    locks.request(name, steal ? { steal } : { signal: waiting.signal }, turn).catch((error) => {
+      // Another tab has taken over, or this one rests.
       leading?.abort();
       leading = undefined;
-      if (end.signal.aborted) return;
+      if (isAway || end.signal.aborted) return;
       listen();
       // Not for pages without an origin, such as those in a sandbox.
       if (error.name !== 'AbortError') lead();
-      else if (!isInLine) queue();
+      else if (!waiting) queue();
     });
+  }
+
+  /** Leaves the stream to the other tabs. */
+  function rest() {
+    leading?.abort();
+    waiting?.abort();
+    leading = waiting = undefined;
+  }
+
+  /** Takes part in leading. */
+  function work() {
+    if (isAway || place === undefined || end.signal.aborted) return;
+    if (!locks) return lead();
+    queue();
+    // The leading tab says how things are.
+    others.postMessage(null);
   }
 
   /** Expects to hear from the leading tab, as often as that one hears from the server. */
@@ -204,7 +223,7 @@ export function follow(server, channels, options = {}) {
     clearTimeout(watch);
     watch = setTimeout(() => {
       others.postMessage(null);
-      watch = setTimeout(() => place !== undefined && !leading && queue(true), 5000);
+      watch = setTimeout(() => place !== undefined && !leading && !isAway && queue(true), 5000);
     }, silence);
   }
 
@@ -213,6 +232,16 @@ export function follow(server, channels, options = {}) {
     await null;
     if (end.signal.aborted) return;
     say('connecting');
+    const { signal } = end;
+    addEventListener('pagehide', () => {
+      isAway = true;
+      rest();
+    }, { signal });
+    addEventListener('pageshow', () => {
+      if (!isAway) return;
+      isAway = false;
+      work();
+    }, { signal });
     if (others) {
       others.onmessage = ({ data: note }) => {
         // Another tab has come, and asks how things are.
@@ -223,9 +252,7 @@ export function follow(server, channels, options = {}) {
       listen();
     }
     await catchUp({ last, since });
-    if (end.signal.aborted) return;
-    if (!locks) return lead();
-    queue();
+    work();
   }
 
   begin();

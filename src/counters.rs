@@ -22,6 +22,9 @@ impl Counter {
     }
 }
 
+/// The counts of a histogram's buckets, each of what lies above the bound before.
+pub type Buckets = [u64; Histogram::BOUNDS_MS.len() + 1];
+
 /// How often something took how long.
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -44,6 +47,30 @@ impl Histogram {
         self.buckets[bucket].add(n);
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.sum_us.add(us.saturating_mul(n));
+    }
+
+    /// The count of each bucket at this moment.
+    pub fn buckets(&self) -> Buckets {
+        std::array::from_fn(|place| self.buckets[place].get())
+    }
+
+    /// The time that this part of what was counted took at most, as near as buckets tell: between two bounds all times count
+    /// as equally frequent, and what lies above the last bound counts as that. `None` if nothing was counted.
+    pub fn quantile(buckets: &Buckets, part: f64) -> Option<Duration> {
+        let all: u64 = buckets.iter().sum();
+        let wanted = part * all as f64;
+        let mut below = 0.0;
+        let mut lower = 0.0;
+        for (&count, &upper) in buckets.iter().zip(&Self::BOUNDS_MS) {
+            let count = count as f64;
+            if count > 0.0 && below + count >= wanted {
+                let ms = lower + (upper - lower) * (wanted - below) / count;
+                return Some(Duration::from_secs_f64(ms / 1000.0));
+            }
+            below += count;
+            lower = upper;
+        }
+        (all > 0).then(|| Duration::from_secs_f64(lower / 1000.0))
     }
 
     /// For each bound in seconds, and then for infinity, how many took at most so long.
@@ -102,6 +129,13 @@ impl Answers {
         if let Some(place) = Self::STATUSES.iter().position(|&known| known == status) {
             self.0[family as usize][place].add(1);
         }
+    }
+
+    /// How many publishes and subscribes were answered with this status.
+    pub fn of_clients(&self, status: u16) -> u64 {
+        let place = Self::STATUSES.iter().position(|&known| known == status);
+        let of = |family| place.map_or(0, |place| self.0[family as usize][place].get());
+        of(Family::Publish) + of(Family::Subscribe)
     }
 
     /// Each family's name, status and number.
@@ -172,6 +206,7 @@ impl Counters {
             answers: Answers::default(),
             disconnected: ReasonCounts::new(&[
                 "answered",
+                "ended",
                 "expired",
                 "gone",
                 "revoked",
@@ -216,5 +251,22 @@ mod tests {
         assert_eq!(counts[..2], [(0.0001, 2), (0.00025, 3)]);
         assert_eq!(counts[counts.len() - 2..], [(10.0, 3), (f64::INFINITY, 4)]);
         assert_eq!(histogram.sum_seconds(), 60.000301);
+    }
+
+    #[test]
+    fn a_quantile_is_where_so_many_were_counted() {
+        let quantile = |buckets: &Buckets, part| {
+            Histogram::quantile(buckets, part).map(|time| time.as_micros())
+        };
+        let mut buckets = Buckets::default();
+        assert_eq!(quantile(&buckets, 0.5), None);
+        // Up to 0.1 ms, and from 1 ms to 2.5 ms.
+        buckets[0] = 50;
+        buckets[4] = 50;
+        let parts = [0.25, 0.5, 0.75, 1.0].map(|part| quantile(&buckets, part));
+        assert_eq!(parts, [Some(50), Some(100), Some(1750), Some(2500)]);
+        // Above the last bound.
+        buckets[16] = 1000;
+        assert_eq!(quantile(&buckets, 0.99), Some(10_000_000));
     }
 }

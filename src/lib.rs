@@ -6,6 +6,8 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod counters;
+#[cfg_attr(not(feature = "disk"), path = "disk/off.rs")]
+pub mod disk;
 pub mod event;
 pub mod host;
 pub mod http;
@@ -14,3 +16,4 @@ pub mod idempotency;
 pub mod log;
 pub mod routes;
 pub mod server;
+pub mod waiting;

@@ -1,19 +1,21 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
-use sse_server::access::{Access, Permit, Rules, Token};
+use sse_server::access::{Access, Permit, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::commands::{self, read_config, Failure};
-use sse_server::config::{self, Config, Listen};
+use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Welcome};
+use sse_server::config::{Config, Listen};
 use sse_server::counters::Counters;
+use sse_server::disk::Disk;
 use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
 use sse_server::hub::{Hub, Limits};
 use sse_server::idempotency::Keys;
 use sse_server::log::{self as queued_log, Logged};
 use sse_server::routes::live::LiveStatistics;
-use sse_server::routes::{self, Addresses, App};
+use sse_server::routes::{self, Addresses, App, Clients};
 use sse_server::server::{self, health, Listener, Settings};
 use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +28,9 @@ const REDIS_START_TIME: Duration = Duration::from_secs(3);
 
 /// How long a stop may take to tell the other servers.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a stop may take to put everything on the disk.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// A client that was accepted has sent its request, and has its answer, this long after the stop began.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
@@ -62,7 +67,9 @@ fn serve() -> Result<(), Failure> {
     host::spare_address_space();
     queued_log::start(config.log_level)
         .map_err(|error| system_failure("start a thread", &error))?;
-    warn_of_doubts(&config);
+    for doubt in doubts(&config, &rules) {
+        log::warn!("{doubt}");
+    }
     let descriptor_limit = raise_descriptor_limit(&config);
     let notifier = Notifier::connect(env).unwrap_or_else(|error| {
         log::warn!("event=no_notify error={:?}", error.to_string());
@@ -79,31 +86,39 @@ fn serve() -> Result<(), Failure> {
     };
     let address = listener.to_string();
     let is_inherited = listener.is_inherited();
-    let local = health::local_target(listener.address());
-    let access = Arc::new(Access::new(
-        operator_token(&config)?,
-        config.jwt_secrets.clone(),
-        rules,
-    ));
+    let bound = listener.address().clone();
+    let local = health::local_target(&bound);
+    // A person reads the token in a command that has it.
+    let is_for_people =
+        config.log_level >= log::LevelFilter::Info && std::io::stderr().is_terminal();
+    let made_up = make_up_token(&config, is_for_people)?;
+    let welcome = Welcome::new(&config, &rules, made_up.as_ref());
+    let operator = config.auth_token.clone().or(made_up);
+    let access = Arc::new(Access::new(operator, config.jwt_secrets.clone(), rules));
 
     let counters = Arc::new(Counters::new());
     let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
         .map_err(|error| system_failure("start a thread", &error))?;
     let cluster = join_cluster(&config, &local, &hub)?;
-    let (live, all_watchers_ended) = LiveStatistics::start(hub.clone(), cluster.clone())
-        .map_err(|error| system_failure("start a thread", &error))?;
+    let keys = match cluster {
+        Some(_) => Keys::kept_elsewhere(),
+        None => Keys::in_memory(),
+    };
+    let disk = open_disk(&config, &hub, &keys)?;
+    let (live, all_watchers_ended) =
+        LiveStatistics::start(hub.clone(), cluster.clone(), disk.clone())
+            .map_err(|error| system_failure("start a thread", &error))?;
     let app = App {
         hub: hub.clone(),
         cluster: cluster.clone(),
-        keys: match cluster {
-            Some(_) => Keys::kept_elsewhere(),
-            None => Keys::in_memory(),
-        },
+        disk: disk.clone(),
+        keys,
         live: live.clone(),
         access: access.clone(),
         origins: config.origins.clone(),
         max_message_bytes: config.max_message_bytes,
         addresses: Addresses::new(config.max_clients_per_address),
+        clients: Clients::default(),
     };
     let settings = Settings::new(
         config.heartbeat,
@@ -116,12 +131,16 @@ fn serve() -> Result<(), Failure> {
         .map_err(|error| system_failure("start a thread", &error))?;
     health::keep_alive(local.clone(), notifier.clone())
         .map_err(|error| system_failure("start a thread", &error))?;
-    log::info!(
-        "event=listening address={} version={} hint={:?}",
-        Logged(&address),
-        env!("CARGO_PKG_VERSION"),
-        format!("listen with: curl -N {}", example_url(&local))
-    );
+    if is_for_people {
+        greet(welcome.lines(&local, &bound));
+    } else {
+        log::info!(
+            "event=listening address={} version={} hint={:?}",
+            Logged(&address),
+            env!("CARGO_PKG_VERSION"),
+            welcome.hint(&local)
+        );
+    }
 
     notifier.ready();
 
@@ -147,6 +166,9 @@ fn serve() -> Result<(), Failure> {
     if let Some(cluster) = &cluster {
         // Behind every publish that is still under way.
         cluster.leave(LEAVE_TIME);
+    }
+    if let Some(disk) = &disk {
+        disk.leave(CLOSE_TIME);
     }
     serving.finish(last_moment);
     if let (Listen::Unix(path), false) = (&config.listen, is_inherited) {
@@ -191,31 +213,15 @@ fn watch_panics() {
     }));
 }
 
-/// What somebody on this machine can give to curl.
-fn example_url(local: &Listen) -> String {
-    match local {
-        Listen::Tcp(address) => format!("http://{address}/sse/news"),
-        Listen::Unix(path) => format!("--unix-socket {} http://localhost/sse/news", path.display()),
-    }
-}
-
-/// Says what can be used and is probably not meant so. No value is shown.
-fn warn_of_doubts(config: &Config) {
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if let Some(meant) = config::meant_by(&name) {
-            log::warn!(
-                "event=unknown_variable name={} hint=\"nothing reads it; if {meant} is meant, correct the name\"",
-                Logged(&name)
-            );
-        }
-    }
-    if config.auth_token.as_ref().is_some_and(Token::is_short) {
-        log::warn!(
-            "event=short_token hint=\"AUTH_TOKEN has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
-            Token::SAFE_BYTES
-        );
-    }
+/// Writes to the terminal, behind what was logged. A terminal may be stopped, and holds nobody up.
+fn greet(lines: String) {
+    let write = move || {
+        log::logger().flush();
+        let _ = std::io::stderr().write_all(lines.as_bytes());
+    };
+    let thread = std::thread::Builder::new().name("welcome".into());
+    // Without a thread nobody sees them either.
+    let _ = thread.spawn(write);
 }
 
 fn raise_descriptor_limit(config: &Config) -> usize {
@@ -252,13 +258,6 @@ fn system_failure(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot {what}: {error}"))
 }
 
-fn read_rules(config: &Config) -> Result<Rules, Failure> {
-    match &config.access_file {
-        None => Ok(Rules::without_file()),
-        Some(path) => Rules::read(path).map_err(|fault| Failure::misuse(fault.to_string())),
-    }
-}
-
 /// Puts the rules into force as the file has them now, also for the streams that are open.
 fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
     let Some(path) = &config.access_file else {
@@ -282,18 +281,20 @@ fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
     }
 }
 
-/// The configured token, or one that is made up, and shown this once. With rules there are other tokens: none is made up.
-fn operator_token(config: &Config) -> Result<Option<Token>, Failure> {
+/// A token, where none is configured, which is shown this once. With rules there are other tokens: none is made up.
+fn make_up_token(config: &Config, is_shown_elsewhere: bool) -> Result<Option<Token>, Failure> {
     if config.auth_token.is_some() || config.access_file.is_some() {
-        return Ok(config.auth_token.clone());
+        return Ok(None);
     }
     let random =
         host::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
     let token = Token::from_random(random);
-    log::warn!(
-        "event=token token={} hint=\"made up for this run; set AUTH_TOKEN to choose one\"",
-        token.reveal()
-    );
+    if !is_shown_elsewhere {
+        log::warn!(
+            "event=token token={} hint=\"made up for this run; set AUTH_TOKEN to choose one\"",
+            token.reveal()
+        );
+    }
     Ok(Some(token))
 }
 
@@ -305,7 +306,7 @@ fn limits(config: &Config) -> Limits {
         max_clients: config.max_clients,
         max_channels: config.max_channels,
         client_queue: config.client_queue,
-        ids_come_from_outside: config.redis.is_some(),
+        ids_come_from_outside: config.redis.is_some() || config.data_dir.is_some(),
     }
 }
 
@@ -329,4 +330,16 @@ fn join_cluster(
         .map_err(|error| system_failure("start a thread", &error))?;
     cluster.wait_until_connected(REDIS_START_TIME);
     Ok(Some(cluster))
+}
+
+/// The folder, if the history is kept in one. From then on the hub has what is in it, and `keys` has its keys.
+fn open_disk(config: &Config, hub: &Arc<Hub>, keys: &Keys) -> Result<Option<Arc<Disk>>, Failure> {
+    let Some(data_dir) = &config.data_dir else {
+        return Ok(None);
+    };
+    match Disk::open(data_dir, config.sync_time, hub.clone(), keys) {
+        Ok(disk) => Ok(Some(disk)),
+        Err(error) if error.is_misuse => Err(Failure::misuse(error.line)),
+        Err(error) => Err(Failure::new(error.line)),
+    }
 }

@@ -1,8 +1,9 @@
 //! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515), signed with HS256
 //! and nothing else. No rights are read from a token before its signature was found to be good. Called by `Access`.
 
+use super::grant::{Action, Grant};
 use super::object::{Object, Shape};
-use super::rules::{self, Grant};
+use super::rules;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Visitor};
@@ -172,11 +173,60 @@ impl Secrets {
         secrets.collect::<Result<_, _>>().map(Secrets)
     }
 
+    /// Number of secrets.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Makes a token, signed with the first secret. None if `expires` is beyond what can be told.
+    pub fn sign(
+        &self,
+        subject: Option<&str>,
+        grant: &Grant,
+        expires: SystemTime,
+    ) -> Option<String> {
+        let exp = expires.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let names = |action| grant.channels(action).names().collect::<Vec<_>>();
+        let mut rights = serde_json::json!({
+            "subscribe": names(Action::Subscribe),
+            "publish": names(Action::Publish),
+            "stats": grant.stats,
+        });
+        if let Some(rights) = rights.as_object_mut() {
+            rights.retain(|_, right| *right != serde_json::json!([]) && *right != false);
+        }
+        let mut claims = serde_json::json!({ "exp": exp.as_secs(), "sse": rights });
+        if let Some(subject) = subject {
+            claims["sub"] = subject.into();
+        }
+        let encode = Base64UrlUnpadded::encode_string;
+        let header = encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+        let signed = format!("{header}.{}", encode(claims.to_string().as_bytes()));
+        let mac = self.0.first()?.clone().chain_update(&signed);
+        Some(format!("{signed}.{}", encode(&mac.finalize().into_bytes())))
+    }
+
     /// Reads a token as of `now`.
     ///
     /// # Errors
     /// The first flaw.
     pub fn read(&self, token: &str, now: SystemTime) -> Result<Claims, Flaw> {
+        let (claims, not_before) = self.read_whenever(token)?;
+        if now >= claims.expires {
+            return Err(Flaw::Expired);
+        }
+        let left_until = |moment: SystemTime| moment.duration_since(now).unwrap_or_default();
+        if not_before.map(left_until) > Some(EARLY) {
+            return Err(Flaw::NotYetValid);
+        }
+        Ok(claims)
+    }
+
+    /// Reads a token whose time may be over, or yet to come. The second is its `nbf`.
+    ///
+    /// # Errors
+    /// The first flaw.
+    pub fn read_whenever(&self, token: &str) -> Result<(Claims, Option<SystemTime>), Flaw> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Flaw::Malformed)?;
         let header: JwtHeader = object(&decode(header)?).map_err(|_| Flaw::Malformed)?;
@@ -198,18 +248,13 @@ impl Secrets {
         let claims: Written =
             object(&claims).map_err(|error| Flaw::BadClaims(rules::describe(&error)))?;
         let NumericDate(expires) = claims.exp.ok_or(Flaw::NoExpiry)?;
-        if now >= expires {
-            return Err(Flaw::Expired);
-        }
-        let left_until = |NumericDate(moment)| moment.duration_since(now).unwrap_or_default();
-        if claims.nbf.map(left_until) > Some(EARLY) {
-            return Err(Flaw::NotYetValid);
-        }
-        Ok(Claims {
+        let not_before = claims.nbf.map(|NumericDate(moment)| moment);
+        let claims = Claims {
             subject: claims.sub,
             grant: claims.sse.0,
             expires,
-        })
+        };
+        Ok((claims, not_before))
     }
 
     /// Whether one of the secrets has made the signature; compared in constant time.

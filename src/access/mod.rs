@@ -1,20 +1,24 @@
 #![doc = include_str!("README.md")]
 
 mod file;
+mod grant;
 mod jwt;
 mod object;
+mod operators;
 mod patterns;
 mod rules;
 mod token;
 
-pub use jwt::Secrets;
-pub use rules::{Action, FileFault, Rules};
+pub use grant::{Action, Grant};
+pub use jwt::{Claims, Secrets};
+pub use patterns::Patterns;
+pub use rules::{FileFault, Rules, OPERATOR_NAME};
 pub use token::Token;
 
 use crate::event::{ChannelName, Topic};
 use crate::log::Logged;
-use jwt::{Claims, Flaw};
-use rules::{Entry, Grant, OPERATOR_NAME};
+use jwt::Flaw;
+use rules::Entry;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -204,15 +208,25 @@ impl Caller {
         self.token.as_ref().map_or(&[], Digest::bytes)
     }
 
-    /// The operator may do everything, everybody what is public, and a token's holder what it gives.
-    fn require(&self, allows: impl Fn(&Grant) -> bool) -> Result<(), Denial> {
-        let own = match &self.identity {
-            Identity::Operator => return Ok(()),
-            Identity::Anyone => None,
+    /// What its token gives, beside what is public; `None` is everything.
+    pub fn own_grant(&self) -> Option<Grant> {
+        let is_operator = matches!(self.identity, Identity::Operator);
+        (!is_operator).then(|| self.token_grant().cloned().unwrap_or_default())
+    }
+
+    /// What its token gives, unless it is the operator's.
+    fn token_grant(&self) -> Option<&Grant> {
+        match &self.identity {
+            Identity::Operator | Identity::Anyone => None,
             Identity::Listed(entry) => Some(&entry.grant),
             Identity::Bearer(claims) => Some(&claims.grant),
-        };
-        match own {
+        }
+    }
+
+    /// The operator may do everything, everybody what is public, and a token's holder what it gives.
+    fn require(&self, allows: impl Fn(&Grant) -> bool) -> Result<(), Denial> {
+        match self.token_grant() {
+            _ if matches!(self.identity, Identity::Operator) => Ok(()),
             _ if allows(&self.rules.public) => Ok(()),
             None => Err(Denial::TokenMissing),
             Some(grant) if allows(grant) => Ok(()),
@@ -289,21 +303,13 @@ impl Permit {
     }
 }
 
-/// Longest subject in a log line, in characters.
-const MAX_SUBJECT_CHARS: usize = 64;
-
 impl fmt::Display for Caller {
     /// As a pair for the log. A signed token's subject has a key of its own, so that it cannot pass for a name of the rules.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let claims = match &self.identity {
-            Identity::Anyone => return f.write_str("token=-"),
-            Identity::Operator => return write!(f, "token={OPERATOR_NAME}"),
-            Identity::Listed(entry) => return write!(f, "token={}", entry.name),
-            Identity::Bearer(claims) => claims,
-        };
-        let subject = claims.subject.as_deref().unwrap_or_default();
-        let shown: String = subject.chars().take(MAX_SUBJECT_CHARS).collect();
-        write!(f, "subject={}", Logged(&shown))
+        match self.subject() {
+            Some(subject) => write!(f, "subject={}", Logged(&subject)),
+            None => write!(f, "token={}", self.token_name().unwrap_or("-")),
+        }
     }
 }
 

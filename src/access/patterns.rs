@@ -42,6 +42,32 @@ impl Patterns {
         self.exact.is_empty() && self.prefixes.is_empty()
     }
 
+    /// Takes names, and beginnings of names with a `*` behind them.
+    ///
+    /// # Errors
+    /// One line about the first that no channel could ever have.
+    pub fn parse<'a>(names: impl Iterator<Item = &'a str>) -> Result<Patterns, String> {
+        // As the rules read them.
+        let names: Vec<&str> = names.collect();
+        serde_json::from_value(names.into()).map_err(|error| error.to_string())
+    }
+
+    /// As they are written, patterns first.
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
+        prefixes.chain(self.exact.iter().map(|name| name.as_str().to_string()))
+    }
+
+    /// One of the channels, for somebody to try.
+    pub fn example(&self) -> Option<String> {
+        let prefix = self.prefixes.first().map(|prefix| match &**prefix {
+            "" => "news".to_string(),
+            prefix if prefix.ends_with(char::is_alphanumeric) => prefix.to_string(),
+            prefix => format!("{prefix}1"),
+        });
+        prefix.or_else(|| self.exact.first().map(|name| name.as_str().to_string()))
+    }
+
     /// What sorts between a prefix of the name and the name begins with that prefix too, and would not be here beside
     /// it: so only the last that is not behind the name can be one.
     fn has_prefix_of(&self, name: &str) -> bool {

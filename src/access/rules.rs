@@ -2,10 +2,10 @@
 //! whatever is wrong.
 
 use super::file;
+use super::grant::Grant;
 use super::object::{Object, Shape};
 use super::patterns::Patterns;
 use super::token::{Digest, Token};
-use crate::event::ChannelName;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
@@ -14,50 +14,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What somebody wants to do with a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Publish to it.
-    Publish,
-    /// Follow it.
-    Subscribe,
-}
-
-/// What somebody may do.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Grant {
-    publish: Patterns,
-    subscribe: Patterns,
-    /// To see each channel's figures.
-    pub stats: bool,
-}
-
-impl Shape for Grant {
-    const SHAPE: &'static str = "an object such as {\"publish\": […], \"subscribe\": […]}";
-}
-
-impl Grant {
-    /// Whether it covers this.
-    pub fn allows(&self, action: Action, channel: &ChannelName) -> bool {
-        self.channels(action).include(channel)
-    }
-
-    /// The channels that this may be done with.
-    pub fn channels(&self, action: Action) -> &Patterns {
-        match action {
-            Action::Publish => &self.publish,
-            Action::Subscribe => &self.subscribe,
-        }
-    }
-}
-
 /// A token that the rules know.
 #[derive(Debug)]
 pub struct Entry {
     /// What the log calls its holder.
     pub name: Box<str>,
     digest: Digest,
+    /// The token is so short that it can be guessed.
+    pub is_short: bool,
     /// What its holder may do.
     pub grant: Grant,
 }
@@ -98,10 +62,7 @@ impl Rules {
     pub fn without_file() -> Rules {
         Rules {
             entries: Entries::new(),
-            public: Grant {
-                subscribe: Patterns::everything(),
-                ..Grant::default()
-            },
+            public: Grant::new(Patterns::everything(), Patterns::default(), false),
         }
     }
 
@@ -141,6 +102,13 @@ impl Rules {
     /// Number of tokens.
     pub fn token_count(&self) -> usize {
         self.entries.len()
+    }
+
+    /// All tokens, by name.
+    pub fn tokens(&self) -> Vec<&Entry> {
+        let mut tokens: Vec<_> = self.entries.values().map(Arc::as_ref).collect();
+        tokens.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        tokens
     }
 }
 
@@ -209,7 +177,7 @@ struct WrittenEntry {
     #[serde(deserialize_with = "name")]
     name: String,
     #[serde(default, deserialize_with = "token")]
-    token: Option<Digest>,
+    token: Option<Token>,
     #[serde(default, deserialize_with = "sha256")]
     sha256: Option<Digest>,
     #[serde(default)]
@@ -250,7 +218,8 @@ impl<'de> Visitor<'de> for EntryAfter<'_> {
 impl WrittenEntry {
     fn check(self, before: &Entries, names: &HashSet<Box<str>>) -> Result<Entry, String> {
         let name = self.name;
-        let digest = match (self.token, self.sha256) {
+        let is_short = self.token.as_ref().is_some_and(Token::is_short);
+        let digest = match (self.token.map(|token| token.digest()), self.sha256) {
             (Some(digest), None) | (None, Some(digest)) => digest,
             (None, None) => {
                 return Err(format!(
@@ -277,11 +246,8 @@ impl WrittenEntry {
         Ok(Entry {
             name: name.into(),
             digest,
-            grant: Grant {
-                publish: self.publish,
-                subscribe: self.subscribe,
-                stats: self.stats,
-            },
+            is_short,
+            grant: Grant::new(self.subscribe, self.publish, self.stats),
         })
     }
 }
@@ -313,10 +279,10 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     })
 }
 
-fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
     text(deserializer, "the token as text", |text| {
         match Token::parse(text) {
-        Some(token) => Ok(Some(token.digest())),
+        Some(token) => Ok(Some(token)),
         None if text.is_empty() => Err("the token is empty; give visible ASCII characters".into()),
         None => Err("the token has white space, a control or a non-ASCII character; give visible ASCII characters, as a header can carry them".into()),
     }

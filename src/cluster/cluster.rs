@@ -2,13 +2,14 @@
 
 use super::address::Address;
 use super::answers::{Stored, Then};
-use super::lot::{Job, Publication, WaitingBytes};
+use super::lot::{Job, Publication};
 use super::shared::ClusterShared;
 use super::{follower, system, writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
 use crate::idempotency::Attempt;
+use crate::waiting::WaitingBytes;
 use crossbeam_channel::{Sender, TrySendError};
 use serde_json::Value;
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Cluster {
             return then(Err(refusal));
         }
         let bytes = messages.iter().map(|message| message.len()).sum();
-        let Some(waits) = self.waiting_bytes.add(bytes) else {
+        let Some(waits) = self.waiting_bytes.add(bytes, system::now()) else {
             return then(Err(Refusal::RedisAway));
         };
         let count = messages.len();

@@ -68,6 +68,19 @@ pub(super) fn read_after(id: EventId, wanted: usize, block: Option<Duration>) ->
     command
 }
 
+/// The command that reads the entry with this id alone. Where it is still there, nothing behind it was trimmed, and the stream is
+/// the one that it was in.
+pub(super) fn read_one(id: EventId) -> Cmd {
+    let mut command = cmd("XRANGE");
+    command.arg(STREAM).arg(id.to_string()).arg(id.to_string());
+    command
+}
+
+/// Whether an answer to that has the entry.
+pub(super) fn has_one(value: &Value) -> bool {
+    matches!(value, Value::Array(entries) if !entries.is_empty())
+}
+
 /// An id in an answer.
 pub(super) fn id(value: &Value) -> Option<EventId> {
     EventId::parse(&text(value)?)

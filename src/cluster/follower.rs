@@ -1,11 +1,11 @@
 //! The follower: one thread that reads the stream from the id that it has seen last, and appends what comes to the hub. It
 //! never writes a message. Started by the cluster.
 //!
-//! It knows when something was lost before it could read it: now and then, and whenever it was behind, it looks at the stream
-//! as a whole in the same transaction. Between two such looks it waits with `XREAD BLOCK`, and fewer entries than it asked for
-//! prove that nothing was trimmed, because the stream always keeps more than that.
+//! It knows when something was lost before it could read it: now and then it looks at the stream as a whole in the same
+//! transaction. Between two such looks it waits with `XREAD BLOCK`, and then reads the last entry that it had as well: where
+//! that is still there, nothing behind it was trimmed, and the stream is the same. Where it is not, it looks.
 
-use super::entry;
+use super::entry::{self, StreamEntry};
 use super::fault::Fault;
 use super::link::Link;
 use super::outage::Outage;
@@ -15,6 +15,7 @@ use super::state::Side;
 use super::stream;
 use super::system;
 use crate::event::EventId;
+use ::redis::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +28,6 @@ const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// How often it looks whether something was lost, at least.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// After this long without an answer (this process was stopped, or the hub had no room) it looks first.
-const LONG: Duration = Duration::from_secs(10);
 
 /// The pause after an answer with nothing new: the writer is busy and reads what comes.
 const BREATH: Duration = Duration::from_millis(2);
@@ -61,11 +59,7 @@ fn follow(shared: &ClusterShared, outage: &mut Outage) -> Result<Infallible, Fau
     shared.state.up(Side::Follower, outage.end());
     let mut looked = system::now();
     loop {
-        let asked = system::now();
-        let wanted = shared.at_once();
-        let read = entry::read_after(shared.hub.newest(), wanted, Some(BLOCK));
-        let entries = entry::entries(link.ask(&read)?).ok_or_else(Fault::protocol)?;
-        let is_sure = entries.len() < wanted && system::now() - asked < LONG;
+        let (entries, is_sure) = wait_for_news(shared, &mut link)?;
         if is_sure && !entries.is_empty() && !shared.take(entries) {
             system::pause(BREATH);
         }
@@ -74,6 +68,26 @@ fn follow(shared: &ClusterShared, outage: &mut Outage) -> Result<Infallible, Fau
             looked = system::now();
         }
     }
+}
+
+/// What comes next, and whether it is all that came behind what the hub has.
+fn wait_for_news(
+    shared: &ClusterShared,
+    link: &mut Link,
+) -> Result<(Vec<StreamEntry>, bool), Fault> {
+    let seen = shared.hub.newest();
+    let mut packed = Vec::new();
+    entry::read_after(seen, shared.at_once(), Some(BLOCK)).write_packed_command(&mut packed);
+    entry::read_one(seen).write_packed_command(&mut packed);
+    let Ok([read, last]) = <[Value; 2]>::try_from(link.ask_all(&packed, 2)?) else {
+        return Err(Fault::protocol());
+    };
+    if let Value::ServerError(error) = read {
+        return Err(Fault::from_answer(&error));
+    }
+    let entries = entry::entries(read).ok_or_else(Fault::protocol)?;
+    let is_sure = entries.is_empty() || entry::has_one(&last);
+    Ok((entries, is_sure))
 }
 
 /// Reads all that there is, and looks each time whether something was lost.

@@ -9,22 +9,18 @@ use super::link::{field, Session};
 use super::once;
 use super::report;
 use super::shared::ClusterShared;
-use super::system;
+use super::stream::StreamInfo;
 use crate::event::{ChannelName, EventId, EventName};
 use crate::hub::Refusal;
 use crate::idempotency::Attempt;
+use crate::waiting::Waits;
 use ::redis::{cmd, Value};
 use crossbeam_channel::Receiver;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// How much is sent in one go.
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
-
-/// Messages that may wait while Redis does not answer, in bytes; more are refused.
-const MOST_WAITING_BYTES: usize = 64 << 20;
 
 /// What a publisher brings.
 #[derive(Debug)]
@@ -136,41 +132,6 @@ impl<'a> Mark<'a> {
     }
 }
 
-/// How many bytes of messages wait, of all publishers.
-#[derive(Debug, Default)]
-pub(super) struct WaitingBytes(Arc<AtomicUsize>);
-
-/// Bytes that wait until this is dropped.
-#[derive(Debug)]
-pub(super) struct Waits {
-    since: Instant,
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl WaitingBytes {
-    /// Adds so many, if there is room for them. There is for a single publish, however large.
-    pub(super) fn add(&self, bytes: usize) -> Option<Waits> {
-        let fits = |waiting: usize| {
-            let all = waiting.saturating_add(bytes);
-            (waiting == 0 || all <= MOST_WAITING_BYTES).then_some(all)
-        };
-        let (relaxed, all) = (Ordering::Relaxed, self.0.clone());
-        all.fetch_update(relaxed, relaxed, fits).ok()?;
-        Some(Waits {
-            since: system::now(),
-            bytes,
-            all,
-        })
-    }
-}
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// What an answer from Redis says of a lot.
 pub(super) enum Settlement {
     /// It is done, with these answers, and the entries that were read behind it.
@@ -186,6 +147,8 @@ pub(super) struct Lot {
     mark: String,
     /// All of its entries come after this id.
     pub(super) after: EventId,
+    /// The generation of the stream that it is for, as far as that is known.
+    pub(super) generation: Option<String>,
     /// The connection on which it was sent last.
     pub(super) sent: Option<Session>,
 }
@@ -206,11 +169,12 @@ impl Lot {
             jobs: gathered,
             mark,
             after,
+            generation: None,
             sent: None,
         }
     }
 
-    /// Packs its commands, and those that read what comes after `seen`. Returns how many answers there will be.
+    /// Packs its commands, and those that read `seen` and what comes after it. Returns how many answers there will be.
     pub(super) fn pack(
         &self,
         out: &mut Vec<u8>,
@@ -225,9 +189,10 @@ impl Lot {
         };
         let jobs = self.jobs.iter();
         let count: usize = jobs.map(|job| job.pack(out, &mut mark, shared)).sum();
+        entry::read_one(seen).write_packed_command(out);
         entry::read_after(seen, wanted, None).write_packed_command(out);
         cmd("EXEC").write_packed_command(out);
-        count + 3
+        count + 4
     }
 
     /// Reads the answer to the transaction. `None` if there was none: then Redis has refused it as a whole.
@@ -235,7 +200,12 @@ impl Lot {
         let Some(Value::Array(mut answers)) = transaction else {
             return None;
         };
-        let read = answers.pop().and_then(entry::entries).unwrap_or_default();
+        let mut read = answers.pop().and_then(entry::entries).unwrap_or_default();
+        let seen = answers.pop();
+        if !seen.is_some_and(|seen| entry::has_one(&seen)) {
+            // Nobody knows what was before them: that is for the follower.
+            read.clear();
+        }
         if answers.contains(&Value::Nil) {
             return Some(Settlement::NoStream);
         }
@@ -259,6 +229,12 @@ impl Lot {
     /// Whether it is the last.
     pub(super) fn is_last(&self) -> bool {
         self.jobs.iter().any(|job| matches!(job, Job::Leave(_)))
+    }
+
+    /// Whether this may be the stream that it was sent to, with all that was there then.
+    pub(super) fn is_for(&self, stream: &StreamInfo) -> bool {
+        let is_same = self.generation.is_none() || self.generation == stream.generation;
+        is_same && stream.newest >= self.after
     }
 
     /// Of these entries, those from its first on.

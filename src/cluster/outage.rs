@@ -68,8 +68,9 @@ impl Outage {
     }
 }
 
-/// Pauses between tries: 50 ms, doubled each time up to 5 s, each a half longer or shorter at random, so that the
-/// servers do not all come at once.
+/// Pauses between tries: 50 ms, doubled each time up to 1 s, each a half longer or shorter at random, so that the
+/// servers do not all come at once. Not longer: two connections have to be made one after the other, publishers are refused
+/// until then, and a try a second costs Redis nothing.
 #[derive(Debug, Default)]
 struct Backoff {
     tries: u32,
@@ -77,7 +78,7 @@ struct Backoff {
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
-    const MOST: Duration = Duration::from_secs(5);
+    const MOST: Duration = Duration::from_secs(1);
 
     fn next(&mut self) -> Duration {
         let pause = Self::MOST.min(Self::FIRST * 2_u32.pow(self.tries.min(10)));

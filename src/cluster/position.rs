@@ -82,7 +82,8 @@ impl Position {
     ) -> Option<EventId> {
         // Another thread may have read on since.
         let is_other = stream.is_other() && stream.known == self.generation;
-        let is_told = entries.iter().any(|entry| entry.begins.is_some());
+        let next = entries.iter().find(|entry| entry.id > self.id);
+        let is_told = next.is_some_and(|entry| entry.begins.is_some());
         let is_begin_gone = stream.first.is_none_or(|first| first > self.id);
         let is_trimmed = is_begin_gone
             && stream.newest > self.id
@@ -90,9 +91,7 @@ impl Position {
                 .added
                 .is_none_or(|added| stream.added - added > stream.length);
         let lost = if is_other && !is_told {
-            let mut ids = entries.iter().map(|entry| entry.id);
-            let next = ids.find(|id| *id > self.id);
-            next.map_or(stream.newest, before)
+            next.map_or(stream.newest, |entry| before(entry.id))
         } else if is_trimmed && !is_other {
             stream.first.map_or(stream.newest, before)
         } else {

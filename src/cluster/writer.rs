@@ -153,6 +153,7 @@ impl Writer<'_> {
             let seen = self.shared.hub.newest();
             let count = lot.pack(&mut packed, seen, wanted, self.shared);
             lot.sent = Some(link.session().clone());
+            lot.generation = self.shared.generation();
             let begun = system::now();
             let is_urgent = lot.oldest().is_some_and(|oldest| begun - oldest > URGENT);
             if is_urgent {
@@ -175,8 +176,7 @@ impl Writer<'_> {
                 Some(Settlement::Done(done, read)) => {
                     let jobs = lot.jobs.len() as u64;
                     self.shared.round_trip.observe(taken, jobs);
-                    // A full answer proves nothing, and tells not all: that is for the follower.
-                    if read.len() < wanted && self.shared.state.is_up() {
+                    if self.shared.state.is_up() {
                         self.shared.take(read);
                     }
                     let is_good = lot.hand_out(&done, self.shared);
@@ -246,7 +246,7 @@ impl Writer<'_> {
         loop {
             let wanted = self.shared.at_once();
             let (stream, entries) = self.shared.look(link, after, wanted)?;
-            is_whole &= stream.begin() <= after;
+            is_whole &= stream.begin() <= after && lot.is_for(&stream);
             let is_all = entries.len() < wanted;
             after = entries.last().map_or(after, |last| last.id);
             own.extend(if own.is_empty() {

@@ -10,9 +10,20 @@ pub(super) fn print_help() {
     println!(
         "sse-server {} - publish with curl, receive with EventSource
 
-Usage: sse-server [--help | --version | --healthcheck]
+Usage: sse-server [COMMAND]
 
+  (none)          serve, as the environment variables say
+  --check         read the variables and the rules, print what is in force; exit 0 or 2
+  token [--subscribe CHANNELS] [--publish CHANNELS] [--stats] [--expires 10m] [--subject NAME]
+                  print a signed token with these rights, made with JWT_SECRET; CHANNELS are
+                  names, or beginnings with a * ('orders-*'), separated by commas
+  token --explain TOKEN
+                  say what a token is good for and until when, or why it is refused; exit 0
+                  or 1; - reads it from standard input
   --healthcheck   ask the local server's /health; exit 0 if it is well, 1 if not
+  --check-data FOLDER
+                  say what a DATA_DIR has; exit 0 if it is whole, 1 if not
+  --help, --version
 
 Try it:
   curl -N http://localhost:8080/sse/news

@@ -1,10 +1,17 @@
 #![doc = include_str!("README.md")]
 
-mod failure;
+mod check;
+mod doubts;
 mod help;
+mod setup;
+mod token;
+mod welcome;
 
-pub use failure::{read_config, Failure};
+pub use doubts::{doubts, Doubt};
+pub use setup::{read_config, read_rules, Failure};
+pub use welcome::Welcome;
 
+use crate::disk;
 use crate::server::health;
 use std::time::Duration;
 
@@ -17,13 +24,16 @@ const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 /// What a person is told, if that is no success.
 pub fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
-        ["--help" | "-h"] => help::print_help(),
+        ["--help" | "-h"] | ["token", "--help" | "-h"] => help::print_help(),
         ["--version" | "-V"] => help::print_version(),
         ["--healthcheck"] => check_health()?,
+        ["--check"] => check::check()?,
+        ["--check-data", folder] => check_data(folder)?,
+        ["token", rest @ ..] => token::token(rest)?,
         _ => {
             let unknown = arguments.first().unwrap_or(&"");
             return Err(Failure::misuse(format!(
-                "unknown argument {unknown:?}; sse-server takes --help, --version or --healthcheck, and is configured by environment variables"
+                "unknown argument {unknown:?}; sse-server takes token, --check, --check-data FOLDER, --healthcheck, --help or --version, and is configured by environment variables"
             )));
         }
     }
@@ -35,4 +45,10 @@ fn check_health() -> Result<(), Failure> {
     let target = health::local_target(&config.listen);
     health::ask_health(&target, HEALTHCHECK_TIME)
         .map_err(|error| Failure::new(format!("the server is not healthy: {error}")))
+}
+
+fn check_data(folder: &str) -> Result<(), Failure> {
+    let report = disk::check(folder.as_ref()).map_err(Failure::new)?;
+    println!("{report}");
+    Ok(())
 }

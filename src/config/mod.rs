@@ -10,6 +10,7 @@ pub use variables::VARIABLES;
 
 use crate::access::{Secrets, Token};
 use crate::cluster::Address;
+use crate::disk::{DataDir, SyncTime};
 use crate::http::cors::Origins;
 use crate::http::proxies::TrustedProxies;
 use listen::port_number;
@@ -36,6 +37,10 @@ pub struct Config {
     pub history_events: usize,
     /// `HISTORY_BYTES`.
     pub history_bytes: usize,
+    /// `DATA_DIR`.
+    pub data_dir: Option<DataDir>,
+    /// `SYNC`.
+    pub sync_time: SyncTime,
     /// `CHANNEL_TTL`.
     pub channel_ttl: Duration,
     /// `HEARTBEAT`.
@@ -79,6 +84,14 @@ impl Config {
             env.number(name, default, range)
                 .map(|n| Duration::from_secs(n as u64))
         };
+        let data_dir = env.data_dir()?;
+        let redis = env.redis()?;
+        if redis.is_some() && data_dir.is_some() {
+            return Err(BadValue(
+                "DATA_DIR and REDIS_URL are both set; the history is kept in one of the two: set DATA_DIR for one server, REDIS_URL for several".into(),
+            ));
+        }
+        let channel_ttl = if data_dir.is_some() { WEEK } else { 300 };
         Ok(Config {
             listen: env.listen()?,
             auth_token: env.auth_token()?,
@@ -87,7 +100,7 @@ impl Config {
             origins: env.origins()?,
             history_events: env.number("HISTORY_EVENTS", 100, 0..=1_000_000)?,
             history_bytes: env.number("HISTORY_BYTES", 16 << 20, 0..=MAX_BYTES)?,
-            channel_ttl: seconds("CHANNEL_TTL", 300, 0..=YEAR)?,
+            channel_ttl: seconds("CHANNEL_TTL", channel_ttl, 0..=YEAR)?,
             heartbeat: seconds("HEARTBEAT", 15, 1..=HOUR)?,
             max_clients: env.number("MAX_CLIENTS", 10_000, 1..=1_000_000)?,
             max_clients_per_address: env.number("MAX_CLIENTS_PER_ADDRESS", 0, 0..=1_000_000)?,
@@ -95,13 +108,16 @@ impl Config {
             max_message_bytes: env.number("MAX_MESSAGE_BYTES", 65_536, 1..=MAX_MESSAGE)?,
             client_queue: env.number("CLIENT_QUEUE", 256, 1..=1_000_000)?,
             trusted_proxies: env.trusted_proxies()?,
-            redis: env.redis()?,
+            redis,
+            data_dir,
+            sync_time: env.sync_time()?,
             log_level: env.log_level()?,
         })
     }
 }
 
 const HOUR: usize = 3_600;
+const WEEK: usize = 604_800;
 const YEAR: usize = 31_536_000;
 /// 1 GiB: the most that also a 32-bit device can be asked for.
 const MAX_BYTES: usize = 1 << 30;
@@ -217,6 +233,23 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
                 .map(Some)
                 .map_err(|wrong| BadValue(format!("REDIS_URL {wrong}"))),
         }
+    }
+
+    fn data_dir(&self) -> Result<Option<DataDir>, BadValue> {
+        let path = (self.get)("DATA_DIR").map(DataDir::parse);
+        path.transpose()
+            .map_err(|wrong| BadValue(format!("DATA_DIR {wrong}")))
+    }
+
+    fn sync_time(&self) -> Result<SyncTime, BadValue> {
+        let Some(text) = self.text("SYNC")? else {
+            return Ok(SyncTime::Always);
+        };
+        SyncTime::parse(&text).ok_or_else(|| {
+            BadValue(format!(
+                "SYNC is {text:?}; give always, or a time up to 60s, such as 1s or 200ms"
+            ))
+        })
     }
 
     fn log_level(&self) -> Result<log::LevelFilter, BadValue> {

@@ -1,7 +1,7 @@
 //! The table of variables, for `--help` and for slips.
 
 /// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 18] = [
+pub const VARIABLES: [(&str, &str, &str); 20] = [
     (
         "LISTEN",
         "0.0.0.0:8080",
@@ -39,8 +39,18 @@ pub const VARIABLES: [(&str, &str, &str); 18] = [
         "memory for all channels' history together; the oldest go first",
     ),
     (
+        "DATA_DIR",
+        "none",
+        "a folder in which the history survives a restart and a loss of power",
+    ),
+    (
+        "SYNC",
+        "always",
+        "with DATA_DIR: always syncs before the answer, 1s within that time",
+    ),
+    (
         "CHANNEL_TTL",
-        "300",
+        "300; 604800 with DATA_DIR",
         "seconds until a channel that nobody uses is removed",
     ),
     (

@@ -58,6 +58,14 @@ impl Topic {
         matches!(self, Topic::Channel(name) if name.is_broadcast())
     }
 
+    /// Whether a client that follows it gets the channel's messages.
+    pub fn covers(&self, name: &ChannelName) -> bool {
+        match self {
+            Topic::Channel(one) => one == name,
+            Topic::Prefix(prefix) => prefix.covers(name),
+        }
+    }
+
     /// As a client names it.
     pub fn as_str(&self) -> &str {
         match self {

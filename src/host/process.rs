@@ -1,16 +1,19 @@
 //! The process: its signals, limits, memory, and what its parent has left to it.
 
 use std::io;
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::time::Duration;
 
 /// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
-/// Has to be called before any thread is started. Shown by tests/it/shutdown.rs and tests/it/access_reload.rs.
+/// So it does with SIGXFSZ: a write beyond the limit of a file's size fails then, and says why (`setrlimit(2)`).
+/// Has to be called before any thread is started. Shown by tests/it/shutdown.rs, access_reload.rs and disk_faults.rs.
 ///
 /// # Errors
 /// What the system says.
 pub fn block_signals() -> io::Result<()> {
-    let set = awaited_signals();
+    let mut set = awaited_signals();
+    // SAFETY: `set` is initialised, and `sigaddset` does not fail for this signal.
+    unsafe { libc::sigaddset(&mut set, libc::SIGXFSZ) };
     // SAFETY: `set` is initialised, and the old mask is not asked for.
     match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) } {
         0 => Ok(()),
@@ -153,6 +156,23 @@ pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Takes a lock on a file that no other process can have at the same time, and that ends with the file or the process
+/// (`flock(2)`). Whether it was free. Shown by tests/it/disk_faults.rs.
+///
+/// # Errors
+/// What the system says.
+pub fn lock_file(file: &std::fs::File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open for as long as the file is borrowed.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Ok(false);
+    }
+    Err(error)
 }
 
 /// Gives memory that was freed back to the system (`malloc_trim(3)`). glibc keeps it otherwise, scattered over the heaps

@@ -15,6 +15,8 @@ pub enum Method {
     Post,
     /// `PUT`
     Put,
+    /// `DELETE`
+    Delete,
     /// `OPTIONS`
     Options,
     /// Any other.
@@ -28,6 +30,7 @@ impl fmt::Display for Method {
             Method::Head => "HEAD",
             Method::Post => "POST",
             Method::Put => "PUT",
+            Method::Delete => "DELETE",
             Method::Options => "OPTIONS",
             Method::Other(name) => name,
         })

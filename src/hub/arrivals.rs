@@ -39,10 +39,6 @@ pub(super) struct Arrivals {
     is_filled: bool,
     /// After this id everything was retained outside when the hub was begun to be filled, once that is so.
     begun_after: Option<EventId>,
-    /// Since then, and before it was here, something was lost.
-    has_missed: bool,
-    /// Messages up to this id may have been in any channel.
-    unknown_up_to: EventId,
     /// Claims that are not settled, by the client's number.
     claims: HashMap<u64, EventId>,
 }
@@ -57,8 +53,6 @@ impl Arrivals {
         Arrivals {
             is_filled,
             begun_after: None,
-            has_missed: false,
-            unknown_up_to: EventId::ZERO,
             claims: HashMap::new(),
         }
     }
@@ -80,24 +74,7 @@ impl Arrivals {
             self.begun_after = Some(id);
             return true;
         };
-        let misses = id > begun_after.max(newest);
-        self.has_missed |= misses;
-        misses
-    }
-
-    /// Whether something was lost while the hub was being filled.
-    pub(super) fn has_missed(&self) -> bool {
-        self.has_missed
-    }
-
-    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.
-    pub(super) fn lose_up_to(&mut self, id: EventId) {
-        self.unknown_up_to = self.unknown_up_to.max(id);
-    }
-
-    /// Messages up to this id may have been in any channel.
-    pub(super) fn unknown_up_to(&self) -> EventId {
-        self.unknown_up_to
+        id > begun_after.max(newest)
     }
 
     /// The id after which a client that names none gets what comes live: what comes in before the hub is filled is not

@@ -15,7 +15,7 @@ pub(super) struct Channel {
     audiences: Vec<AudienceId>,
     clients: usize,
     /// Clients that name it, also those that have it by a pattern. It exists for as long as there are any.
-    named: usize,
+    pub(super) named: usize,
     pub(super) messages: u64,
     pub(super) last_used: Instant,
 }
@@ -46,8 +46,34 @@ impl Channels {
         self.by_name.len()
     }
 
+    /// Those that had a message.
+    pub(super) fn with_messages(&self) -> usize {
+        self.with_messages
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Channel)> {
         self.by_name.iter()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &ChannelName> {
+        self.by_name.keys()
+    }
+
+    pub(super) fn get(&self, name: &ChannelName) -> Option<&Channel> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &ChannelName) -> Option<&mut Channel> {
+        self.by_name.get_mut(name)
+    }
+
+    /// Adds a channel of an earlier run.
+    pub(super) fn take_back(&mut self, name: ChannelName, messages: u64, last_used: Instant) {
+        let mut channel = Channel::new();
+        channel.messages = messages;
+        channel.last_used = last_used;
+        self.with_messages += usize::from(messages > 0);
+        self.by_name.insert(name, channel);
     }
 
     /// Whether the channel can have a message, where so many channels may. One that had none so far counts as new, whoever

@@ -50,20 +50,36 @@ impl FormerChannels {
         }
     }
 
-    /// Remembers a channel that has had messages up to `newest`.
-    pub(super) fn remember(&mut self, name: ChannelName, newest: EventId) {
+    /// Remembers a channel that has had messages up to `newest`. Returns the one that is forgotten for it.
+    pub(super) fn remember(&mut self, name: ChannelName, newest: EventId) -> Option<ChannelName> {
         self.take(&name);
         if newest <= self.forgotten {
-            return;
+            return None;
         }
         self.by_age.insert((newest, name.clone()));
         self.newest.insert(name, newest);
-        if self.newest.len() > self.most {
-            if let Some((oldest, name)) = self.by_age.pop_first() {
-                self.newest.remove(&name);
-                self.forgotten = oldest;
-            }
+        if self.newest.len() <= self.most {
+            return None;
         }
+        let (oldest, name) = self.by_age.pop_first()?;
+        self.newest.remove(&name);
+        self.forgotten = oldest;
+        Some(name)
+    }
+
+    /// Every channel that is not remembered by its name may have had messages up to this id.
+    pub(super) fn forgotten(&self) -> EventId {
+        self.forgotten
+    }
+
+    /// The newest id of a channel that is remembered by its name.
+    pub(super) fn known(&self, name: &ChannelName) -> Option<EventId> {
+        self.newest.get(name).copied()
+    }
+
+    /// Each channel that is remembered by its name, and its newest id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ChannelName, EventId)> {
+        self.newest.iter().map(|(name, newest)| (name, *newest))
     }
 
     /// Any channel may have had messages up to `id`.

@@ -5,6 +5,7 @@
 use super::clock::{ClockWatch, Moment};
 use super::former::FormerChannels;
 use super::topics::Topics;
+use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId, Prefix, Topic};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub(super) struct History {
     /// The channels that have had a message since they exist.
     channels: HashMap<ChannelName, Retained>,
     broadcast: Retained,
-    former: FormerChannels,
+    pub(super) former: FormerChannels,
     /// The channel of each retained event, oldest first: who has to go when memory is full.
     by_age: BTreeMap<EventId, ChannelName>,
     bytes: usize,
@@ -69,6 +70,10 @@ pub(super) struct History {
     /// The wall clock was set ahead, and no id was given since.
     has_clock_jumped: bool,
     newest: EventId,
+    /// Any channel may have had messages up to this id that are not retained.
+    pub(super) lost_up_to: EventId,
+    /// What has changed since whoever keeps a copy has asked, if somebody does.
+    pub(super) unsaved: Option<Unsaved>,
 }
 
 impl History {
@@ -93,6 +98,8 @@ impl History {
             clock: ClockWatch::new(now),
             has_clock_jumped: false,
             newest: born,
+            lost_up_to: EventId::ZERO,
+            unsaved: None,
         }
     }
 
@@ -129,10 +136,11 @@ impl History {
         let retained = if name.is_broadcast() {
             &mut self.broadcast
         } else {
-            let former = &mut self.former;
-            self.channels
-                .entry(name.clone())
-                .or_insert_with(|| Retained::new(former.take(name)))
+            let (former, unsaved) = (&mut self.former, &mut self.unsaved);
+            self.channels.entry(name.clone()).or_insert_with(|| {
+                note(unsaved, |unsaved| unsaved.touch(name));
+                Retained::new(former.take(name))
+            })
         };
         retained.events.push_back(event.clone());
         let is_full = retained.events.len() > self.max_events;
@@ -152,7 +160,16 @@ impl History {
 
     /// As `append`, of a channel that may have no history.
     pub(super) fn pass_over(&mut self, event: &Event) {
-        self.former.remember(event.channel.clone(), event.id);
+        note(&mut self.unsaved, |unsaved| unsaved.drop_event(event.id));
+        self.remember(event.channel.clone(), event.id);
+    }
+
+    /// Remembers a channel that has no history any more.
+    fn remember(&mut self, name: ChannelName, newest: EventId) {
+        note(&mut self.unsaved, |unsaved| unsaved.touch(&name));
+        if let Some(forgotten) = self.former.remember(name, newest) {
+            note(&mut self.unsaved, |unsaved| unsaved.touch(&forgotten));
+        }
     }
 
     fn drop_oldest_of(&mut self, name: &ChannelName) {
@@ -166,11 +183,18 @@ impl History {
             retained.dropped = retained.dropped.max(event.id);
             self.by_age.remove(&event.id);
             self.bytes -= event.cost();
+            note(&mut self.unsaved, |unsaved| {
+                unsaved.drop_event(event.id);
+                if retained.events.is_empty() {
+                    unsaved.touch(name);
+                }
+            });
         }
     }
 
     /// Takes note that any channel may have had messages up to `id` that are not retained.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
+        self.lost_up_to = self.lost_up_to.max(id);
         self.former.forget_up_to(id);
         let channels = self.channels.values_mut();
         for retained in channels.chain([&mut self.broadcast]) {
@@ -186,10 +210,10 @@ impl History {
         }
     }
 
-    /// Whether something of the topic after `id` is here, or was or may have been.
-    pub(super) fn has_had_after(&self, topic: &Topic, id: EventId) -> bool {
-        let is_newer = |retained: &Retained| !retained.events.is_empty() || retained.newest() > id;
-        self.any_retained(topic, is_newer) || self.former_after(topic, id)
+    /// The newest id that the channel has or may have had.
+    pub(super) fn newest_of(&self, name: &ChannelName) -> EventId {
+        self.retained(name)
+            .map_or_else(|| self.former.newest_of(name), Retained::newest)
     }
 
     /// Whether something of the topic after `id` is, or may be, no longer retained.
@@ -296,9 +320,37 @@ impl History {
         for event in &retained.events {
             self.by_age.remove(&event.id);
             self.bytes -= event.cost();
+            note(&mut self.unsaved, |unsaved| unsaved.drop_event(event.id));
         }
-        self.former.remember(name, retained.newest());
+        self.remember(name, retained.newest());
         retained.events
+    }
+
+    /// The newest id that the channel has had and no longer has.
+    pub(super) fn dropped_of(&self, name: &ChannelName) -> EventId {
+        self.retained(name)
+            .map_or(EventId::ZERO, |retained| retained.dropped)
+    }
+
+    /// Begins a channel that has had messages up to `dropped`, before it gets those that are retained.
+    pub(super) fn begin_channel(&mut self, name: &ChannelName, dropped: EventId) {
+        if name.is_broadcast() {
+            self.broadcast.dropped = self.broadcast.dropped.max(dropped);
+        } else {
+            self.former.take(name);
+            self.channels
+                .entry(name.clone())
+                .or_insert_with(|| Retained::new(dropped));
+        }
+    }
+
+    /// Each channel's retained events, oldest first.
+    pub(super) fn events_of(
+        &self,
+        name: &ChannelName,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
+        let retained = self.retained(name).into_iter();
+        retained.flat_map(|retained| &retained.events)
     }
 
     /// Events retained of one channel.
@@ -315,6 +367,13 @@ impl History {
     /// Memory of all retained events, in bytes, about.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// Takes note of a change, where somebody keeps a copy.
+fn note(unsaved: &mut Option<Unsaved>, change: impl FnOnce(&mut Unsaved)) {
+    if let Some(unsaved) = unsaved {
+        change(unsaved);
     }
 }
 

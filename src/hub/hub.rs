@@ -7,7 +7,6 @@ use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::table::Table;
-use crate::access::Permit;
 use crate::counters::Counters;
 use crate::event::{ChannelName, Event, EventId, EventName};
 use crossbeam_channel::{Receiver, Sender};
@@ -28,6 +27,8 @@ pub enum Attempt {
 pub struct HubStats {
     /// Channels, without `broadcast`.
     pub active_channels: usize,
+    /// Of those that had a message and those that are only followed, the more numerous: each may be `max_channels`.
+    pub channels_of_a_kind: usize,
     /// Clients with a stream.
     pub connected_clients: usize,
     /// Messages retained, of all channels.
@@ -149,23 +150,6 @@ impl Hub {
         drop(self.lock_with_room_for(channel));
     }
 
-    /// Ends the streams whose permit `still_grants` does not confirm, and returns how many. They get what is queued for
-    /// them, and nothing that is published from now on.
-    pub fn revoke(&self, still_grants: impl Fn(&Permit) -> bool) -> usize {
-        let table = self.shared.lock();
-        let subscribers: Vec<_> = table.audiences.subscribers().cloned().collect();
-        drop(table);
-        let mut count = 0;
-        for subscriber in subscribers {
-            if !still_grants(&subscriber.permit) {
-                self.shared.leave(subscriber.number);
-                subscriber.progress.revoke();
-                count += 1;
-            }
-        }
-        count
-    }
-
     /// Whether a message to this channel, which will come in by `append`, would be taken.
     ///
     /// # Errors
@@ -195,7 +179,7 @@ impl Hub {
 
     /// Takes note that messages up to `id` may have been in any channel, before anything has come in.
     pub fn know_nothing_up_to(&self, id: EventId) {
-        self.shared.lock().know_nothing_up_to(id);
+        self.shared.lock().history.lose_up_to(id);
     }
 
     /// Takes note that what was up to `id` is not retained anywhere, before the hub is filled.
@@ -203,7 +187,7 @@ impl Hub {
         let mut table = self.shared.lock();
         let newest = table.history.newest();
         if table.arrivals.begin_after(id, newest) {
-            table.know_nothing_up_to(id);
+            table.history.lose_up_to(id);
         }
     }
 
@@ -307,8 +291,10 @@ impl Hub {
     /// The figures of this moment.
     pub fn stats(&self) -> HubStats {
         let table = self.shared.lock();
+        let (all, with_messages) = (table.channel_count(), table.channels.with_messages());
         HubStats {
-            active_channels: table.channel_count(),
+            active_channels: all,
+            channels_of_a_kind: with_messages.max(all - with_messages),
             connected_clients: table.audiences.client_count(),
             history_messages: table.history.len(),
             history_bytes: table.history.bytes(),

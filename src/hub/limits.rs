@@ -18,7 +18,7 @@ pub struct Limits {
     pub max_channels: usize,
     /// Messages that a client may lag behind.
     pub client_queue: usize,
-    /// Events come in with their ids (`Hub::append`), which other hubs share.
+    /// Events come in with their ids (`Hub::append`), which other hubs share, or the disk has.
     pub ids_come_from_outside: bool,
 }
 
@@ -37,6 +37,8 @@ pub enum Refusal {
     RedisAway,
     /// Its Redis refuses what it is asked for; holds its words. Nothing was published.
     RedisRefused(String),
+    /// Its disk does not take it; holds why. Nothing was published.
+    DiskFailed(String),
     /// Its Redis did not confirm the message: it was published, or not.
     Unconfirmed,
     /// Something else was published with the same key.

@@ -23,6 +23,8 @@ pub enum End {
     Expired,
     /// Its permit was taken away.
     Revoked,
+    /// An operator has ended it.
+    Ended,
     /// What the client has does not fit to what there is: it has to come again.
     SentAway,
 }
@@ -54,12 +56,12 @@ pub struct Progress {
     pub(super) direct: OnceLock<Box<dyn DirectWriter>>,
     /// When that was done last, in ms of running time; 0 for never.
     pub(super) helped_at: AtomicU64,
-    /// Messages that were written so.
-    pub(super) helped: AtomicU64,
+    /// Live messages and replays that were written.
+    pub(super) messages: AtomicU64,
     /// `NOT_CUT`, or why the stream ends without waiting for its queue to run empty.
     cut: AtomicU8,
-    /// When its permit was taken away.
-    pub(super) revoked: OnceLock<Instant>,
+    /// Why and since when it is not to go on, though its client could.
+    pub(super) over: OnceLock<(End, Instant)>,
 }
 
 const NOT_CUT: u8 = 0;
@@ -76,9 +78,9 @@ impl Progress {
             behind: Mutex::default(),
             direct: OnceLock::new(),
             helped_at: AtomicU64::new(0),
-            helped: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
             cut: AtomicU8::new(NOT_CUT),
-            revoked: OnceLock::new(),
+            over: OnceLock::new(),
         }
     }
 
@@ -119,10 +121,10 @@ impl Progress {
         self.handoff.wake();
     }
 
-    /// Ends the stream because its permit is gone; what is queued is still delivered.
-    pub(super) fn revoke(&self) {
-        // Once is enough.
-        let _ = self.revoked.set(time::now());
+    /// Ends the stream, of which the client is told the reason; what is queued is still delivered.
+    pub(super) fn end(&self, why: End) {
+        // The first reason stays.
+        let _ = self.over.set((why, time::now()));
         self.handoff.wake();
     }
 
@@ -136,9 +138,14 @@ impl Progress {
         self.direct.get().is_some()
     }
 
-    /// Messages that the announcer has written to this client.
-    pub fn helped(&self) -> u64 {
-        self.helped.load(Ordering::Relaxed)
+    /// Messages that were written to this client, by the announcer and by its thread, replays too.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Messages that are queued for it and not yet written.
+    pub fn lag(&self) -> usize {
+        self.lag.load(Ordering::Relaxed)
     }
 
     /// How the client keeps up; `limit` is `CLIENT_QUEUE`, in messages.

@@ -52,7 +52,7 @@ impl Subscriber {
                 let progress = &self.progress;
                 progress.helped_at.store(now_ms, Ordering::Relaxed);
                 let messages = batch.messages as u64;
-                progress.helped.fetch_add(messages, Ordering::Relaxed);
+                progress.messages.fetch_add(messages, Ordering::Relaxed);
                 batch.count_delivery(counters);
                 return Pace::Even;
             }

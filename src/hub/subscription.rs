@@ -106,7 +106,7 @@ impl Subscription {
             Some(end) => return Next::End(end),
             None => {}
         }
-        let over = self.permit_is_over();
+        let over = self.is_over();
         let end = over.map(|(end, _)| end);
         match self.queue.try_recv() {
             Ok(queued) => match over {
@@ -123,10 +123,10 @@ impl Subscription {
         }
     }
 
-    /// How and since when the stream is not allowed any more. What was published before is still delivered.
-    fn permit_is_over(&self) -> Option<(End, Instant)> {
-        if let Some(since) = self.progress.revoked.get() {
-            return Some((End::Revoked, *since));
+    /// Why and since when the stream may not go on. What was published before is still delivered.
+    fn is_over(&self) -> Option<(End, Instant)> {
+        if let Some(over) = self.progress.over.get() {
+            return Some(*over);
         }
         let now = time::now();
         let until = self.permit.valid_until(now, time::wall())?;
@@ -153,7 +153,7 @@ impl Subscription {
     /// Whether `try_next` may find something, but for the end of the permit.
     pub(super) fn has_news(&self) -> bool {
         let progress = &self.progress;
-        let must_end = progress.cut().is_some() || progress.revoked.get().is_some();
+        let must_end = progress.cut().is_some() || progress.over.get().is_some();
         must_end || !self.queue.is_empty() || self.shared.is_closed()
     }
 
@@ -174,18 +174,21 @@ impl Subscription {
         result
     }
 
-    /// Reports that a live batch has been written. Returns the number of its messages.
-    pub fn delivered(&self, batch: &Batch) -> u64 {
-        self.progress
-            .lag
-            .fetch_sub(batch.messages, Ordering::Relaxed);
+    /// Reports that a live batch has been written.
+    pub fn delivered(&self, batch: &Batch) {
+        let Progress { lag, messages, .. } = &*self.progress;
+        lag.fetch_sub(batch.messages, Ordering::Relaxed);
+        messages.fetch_add(batch.messages as u64, Ordering::Relaxed);
         batch.count_delivery(&self.shared.counters);
-        batch.messages as u64
     }
 
     /// Reports that `messages` of the replay have been written.
     pub fn replayed(&self, messages: usize) {
-        self.shared.counters.delivered.add(messages as u64);
+        let messages = messages as u64;
+        self.progress
+            .messages
+            .fetch_add(messages, Ordering::Relaxed);
+        self.shared.counters.delivered.add(messages);
     }
 }
 

@@ -22,7 +22,7 @@ const UNUSED_SEQ: u64 = 1 << 32;
 #[derive(Debug)]
 pub(super) struct Table {
     limits: Limits,
-    channels: Channels,
+    pub(super) channels: Channels,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
     pub(super) audiences: Audiences,
@@ -94,7 +94,7 @@ impl Table {
         Ok(())
     }
 
-    fn has_place_for(&self, name: &ChannelName) -> bool {
+    pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
         let most = self.limits.max_channels;
         name.is_broadcast() || self.channels.have_place_for(name, most)
     }
@@ -142,7 +142,7 @@ impl Table {
         }
         if newest == EventId::ZERO && self.arrivals.is_filled() {
             // The first of all: who comes with an older id has it from a history that is lost.
-            self.know_nothing_up_to(event.id);
+            self.history.lose_up_to(event.id);
         }
         self.history.skip_to(event.id);
         let name = &event.channel;
@@ -159,7 +159,7 @@ impl Table {
     }
 
     /// Puts the event into its channel's history. Returns the number of clients that it reaches.
-    fn retain(&mut self, event: &Arc<Event>) -> usize {
+    pub(super) fn retain(&mut self, event: &Arc<Event>) -> usize {
         self.history.append(event);
         if event.channel.is_broadcast() {
             return self.audiences.client_count();
@@ -167,40 +167,31 @@ impl Table {
         self.channels.note_message(&event.channel, event.at)
     }
 
-    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere.
-    pub(super) fn know_nothing_up_to(&mut self, id: EventId) {
-        self.arrivals.lose_up_to(id);
-        self.history.lose_up_to(id);
-    }
-
-    /// The same, of a table that clients follow: each is told at once, for each of its channels.
+    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere. Clients are told at once,
+    /// for each of their channels.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
         let after = self.history.newest();
-        self.know_nothing_up_to(id);
+        self.history.lose_up_to(id);
         // No message can have the ids that are lost: the notices have a place there.
         self.history.skip_to(id);
-        self.tell_of_gaps(after, |_, _| true);
+        self.tell_of_gaps(after);
     }
 
     /// Takes note that everything retained outside is here: from now on events are announced. Clients that are here already
-    /// may have missed some of what came before: nobody can tell what was published after they came.
+    /// may have missed something: nobody can tell what was published after they came, nor what of that is not retained any
+    /// more.
     pub(super) fn set_filled(&mut self) {
         self.arrivals.set_filled();
         if self.audiences.client_count() > 0 {
-            let unknown = self.arrivals.unknown_up_to();
-            let tells_all = self.limits.history_events == 0 || self.arrivals.has_missed();
-            self.tell_of_gaps(EventId::ZERO, |history, topic| {
-                tells_all || history.has_had_after(topic, unknown)
-            });
+            self.tell_of_gaps(EventId::ZERO);
         }
     }
 
-    /// Tells everybody who follows one of the topics that `fit` that messages after `after` are, or may be, lost.
-    fn tell_of_gaps(&mut self, after: EventId, fits: impl Fn(&History, &Topic) -> bool) {
+    /// Tells everybody, for each of its topics, that messages after `after` are, or may be, lost.
+    fn tell_of_gaps(&mut self, after: EventId) {
         let broadcast = Topic::Channel(ChannelName::broadcast());
         let all = self.channels.followed().chain([broadcast]);
-        let fitting = all.filter(|topic| fits(&self.history, topic));
-        let notices = gap_notices(fitting.collect(), self.history.newest(), after);
+        let notices = gap_notices(all.collect(), self.history.newest(), after);
         notices.for_each(|notice| self.pending.add(notice));
     }
 

@@ -5,7 +5,7 @@ mod first_try;
 mod keys;
 mod known;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, Half};
 pub use first_try::FirstTry;
 pub use keys::{Begun, Claim, Keys};
 pub use known::LIFETIME;

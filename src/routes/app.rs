@@ -1,9 +1,11 @@
 //! What the routes need to do their work.
 
 use super::addresses::Addresses;
+use super::connected::Clients;
 use super::live::LiveStatistics;
 use crate::access::Access;
 use crate::cluster::Cluster;
+use crate::disk::Disk;
 use crate::http::cors::Origins;
 use crate::hub::Hub;
 use crate::idempotency::Keys;
@@ -16,6 +18,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// The other servers, if there is a Redis between them.
     pub cluster: Option<Arc<Cluster>>,
+    /// Where the history is kept, if it outlives the process.
+    pub disk: Option<Arc<Disk>>,
     /// Which publishes may be sent again.
     pub keys: Keys,
     /// The statistics, as a stream.
@@ -28,4 +32,6 @@ pub struct App {
     pub max_message_bytes: usize,
     /// Streams of each client address.
     pub addresses: Addresses,
+    /// Who has a stream.
+    pub clients: Clients,
 }

@@ -26,5 +26,11 @@ pub(super) fn ready(app: &App) -> Result<Reply, Problem> {
             RETRY_AFTER,
         ));
     }
+    if app.disk.as_ref().is_some_and(|disk| !disk.is_writable()) {
+        return Err(Problem::unavailable(
+            "the server's disk (DATA_DIR) takes no writes; clients stay connected, nothing can be published",
+            RETRY_AFTER,
+        ));
+    }
     Ok(Reply::json(&json!({ "status": "ok" })))
 }

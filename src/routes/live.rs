@@ -2,12 +2,14 @@
 //! everybody who watches, however many they are. Watchers are no clients. One thread does all of it. Called by the routes
 //! and by `main`.
 
+use super::recent::Recent;
 use crate::access::Permit;
 use crate::cluster::Cluster;
 use crate::counters::Counters;
+use crate::disk::Disk;
 use crate::event::{ChannelName, Form, Topic};
 use crate::host::memory;
-use crate::hub::{Hub, Limits, Refusal, Start, Subscription, Turns};
+use crate::hub::{Hub, HubStats, Limits, Refusal, Start, Subscription, Turns};
 use crossbeam_channel::Receiver;
 use serde_json::{json, Value};
 use std::convert::Infallible;
@@ -26,6 +28,7 @@ pub struct LiveStatistics {
     hub: Arc<Hub>,
     figures: ChannelName,
     with_channels: ChannelName,
+    recent: Recent,
 }
 
 impl LiveStatistics {
@@ -36,6 +39,7 @@ impl LiveStatistics {
     pub fn start(
         watched: Arc<Hub>,
         cluster: Option<Arc<Cluster>>,
+        disk: Option<Arc<Disk>>,
     ) -> std::io::Result<(Arc<Self>, Receiver<Infallible>)> {
         let limits = Limits {
             history_events: 0,
@@ -51,11 +55,14 @@ impl LiveStatistics {
             hub,
             figures: ChannelName::internal("figures"),
             with_channels: ChannelName::internal("channels"),
+            recent: Recent::default(),
         });
         let publisher = live.clone();
         std::thread::Builder::new()
             .name("statistics".into())
-            .spawn(move || publisher.publish_for_ever(turns, &watched, cluster.as_deref()))?;
+            .spawn(move || {
+                publisher.publish_for_ever(turns, &watched, cluster.as_deref(), disk.as_deref())
+            })?;
         Ok((live, all_ended))
     }
 
@@ -92,7 +99,13 @@ impl LiveStatistics {
         self.hub.close();
     }
 
-    fn publish_for_ever(&self, mut turns: Turns, watched: &Hub, cluster: Option<&Cluster>) {
+    fn publish_for_ever(
+        &self,
+        mut turns: Turns,
+        watched: &Hub,
+        cluster: Option<&Cluster>,
+        disk: Option<&Disk>,
+    ) {
         let mut next = Instant::now();
         while !self.hub.is_closing() {
             // The close ends it early, and so may what is left of waking this thread in a round.
@@ -101,13 +114,17 @@ impl LiveStatistics {
                 std::thread::park_timeout(pause);
                 continue;
             }
-            next = Instant::now() + ROUND;
+            // In step, so that there is one a second; not after a pause of the whole machine.
+            next = (next + ROUND).max(Instant::now());
+            self.recent.note(watched);
             for channel in self.hub.channel_stats() {
                 if channel.clients == 0 {
                     continue;
                 }
                 let with_channels = channel.name == self.with_channels;
-                let text = snapshot(watched, cluster, with_channels).to_string();
+                let text = self
+                    .snapshot(watched, cluster, disk, with_channels)
+                    .to_string();
                 // It is refused only while it closes. Where watchers are behind, the next snapshot is as good.
                 let _ = self
                     .hub
@@ -116,32 +133,74 @@ impl LiveStatistics {
             turns.take();
         }
     }
+
+    /// The last minutes, a sample a second.
+    pub fn history(&self) -> Value {
+        self.recent.history()
+    }
+
+    /// What the server does at this moment; with each channel, or without.
+    pub fn snapshot(
+        &self,
+        hub: &Hub,
+        cluster: Option<&Cluster>,
+        disk: Option<&Disk>,
+        with_channels: bool,
+    ) -> Value {
+        let stats = hub.stats();
+        let counters = hub.counters();
+        let mut figures = json!({
+            "active_channels": stats.active_channels,
+            "connected_clients": stats.connected_clients,
+            "messages_published": counters.published.get(),
+            "messages_delivered": counters.delivered.get(),
+            "slow_clients_disconnected": counters.slow_clients.get(),
+            "history_bytes": stats.history_bytes,
+            "memory_bytes": memory::resident(),
+            "uptime_seconds": counters.uptime_seconds(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "limits": limits(hub.limits(), &stats),
+            "last_minute": self.recent.last_minute(counters),
+        });
+        if let Some(cluster) = cluster {
+            let is_connected = cluster.is_connected();
+            figures["redis"] = if is_connected { "connected" } else { "away" }.into();
+            figures["cluster"] = cluster.statistics();
+        }
+        if let Some(disk) = disk {
+            figures["disk"] = disk_figures(disk);
+        }
+        if with_channels {
+            figures["channels"] = channels(hub);
+        }
+        figures
+    }
 }
 
-/// What the server does at this moment; with each channel, or without.
-pub fn snapshot(hub: &Hub, cluster: Option<&Cluster>, with_channels: bool) -> Value {
-    let stats = hub.stats();
-    let counters = hub.counters();
-    let mut figures = json!({
-        "active_channels": stats.active_channels,
-        "connected_clients": stats.connected_clients,
-        "messages_published": counters.published.get(),
-        "messages_delivered": counters.delivered.get(),
-        "slow_clients_disconnected": counters.slow_clients.get(),
-        "history_bytes": stats.history_bytes,
-        "memory_bytes": memory::resident(),
-        "uptime_seconds": counters.uptime_seconds(),
-        "version": env!("CARGO_PKG_VERSION"),
-    });
-    if let Some(cluster) = cluster {
-        let is_connected = cluster.is_connected();
-        figures["redis"] = if is_connected { "connected" } else { "away" }.into();
-        figures["cluster"] = cluster.statistics();
-    }
-    if with_channels {
-        figures["channels"] = channels(hub);
-    }
-    figures
+/// How much of each limit is in use.
+fn limits(limits: &Limits, stats: &HubStats) -> Value {
+    let part = |used: usize, limit: usize| json!({ "used": used, "limit": limit });
+    json!({
+        "clients": part(stats.connected_clients, limits.max_clients),
+        "channels": part(stats.channels_of_a_kind, limits.max_channels),
+        "history_bytes": part(stats.history_bytes, limits.history_bytes),
+    })
+}
+
+fn disk_figures(disk: &Disk) -> Value {
+    let figures = disk.figures();
+    let state = if figures.is_writable {
+        "writable"
+    } else {
+        "failing"
+    };
+    json!({
+        "state": state,
+        "sync": disk.sync_time().to_string(),
+        "bytes": figures.bytes,
+        "faults": figures.faults,
+        "last_fault": figures.last_fault,
+    })
 }
 
 fn channels(hub: &Hub) -> Value {

@@ -2,6 +2,7 @@
 
 use super::addresses::AddressPlace;
 use super::app::App;
+use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::outcome::{Outcome, Stream};
@@ -13,7 +14,6 @@ use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{Method, Peer, Request};
 use crate::hub::{Hub, Polled, Reading, Start, Subscription};
-use crate::log::Logged;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,7 @@ pub(super) fn read(
     let reader = Reader {
         hub: app.hub.clone(),
         access: app.access.clone(),
+        clients: app.clients.clone(),
         place,
         peer: request.peer,
         wish,
@@ -80,6 +81,7 @@ pub(super) fn read(
 struct Reader {
     hub: Arc<Hub>,
     access: Arc<Access>,
+    clients: Clients,
     place: Option<AddressPlace>,
     peer: Peer,
     wish: Wish,
@@ -141,14 +143,9 @@ impl Reader {
         if !self.access.still_grants(&subscription.permit) {
             return Err(denied(Denial::NotAllowed));
         }
-        let names: Vec<&str> = self.wish.topics.iter().map(Topic::as_str).collect();
-        log::info!(
-            "event=connect client={} peer={} {caller} channels={}",
-            subscription.number,
-            self.peer,
-            Logged(&names.join(",")),
-            caller = self.caller,
-        );
+        let listed = self
+            .clients
+            .add(&subscription, self.wish.topics, self.peer, &self.caller);
         Ok(Outcome::Stream(Box::new(Stream {
             head,
             subscription,
@@ -156,6 +153,7 @@ impl Reader {
             heartbeat_is_event: false,
             answer_by,
             place: self.place,
+            listed: Some(listed),
         })))
     }
 }

@@ -4,6 +4,7 @@
 use super::app::App;
 use crate::cluster::Cluster;
 use crate::counters::{Counters, Histogram};
+use crate::disk::Disk;
 use crate::host;
 use crate::host::memory;
 use crate::http::reply::Reply;
@@ -29,6 +30,9 @@ pub(super) fn metrics(app: &App) -> Reply {
     );
     if let Some(cluster) = &app.cluster {
         redis(out, cluster);
+    }
+    if let Some(kept) = &app.disk {
+        disk(out, kept);
     }
     head(
         out,
@@ -65,7 +69,23 @@ fn messages(out: &mut String, counters: &Counters) {
 
 fn gauges(out: &mut String, app: &App) {
     let hub = app.hub.stats();
-    let figures: [(&str, &str, usize); 5] = [
+    let limits = app.hub.limits();
+    let figures: [(&str, &str, usize); 8] = [
+        (
+            "max_clients",
+            "Clients that may be connected.",
+            limits.max_clients,
+        ),
+        (
+            "max_channels",
+            "Channels that may have messages, and as many again that are only followed.",
+            limits.max_channels,
+        ),
+        (
+            "max_history_bytes",
+            "Memory that retained messages may take.",
+            limits.history_bytes,
+        ),
         (
             "connected_clients",
             "Clients with an event stream.",
@@ -193,6 +213,37 @@ fn redis(out: &mut String, cluster: &Cluster) {
         "redis_round_trip_seconds",
         "Time that Redis took to store a publish, with those that were sent together with it.",
         cluster.round_trip(),
+    );
+}
+
+fn disk(out: &mut String, disk: &Disk) {
+    let figures = disk.figures();
+    metric(
+        out,
+        "disk_writable",
+        "gauge",
+        "Whether the disk takes what is published: 1 or 0.",
+        u8::from(figures.is_writable),
+    );
+    metric(
+        out,
+        "disk_bytes",
+        "gauge",
+        "Size of the files in DATA_DIR.",
+        figures.bytes,
+    );
+    metric(
+        out,
+        "disk_faults_total",
+        "counter",
+        "Times that the disk began to take no writes.",
+        figures.faults,
+    );
+    histogram(
+        out,
+        "disk_commit_seconds",
+        "Time that the disk took for what was stored together, with its sync.",
+        disk.commit_time(),
     );
 }
 

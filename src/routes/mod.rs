@@ -3,6 +3,8 @@
 mod addresses;
 mod app;
 mod assets;
+mod clients;
+mod connected;
 mod credentials;
 mod health;
 mod history;
@@ -15,11 +17,14 @@ mod outcome;
 mod parameters;
 mod preflight;
 mod publish;
+mod recent;
 mod stats;
+mod store;
 mod subscribe;
 
 pub use addresses::{AddressPlace, Addresses};
 pub use app::App;
+pub use connected::{Clients, ListedClient};
 pub use outcome::{Answer, Later, Outcome, Stream, Waiting};
 pub use publish::largest_body;
 
@@ -84,21 +89,24 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         "/health/ready" => reading(request, |_| health::ready(app)),
         "/stats" => reading(request, |request| stats::snapshot(app, request)),
         "/stats/stream" => return watching(app, request),
+        "/stats/history" => reading(request, |request| stats::history(app, request)),
+        "/clients" => reading(request, |request| clients::list(app, request)),
         "/metrics" => reading(request, |_| Ok(metrics::metrics(app))),
         "*" if request.method == Method::Options => Ok(preflight::answer(request)),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => return subscribing(app, request, segment),
             Some(("publish", segment)) => return publishing(app, request, segment),
             Some(("messages", segment)) => return listing(app, request, segment),
+            Some(("clients", Some(number))) => ending(app, request, number),
             _ => Err(Problem::not_found(format!(
-                "{path:?} is not a path of this server; / (the page), /sse, /messages, /publish, /stats, /metrics and /health are"
+                "{path:?} is not a path of this server; / (the page), /sse, /messages, /publish, /stats, /clients, /metrics and /health are"
             ))),
         },
     };
     reply.map(Outcome::Reply)
 }
 
-/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for `/messages` and `/publish`. Names cannot contain a slash, so there
+/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for the other families. Names cannot contain a slash, so there
 /// is nothing with two segments.
 fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
     let (family, segment) = match path.strip_prefix('/')?.split_once('/') {
@@ -106,11 +114,13 @@ fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
         Some((_, segment)) if segment.contains('/') => return None,
         Some((family, segment)) => (family, Some(segment)),
     };
-    matches!(family, "sse" | "messages" | "publish").then_some((family, segment))
+    let is_family = matches!(family, "sse" | "messages" | "publish" | "clients");
+    is_family.then_some((family, segment))
 }
 
 const READING: &str = "GET, HEAD, OPTIONS";
 const WRITING: &str = "POST, PUT, OPTIONS";
+const ENDING: &str = "DELETE, OPTIONS";
 
 fn reading(
     request: &Request,
@@ -153,6 +163,14 @@ fn publishing(app: &App, request: &Request, segment: Option<&str>) -> Result<Out
         Method::Post | Method::Put => publish::publish(app, request, segment),
         Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => Err(wrong_method(request, WRITING)),
+    }
+}
+
+fn ending(app: &App, request: &Request, number: &str) -> Result<Reply, Problem> {
+    match request.method {
+        Method::Delete => clients::end(app, request, number),
+        Method::Options => Ok(preflight::answer(request)),
+        _ => Err(wrong_method(request, ENDING)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a request comes to, for the server to bring to its client.
 
 use super::addresses::AddressPlace;
+use super::connected::ListedClient;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::hub::Subscription;
@@ -85,6 +86,8 @@ pub struct Stream {
     pub answer_by: Option<Instant>,
     /// Its place among the streams of its client's address, if those are limited.
     pub place: Option<AddressPlace>,
+    /// Its line in the list of clients, unless it is a watcher.
+    pub listed: Option<ListedClient>,
 }
 
 impl From<Problem> for Outcome {

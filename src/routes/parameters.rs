@@ -121,6 +121,9 @@ pub fn refused(refusal: Refusal) -> Problem {
         Refusal::RedisRefused(reason) => {
             format!("the server's Redis refused it: {reason}; nothing was published, try again later")
         }
+        Refusal::DiskFailed(reason) => {
+            format!("the server's disk does not take it: {reason}; nothing was published, try again later")
+        }
         Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
         Refusal::KeyUsed => return Problem::unprocessable(
             "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",

@@ -5,8 +5,8 @@ use super::credentials::{denied, identify};
 use super::idempotency;
 use super::outcome::{Later, Outcome, Waiting};
 use super::parameters::{channels, refused, single};
+use super::store::Store;
 use crate::access::{Action, Caller};
-use crate::cluster::Cluster;
 use crate::event::{ChannelName, EventName};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -16,7 +16,6 @@ use crate::hub::{Attempt as Attempted, Published, Refusal};
 use crate::idempotency::{Attempt, Begun, Claim};
 use serde::Serialize;
 use serde_json::Value;
-use std::sync::Arc;
 
 pub(super) fn publish(
     app: &App,
@@ -100,8 +99,8 @@ struct Publication {
 
 impl Publication {
     fn publish(self, app: &App) -> Outcome {
-        match app.cluster.clone() {
-            Some(cluster) => self.publish_by(cluster, app),
+        match Store::of(app) {
+            Some(store) => self.publish_by(store, app),
             None => self.publish_here(app),
         }
     }
@@ -126,7 +125,7 @@ impl Publication {
         }
     }
 
-    fn publish_by(self, cluster: Arc<Cluster>, app: &App) -> Outcome {
+    fn publish_by(self, store: Store, app: &App) -> Outcome {
         let has_room = app.hub.has_room_for(&self.channel);
         let to = self.channel.clone();
         let publish = move || {
@@ -138,7 +137,7 @@ impl Publication {
                     messages,
                     end,
                 } = self;
-                cluster.publish(channel, event_name, messages, attempt, move |published| {
+                store.publish(channel, event_name, messages, attempt, move |published| {
                     answer(end.answer(published));
                 });
             }))
@@ -191,33 +190,29 @@ impl Report {
             Ok(published) => published,
             Err(refusal) => return refused(refusal).into(),
         };
+        let Published { first, last, .. } = published;
+        let (channel, peer, caller) = (&self.channel, self.peer, &self.caller);
         log::info!(
-            "event=publish_again first={} last={} channel={} peer={} {caller}",
-            published.first,
-            published.last,
-            self.channel,
-            self.peer,
-            caller = self.caller,
+            "event=publish_again first={first} last={last} channel={channel} peer={peer} {caller}"
         );
         self.reply(&published).with("Idempotency-Replayed", "true")
     }
 
     fn of(&self, published: &Published) -> Reply {
-        let (caller, bytes) = (&self.caller, self.bytes);
-        let ids = if self.is_batch {
-            let Published {
-                first, last, count, ..
-            } = published;
-            format!("first={first} last={last} count={count}")
+        let (channel, bytes, peer) = (&self.channel, self.bytes, self.peer);
+        let caller = &self.caller;
+        let Published {
+            first,
+            last,
+            count,
+            clients,
+            ..
+        } = published;
+        if self.is_batch {
+            log::info!("event=publish first={first} last={last} count={count} channel={channel} bytes={bytes} clients={clients} peer={peer} {caller}");
         } else {
-            format!("id={}", published.last)
-        };
-        log::info!(
-            "event=publish {ids} channel={} bytes={bytes} clients={} peer={} {caller}",
-            self.channel,
-            published.clients,
-            self.peer,
-        );
+            log::info!("event=publish id={last} channel={channel} bytes={bytes} clients={clients} peer={peer} {caller}");
+        }
         self.reply(published)
     }
 

@@ -1,8 +1,7 @@
-//! `/stats` and `/stats/stream`: what the server does, and with a token that may see it, each channel.
+//! `/stats`, `/stats/stream` and `/stats/history`: what the server does, and with a token that may see it, each channel.
 
 use super::app::App;
 use super::credentials::{denied, identify};
-use super::live;
 use super::outcome::{Outcome, Stream};
 use super::parameters::refused;
 use crate::access::Denial;
@@ -12,11 +11,17 @@ use crate::http::request::{Method, Request};
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = identify(app, request)?.may_see_channels();
-    Ok(Reply::json(&live::snapshot(
-        &app.hub,
-        app.cluster.as_deref(),
-        with_channels,
-    )))
+    let cluster = app.cluster.as_deref();
+    let disk = app.disk.as_deref();
+    let figures = app.live.snapshot(&app.hub, cluster, disk, with_channels);
+    Ok(Reply::json(&figures))
+}
+
+/// The last minutes, for who opens a page now.
+pub(super) fn history(app: &App, request: &Request) -> Result<Reply, Problem> {
+    // Everybody may see them, but a wrong token is wrong.
+    identify(app, request)?;
+    Ok(Reply::json(&app.live.history()))
 }
 
 /// One snapshot a second.
@@ -39,5 +44,6 @@ pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
         heartbeat_is_event: false,
         answer_by: None,
         place,
+        listed: None,
     })))
 }

@@ -2,6 +2,7 @@
 
 use super::addresses::AddressPlace;
 use super::app::App;
+use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::outcome::{Outcome, Stream};
@@ -12,7 +13,6 @@ use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::{Peer, Request};
 use crate::hub::{Hub, Start};
-use crate::log::Logged;
 use std::sync::Arc;
 
 /// What a client asks for.
@@ -35,6 +35,7 @@ pub(super) fn open(
     let joining = Joining {
         hub: app.hub.clone(),
         access: app.access.clone(),
+        clients: app.clients.clone(),
         place: app.addresses.take_place(&request.peer)?,
         peer: request.peer,
         wish,
@@ -48,6 +49,7 @@ pub(super) fn open(
 struct Joining {
     hub: Arc<Hub>,
     access: Arc<Access>,
+    clients: Clients,
     place: Option<AddressPlace>,
     peer: Peer,
     wish: Wish,
@@ -66,14 +68,9 @@ impl Joining {
         if !self.access.still_grants(&subscription.permit) {
             return Err(denied(Denial::NotAllowed));
         }
-        let names: Vec<&str> = wish.topics.iter().map(Topic::as_str).collect();
-        log::info!(
-            "event=connect client={} peer={} {caller} channels={}",
-            subscription.number,
-            self.peer,
-            Logged(&names.join(",")),
-            caller = self.caller,
-        );
+        let listed = self
+            .clients
+            .add(&subscription, wish.topics, self.peer, &self.caller);
         Ok(Outcome::Stream(Box::new(Stream {
             head: Reply::event_stream(),
             subscription,
@@ -81,6 +78,7 @@ impl Joining {
             heartbeat_is_event: wish.heartbeat_is_event,
             answer_by: None,
             place: self.place,
+            listed: Some(listed),
         })))
     }
 }

@@ -39,6 +39,11 @@ const CROWD: usize = 100;
 /// How soon accepting is tried again after an error that closing a connection does not end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Somebody who has waited no longer than this is busy, and then looks for news for so long before it sleeps again.
+/// `make bench`: 4 publishers get half as much again out of it.
+const BUSY_TIME: Duration = Duration::from_micros(200);
+const LOOK_TIME: Duration = Duration::from_micros(50);
+
 /// The door's own thread has it, and nobody else.
 pub struct Door {
     poll: Poll,
@@ -54,6 +59,8 @@ pub struct Door {
     settings: Settings,
     clients: Clients,
     next_sweep: Instant,
+    /// The last wait was short.
+    is_busy: bool,
     trimmer: Trimmer,
     is_stopping: bool,
     is_finishing: bool,
@@ -90,6 +97,7 @@ impl Door {
             settings,
             clients: Clients::default(),
             next_sweep: Instant::now() + SWEEP,
+            is_busy: false,
             trimmer: Trimmer::new(CROWD),
             is_stopping: false,
             is_finishing: false,
@@ -121,14 +129,17 @@ impl Door {
         self.dispatcher.close();
     }
 
-    /// Waits until something happens. Whoever was just busy looks once more after others have had a turn: under load they
-    /// bring the next requests meanwhile, which then cross the line in one write.
+    /// Waits until something happens. While requests follow each other closely it does not sleep at once: others work
+    /// meanwhile, and to wake a thread that sleeps on another core takes longer than a publish.
     fn wait(&mut self, events: &mut Vec<Readiness>) -> io::Result<()> {
-        if !events.is_empty() {
-            std::thread::yield_now();
-            self.poll.wait(events, Some(Duration::ZERO))?;
-            if !events.is_empty() {
-                return Ok(());
+        let begin = Instant::now();
+        if self.is_busy && !self.has_arrivals {
+            while begin.elapsed() < LOOK_TIME {
+                std::thread::yield_now();
+                self.poll.wait(events, Some(Duration::ZERO))?;
+                if !events.is_empty() || !self.mailbox.is_empty() {
+                    return Ok(());
+                }
             }
         }
         let timeout = if self.mailbox.may_sleep() {
@@ -136,7 +147,9 @@ impl Door {
         } else {
             Some(Duration::ZERO)
         };
-        self.poll.wait(events, timeout)
+        self.poll.wait(events, timeout)?;
+        self.is_busy = begin.elapsed() < BUSY_TIME;
+        Ok(())
     }
 
     /// For ever while nothing has a deadline.

@@ -44,6 +44,7 @@ impl Exchange {
             tiny_http::Method::Head => Method::Head,
             tiny_http::Method::Post => Method::Post,
             tiny_http::Method::Put => Method::Put,
+            tiny_http::Method::Delete => Method::Delete,
             tiny_http::Method::Options => Method::Options,
             other => Method::Other(other.to_string()),
         };
@@ -54,6 +55,14 @@ impl Exchange {
             None => (Peer::Unix, Vec::new()),
         };
         Request::new(method, Target::parse(raw.url()), peer, fields, body)
+    }
+
+    /// Bytes of its body, as far as that is here.
+    pub fn body_size(&self) -> usize {
+        match &self.body {
+            Body::Whole(bytes) => bytes.len(),
+            Body::Announced(_) | Body::Failed(_) => 0,
+        }
     }
 
     /// Asks the door for the body, of at most `limit` bytes. Then the request comes again.

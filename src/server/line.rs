@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// tiny_http takes what is written at once; if it does not for so long, the line is broken.
 const WRITE_TIME: Duration = Duration::from_secs(2);
@@ -159,9 +159,9 @@ pub fn write_request(method: &str, target: &str, number: u64, out: &mut Vec<u8>)
     );
 }
 
-/// How often a worker looks for the next request before it sleeps: under load others bring one meanwhile, and nobody has
-/// to be woken for it.
-const LOOKS: usize = 2;
+/// How long a worker looks for the next request before it sleeps: under load others bring one meanwhile, and nobody has to
+/// be woken for it.
+const LOOK_TIME: Duration = Duration::from_micros(20);
 
 impl Server {
     /// The next request and its number; waits for it. `None` for one without.
@@ -169,21 +169,19 @@ impl Server {
     /// # Errors
     /// If the line was closed.
     pub fn next(&self) -> io::Result<(tiny_http::Request, Option<u64>)> {
-        let mut raw = None;
-        for _ in 0..LOOKS {
-            raw = self.requests.try_recv()?;
-            if raw.is_some() {
-                break;
+        let begin = Instant::now();
+        let raw = loop {
+            if let Some(raw) = self.requests.try_recv()? {
+                break raw;
             }
             // It may have been a wake-up: `try_recv` does not tell.
             if self.is_closed.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::NotConnected.into());
             }
+            if begin.elapsed() >= LOOK_TIME {
+                break self.requests.recv()?;
+            }
             std::thread::yield_now();
-        }
-        let raw = match raw {
-            Some(raw) => raw,
-            None => self.requests.recv()?,
         };
         let mut fields = raw.headers().iter();
         let number = fields

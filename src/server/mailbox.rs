@@ -71,6 +71,11 @@ impl Mailbox {
     pub fn may_sleep(&self) -> bool {
         // In this order: whoever leaves a note after the look sees that the door sleeps.
         self.is_asleep.store(true, Ordering::SeqCst);
+        self.is_empty()
+    }
+
+    /// Whether there is no note.
+    pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 

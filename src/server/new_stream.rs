@@ -37,6 +37,8 @@ pub struct NewStream {
     place: Option<ThreadPlace>,
     /// Its place among the streams of its client's address, if those are limited.
     _address: Option<routes::AddressPlace>,
+    /// Its line in the list of clients.
+    _listed: Option<routes::ListedClient>,
 }
 
 impl NewStream {
@@ -57,6 +59,7 @@ impl NewStream {
         };
         let head = granted.head.clone();
         let address = granted.place.take();
+        let listed = granted.listed.take();
         Box::new(NewStream {
             life: Life::new(&exchange, granted, heartbeat),
             exchange,
@@ -66,6 +69,7 @@ impl NewStream {
             hub,
             place: None,
             _address: address,
+            _listed: listed,
         })
     }
 

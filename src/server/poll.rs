@@ -27,7 +27,6 @@ impl Poll {
     /// Waits, and answers.
     pub fn run(&mut self) -> Finished {
         let mut body = Vec::new();
-        let mut messages = 0;
         let mut up_to = self.subscription.joined_after;
         let end = loop {
             match self.subscription.try_next() {
@@ -36,7 +35,7 @@ impl Poll {
                     let batch = queued.batch();
                     body.extend_from_slice(batch.frame().bytes(false));
                     up_to = batch.last();
-                    messages += self.subscription.delivered(batch);
+                    self.subscription.delivered(batch);
                     if body.len() >= ENOUGH_BYTES {
                         break None;
                     }
@@ -50,12 +49,16 @@ impl Poll {
             Some(End::Shutdown) => self.answer("shutdown", up_to.to_string(), body),
             Some(End::Expired) => self.answer("expired", up_to.to_string(), body),
             Some(End::Revoked) => self.answer("revoked", up_to.to_string(), body),
+            Some(End::Ended) => self.answer("ended", up_to.to_string(), body),
             // It asks again, and gets the rest from the history, or is told of a gap.
             Some(End::Slow | End::SentAway) | None => {
                 self.answer("answered", up_to.to_string(), body)
             }
         };
-        Finished { reason, messages }
+        Finished {
+            reason,
+            messages: self.subscription.progress().messages(),
+        }
     }
 
     /// Returns the reason.

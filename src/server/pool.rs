@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const MAX_WAITING: usize = 1024;
 const WAITING_STACK: usize = 256 << 10;
 
+/// A body of at most so many bytes is published in a moment.
+const SMALL_BODY: usize = 4 << 10;
+
 /// Seconds after which a client may try again that met no free thread.
 const RETRY_AFTER: u32 = 5;
 
@@ -32,6 +35,8 @@ pub struct Pool {
     settings: Settings,
     /// Requests on their way through tiny_http, by their numbers. Held for a few lines.
     under_way: Mutex<HashMap<u64, Exchange>>,
+    /// Whoever holds it takes the next request. To publish a small message takes less time than to wake another worker.
+    turn: Mutex<()>,
     /// Where the requests come from. Held for a line; replaced when the line broke.
     server: Mutex<Arc<Server>>,
     streams: Arc<AtomicUsize>,
@@ -49,6 +54,7 @@ impl Pool {
             app,
             settings,
             under_way: Mutex::default(),
+            turn: Mutex::default(),
             server: Mutex::new(line.server().clone()),
             streams: Arc::default(),
             waiting: Arc::default(),
@@ -104,7 +110,9 @@ impl Pool {
 
     /// A worker's life.
     fn work(self: Arc<Self>) {
+        let mut turn = None;
         while !self.is_stopping.load(Ordering::SeqCst) {
+            turn.get_or_insert_with(|| lock(&self.turn));
             let server = lock(&self.server).clone();
             // An error is a closed line: the next one is there already.
             while let Ok((raw, number)) = server.next() {
@@ -112,20 +120,30 @@ impl Pool {
                 // One without an exchange was answered when its line broke.
                 if let Some(exchange) = exchange {
                     // The panic hook has put it into the log.
-                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw, exchange)));
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw, exchange, &mut turn)));
                 } else {
                     drop(raw.into_writer());
                 }
+                turn.get_or_insert_with(|| lock(&self.turn));
             }
         }
     }
 
-    /// Handles one request.
-    fn serve(self: &Arc<Self>, raw: tiny_http::Request, mut exchange: Exchange) {
+    /// Handles one request. Unless that takes only a moment, another worker gets its turn meanwhile.
+    fn serve(
+        self: &Arc<Self>,
+        raw: tiny_http::Request,
+        mut exchange: Exchange,
+        turn: &mut Option<MutexGuard<'_, ()>>,
+    ) {
+        let is_small = exchange.body_size() <= SMALL_BODY;
         let request = exchange.request(&raw);
         // tiny_http's part is done; dropped in any other way it would answer.
         drop(raw.into_writer());
         let family = routes::family(&request);
+        if !(is_small && family == Family::Publish) {
+            *turn = None;
+        }
         match routes::handle(&self.app, &request) {
             Outcome::ReadBody(limit) => exchange.read_body(request, limit),
             outcome => self.finish(exchange, outcome, family, request.peer),

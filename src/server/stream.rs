@@ -64,19 +64,20 @@ impl EventStream {
 
     /// Writes the stream to its end.
     pub fn run(&mut self) -> Finished {
-        let mut messages = 0;
-        let end = self.write_all(&mut messages);
-        let reason = match end {
+        let reason = match self.write_all() {
             Ok(End::Shutdown) => self.finish("shutdown"),
             Ok(End::SentAway) => self.finish("sent_away"),
             Ok(End::Expired) => self.take_leave("expired"),
             Ok(End::Revoked) => self.take_leave("revoked"),
+            Ok(End::Ended) => self.take_leave("ended"),
             Ok(End::Slow) => "slow",
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
         };
-        messages += self.subscription.progress().helped();
-        Finished { reason, messages }
+        Finished {
+            reason,
+            messages: self.subscription.progress().messages(),
+        }
     }
 
     fn finish(&mut self, reason: &'static str) -> &'static str {
@@ -99,15 +100,15 @@ impl EventStream {
         }
     }
 
-    fn write_all(&mut self, messages: &mut u64) -> io::Result<End> {
+    fn write_all(&mut self) -> io::Result<End> {
         self.writer.begin()?;
         if let Some(replay) = self.subscription.take_replay() {
-            self.replay(&replay, messages)?;
+            self.replay(&replay)?;
         }
-        self.follow(messages)
+        self.follow()
     }
 
-    fn replay(&mut self, replay: &Replay, messages: &mut u64) -> io::Result<()> {
+    fn replay(&mut self, replay: &Replay) -> io::Result<()> {
         let form = self.subscription.form;
         let gaps = Frame::build(|out| {
             for topic in &replay.gaps {
@@ -130,14 +131,13 @@ impl EventStream {
             });
             self.write_frame(frame.as_ref())?;
             self.subscription.replayed(count);
-            *messages += count as u64;
             rest = &rest[count..];
         }
         Ok(())
     }
 
     /// Live delivery, until the end.
-    fn follow(&mut self, messages: &mut u64) -> io::Result<End> {
+    fn follow(&mut self) -> io::Result<End> {
         let mut next_heartbeat = Instant::now() + self.heartbeat;
         loop {
             match self.subscription.try_next() {
@@ -145,7 +145,7 @@ impl EventStream {
                 Next::Batch(queued) => {
                     let batch = queued.batch();
                     self.write_rest(batch.frame(), queued.written())?;
-                    *messages += self.subscription.delivered(batch);
+                    self.subscription.delivered(batch);
                     next_heartbeat = Instant::now() + self.heartbeat;
                 }
                 Next::Nothing if Instant::now() >= next_heartbeat => {

@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
+import { until } from '../page/server.js';
 
 /** A name for this machine that makes no secure context, as an address in a local network does not. */
 const INSECURE = 'site.test';
@@ -59,7 +60,7 @@ export class Tab {
     tab.errors = [];
     page.on('pageerror', (error) => tab.errors.push(error.message));
     await page.goto(url);
-    await page.waitForFunction(() => window.isReady);
+    await until('the page is ready', () => page.evaluate(() => window.isReady));
     return tab;
   }
 
@@ -75,17 +76,17 @@ export class Tab {
     return this;
   }
 
-  /** Waits for this to be the last status. */
-  async is(status) {
-    await this.page.waitForFunction((status) => window.statuses.at(-1) === status, { timeout: 60_000 }, status).catch(async (error) => {
-      throw new Error(`the tab is not ${status}: ${JSON.stringify(await this.statuses())}`, { cause: error });
+  /** Waits until this is true in the page. It is asked from here, since timers and frames stand still in tabs that nobody sees. */
+  async until(what, condition, ...values) {
+    await until(what, () => this.page.evaluate(condition, ...values), 60_000).catch(async (error) => {
+      throw new Error(`${error.message}; it has been ${await this.statuses()}, and got last ${(await this.texts()).slice(-5)}`);
     });
   }
 
-  async got(text) {
-    await this.page.waitForFunction((text) => window.messages.findLast(({ mensagem }) => mensagem === text), { timeout: 60_000 }, text).catch(async (error) => {
-      throw new Error(`the tab has not got ${text}: ${JSON.stringify([await this.statuses(), (await this.texts()).slice(-10)])}`, { cause: error });
-    });
+  is(status) { return this.until(`the tab is ${status}`, (status) => window.statuses.at(-1) === status, status); }
+
+  got(text) {
+    return this.until(`the tab gets ${text}`, (text) => window.messages.findLast(({ mensagem }) => mensagem === text), text);
   }
 
   statuses() { return this.page.evaluate(() => window.statuses); }
@@ -129,6 +130,7 @@ export async function site(behind, more = {}) {
   const listener = createServer(async (incoming, outgoing) => {
     const url = new URL(incoming.url, 'http://site');
     if (url.pathname === '/') return outgoing.writeHead(200, { 'Content-Type': 'text/html' }).end(PAGE);
+    if (url.pathname === '/elsewhere') return outgoing.writeHead(200, { 'Content-Type': 'text/html' }).end('another page');
     const own = more[url.pathname];
     if (own) return own(incoming, outgoing, url);
     if (!url.pathname.startsWith('/live/')) return outgoing.writeHead(404).end();

@@ -3,7 +3,8 @@
 import { after, afterEach, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Browser, site } from './browser.js';
@@ -147,3 +148,398 @@ test('six tabs and two windows have one stream; the leading one is closed 50 tim
   }
   await until('the server counts one client', async () => (await clients()) === 1);
 });
+
+test('a tab that comes later begins with the history it wants, and the stream is still one', async () => {
+  await start();
+  for (let i = 1; i <= 5; i++) await server.publish('news', `old ${i}`);
+  const one = await (await tab()).opened(server.url, ['news'], { last: 2 });
+  await server.publish('news', 'new');
+  await one.got('new');
+  const two = await (await tab()).opened(server.url, ['news'], { since: 0 });
+  const three = await (await tab()).opened(server.url, ['news']);
+  await server.publish('news', 'newer');
+  for (const each of [one, two, three]) await each.got('newer');
+  assert.deepEqual(await one.texts(), ['old 4', 'old 5', 'new', 'newer']);
+  assert.deepEqual(await two.texts(), ['old 1', 'old 2', 'old 3', 'old 4', 'old 5', 'new', 'newer']);
+  assert.deepEqual(await three.texts(), ['newer']);
+  assert.equal(await clients(), 1);
+});
+
+test('what is published while nobody has the stream is not lost, though no message has come before', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news']);
+  const two = await (await tab()).opened(server.url, ['news']);
+  server.freeze();
+  const leading = (await one.leads()) ? one : two;
+  const other = leading === one ? two : one;
+  await leading.close();
+  server.thaw();
+  await server.publish('news', 'in between');
+  await other.got('in between');
+  assert.deepEqual(await other.texts(), ['in between']);
+});
+
+test('who follows other channels, or with another token, has a stream of its own; so have those that do not want to share', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news', 'alerts']);
+  const same = await (await tab()).opened(server.url, ['alerts', 'news', 'news']);
+  const other = await (await tab()).opened(server.url, ['news']);
+  const token = await (await tab()).opened(server.url, ['news'], { token: TOKEN });
+  const alone = await (await tab()).opened(server.url, ['news'], { tabs: false });
+  assert.equal(await clients(), 4);
+  await server.publish('news', 'x');
+  for (const each of [one, same, other, token, alone]) {
+    await each.got('x');
+    assert.equal((await each.texts()).length, 1);
+  }
+});
+
+test('a tab without Web Locks, as in pages of plain http, has a stream of its own', async () => {
+  await start();
+  const [one, two] = [await tab(pages.insecure), await tab(pages.insecure)];
+  for (const each of [one, two]) {
+    assert.equal(await each.page.evaluate(() => isSecureContext || 'locks' in navigator), false);
+    await each.opened('/live', ['news'], { since: 0 });
+  }
+  assert.equal(await clients(), 2);
+  await server.publish('news', 'x');
+  for (const each of [one, two]) await each.got('x');
+  await server.restart();
+  for (const each of [one, two]) await each.is('lost');
+  for (const each of [one, two]) await each.is('open');
+  await server.publish('news', 'y');
+  for (const each of [one, two]) await each.got('y');
+});
+
+test('a server under any path of a proxy can be named by that path, with a slash behind it or not, or by its whole address', async () => {
+  await start();
+  const named = ['/live', 'live/', `${pages.url}live`];
+  for (const name of named) await (await tab()).opened(name, ['news']);
+  assert.equal(await clients(), 1, 'all are the same');
+  await server.publish('news', 'x');
+  for (const each of tabs) await each.got('x');
+});
+
+test('a new token is fetched when the old one has expired, and nothing is lost or repeated', async () => {
+  await start({ JWT_SECRET: SECRET, ACCESS_FILE: await rules('closed.json', {}) });
+  tokens.give = () => signed(2);
+  const one = await (await tab()).opened(server.url, ['news'], { token: '/token' });
+  const two = await (await tab()).opened(server.url, ['news'], { token: '/token' });
+  const end = numbers('news');
+  const before = tokens.asked;
+  await until('three more tokens were needed', () => tokens.asked >= before + 3);
+  const last = await end();
+  for (const each of [one, two]) {
+    await each.got(String(last));
+    assertWhole(await each.texts(), 1, 'a tab');
+    assert.deepEqual(await each.statuses(), ['connecting', 'open'], 'a new token is no loss');
+  }
+  assert.ok(tokens.asked <= before + 5, `${tokens.asked} tokens`);
+});
+
+test('a token that is refused is replaced as well, and a function that fails is called again', async () => {
+  await start({ JWT_SECRET: SECRET, ACCESS_FILE: await rules('closed.json', {}) });
+  const given = ['nonsense', signed(-10), signed(60, 'another secret, also of 32 bytes or more')];
+  tokens.give = () => given.shift() ?? signed(60);
+  const one = await (await tab()).opened(server.url, ['news'], { token: '/token' });
+  assert.equal(tokens.asked, 4);
+  assert.deepEqual(await one.statuses(), ['connecting', 'lost', 'open']);
+  const two = await tab();
+  await two.page.evaluate(() => { window.fetch = new Proxy(window.fetch, { apply(target, self, [url, ...rest]) {
+    if (url === '/token' && !window.hasFailed) { window.hasFailed = true; throw new Error('no network'); }
+    return Reflect.apply(target, self, [url, ...rest]);
+  } }); });
+  await two.opened(server.url, ['news'], { token: '/token' });
+  assert.deepEqual(await two.statuses(), ['connecting', 'lost', 'open']);
+});
+
+test('a token that is a text ends with its time, and every tab with it', async () => {
+  await start({ JWT_SECRET: SECRET, ACCESS_FILE: await rules('closed.json', {}) });
+  const token = signed(6);
+  const one = await (await tab()).opened(server.url, ['news'], { token });
+  const two = await (await tab()).opened(server.url, ['news'], { token });
+  for (const each of [one, two]) {
+    await each.is('closed: expired');
+    assert.deepEqual(await each.statuses(), ['connecting', 'open', 'closed: expired']);
+  }
+  assert.equal(await clients(), 0);
+});
+
+test('a right that is taken away, or that was never there, closes', async () => {
+  const token = 'a-token-that-is-long-enough';
+  const given = { tokens: [{ name: 'page', token, subscribe: ['news'] }] };
+  await start({ ACCESS_FILE: await rules('changing.json', given) });
+  const one = await (await tab()).opened(server.url, ['news'], { token });
+  await rules('changing.json', {});
+  server.child.kill('SIGHUP');
+  await one.is('closed: revoked');
+  const two = await (await tab()).follow(server.url, ['news'], { token });
+  await two.until('it is closed', () => window.statuses.at(-1)?.startsWith('closed: '));
+  const three = await (await tab()).follow(server.url, ['no good name']);
+  await three.until('it is closed', () => window.statuses.at(-1)?.startsWith('closed: '));
+  const [[, refused], [, bad]] = [await two.statuses(), await three.statuses()];
+  assert.match(refused, /token/);
+  assert.match(bad, /no good name/);
+});
+
+test('all tabs come back to a server that restarts, and are told of the gap', async () => {
+  await start();
+  const all = [];
+  for (let i = 0; i < 3; i++) all.push(await (await tab()).opened(server.url, ['news']));
+  const { id } = await server.publish('news', 'before');
+  for (const each of all) await each.got('before');
+  await server.kill();
+  for (const each of all) await each.is('lost');
+  await server.restart();
+  await server.publish('news', 'while it was away');
+  for (const each of all) {
+    await each.got('while it was away');
+    await each.is('open');
+    assert.deepEqual(await each.texts(), ['before', 'while it was away']);
+    assert.deepEqual((await each.gaps()).filter(({ canal }) => canal === 'news'), [{ canal: 'news', after: id }]);
+  }
+  assert.equal(await clients(), 1);
+});
+
+test('a server that falls silent is noticed, and what it publishes later is got', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news'], { silence: 4000 });
+  const two = await (await tab()).opened(server.url, ['news'], { silence: 4000 });
+  server.freeze();
+  for (const each of [one, two]) await each.is('lost');
+  server.thaw();
+  await server.publish('news', 'awake');
+  for (const each of [one, two]) {
+    await each.got('awake');
+    await each.is('open');
+    assert.deepEqual(await each.texts(), ['awake']);
+  }
+});
+
+test('heartbeats are no silence', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news'], { silence: 3000 });
+  const begun = await one.page.evaluate(() => performance.now());
+  await one.until('nine seconds are over', (begun) => performance.now() > begun + 9000, begun);
+  assert.deepEqual(await one.statuses(), ['connecting', 'open']);
+});
+
+test('another tab takes over from one that stands still, which then goes on without a loss or a repeat', async () => {
+  await start();
+  const options = { silence: 3000 };
+  const all = [];
+  for (let i = 0; i < 3; i++) all.push(await (await tab()).opened(server.url, ['news'], options));
+  const leads = await Promise.all(all.map((each) => each.leads()));
+  const still = all[leads.indexOf(true)];
+  const others = all.filter((each) => each !== still);
+  const stands = still.page.evaluate(() => { for (const end = Date.now() + 20_000; Date.now() < end;); });
+  await until('another tab leads', async () => (await Promise.all(others.map((each) => each.leads()))).includes(true));
+  const end = numbers('news');
+  await others[0].got('20');
+  await stands;
+  const last = await end();
+  for (const each of all) {
+    await each.got(String(last));
+    assertWhole(await each.texts(), 1, 'a tab');
+  }
+  await until('the server has one client', async () => (await clients()) === 1);
+});
+
+test('a page that is left has no stream, and goes on where it was when the user comes back', async () => {
+  await start();
+  for (const url of [pages.url, pages.insecure]) {
+    const one = await (await tab(url)).opened('/live', ['news']);
+    const two = await (await tab(url)).opened('/live', ['news']);
+    const first = (await server.publish('news', 'first')).id;
+    for (const each of [one, two]) await each.got('first');
+    const leading = url === pages.insecure || (await one.leads()) ? one : two;
+    const other = leading === one ? two : one;
+    await leading.page.goto(`${url}elsewhere`);
+    await until('its stream is closed', async () => (await clients()) === 1);
+    await server.publish('news', 'meanwhile');
+    await other.got('meanwhile');
+    await leading.page.evaluate(() => history.back());
+    await leading.until('the page is back', () => window.isReady);
+    // Not every browser keeps it as it was; where it is loaded anew, it follows anew.
+    const isKept = await leading.page.evaluate(() => window.messages.length > 0);
+    if (!isKept) await leading.opened('/live', ['news'], { since: first });
+    await server.publish('news', 'last');
+    for (const each of [leading, other]) await each.got('last');
+    assert.deepEqual((await leading.texts()).slice(isKept ? 1 : 0), ['meanwhile', 'last']);
+    assert.deepEqual(await other.texts(), ['first', 'meanwhile', 'last']);
+    await until('the streams are those of before', async () => (await clients()) === (url === pages.insecure ? 2 : 1));
+    await one.close();
+    await two.close();
+    await until('all have left', async () => (await clients()) === 0);
+  }
+});
+
+test('events that are called error or open are events', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news'], { types: ['error', 'open'] });
+  for (const name of ['error', 'open', 'message']) await server.publish('news', name, `?event=${name}`);
+  await one.got('message');
+  assert.deepEqual((await one.messages()).map(({ type, mensagem }) => [type, mensagem]), [['error', 'error'], ['open', 'open'], ['message', 'message']]);
+  assert.deepEqual(await one.statuses(), ['connecting', 'open']);
+});
+
+test('a full server is asked again, less and less often, until there is room', async () => {
+  await start({ MAX_CLIENTS: '1' });
+  const leave = await server.listen('other', 1);
+  const one = await (await tab()).follow(server.url, ['news']);
+  const asked = [];
+  one.page.on('request', (request) => { if (request.url().includes('/sse?')) asked.push(Date.now()); });
+  await one.is('lost');
+  await until('it has asked four times', () => asked.length >= 4, 90_000);
+  const waits = asked.slice(1).map((time, at) => time - asked[at]);
+  assert.ok(Math.min(...waits) >= 1000, `it waits ${waits} ms`);
+  assert.ok(waits.at(-1) > waits[0], `it waits ${waits} ms`);
+  leave();
+  await one.is('open');
+  assert.deepEqual(await one.statuses(), ['connecting', 'lost', 'open']);
+});
+
+test('functions of the page that throw stop nothing', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news'], { throwing: true });
+  await server.publish('news', 'a');
+  await server.publish('news', 'b');
+  await one.got('b');
+  assert.deepEqual(await one.texts(), ['a', 'b']);
+  assert.deepEqual(await one.statuses(), ['connecting', 'open']);
+  assert.equal(one.errors.splice(0).length, 2);
+});
+
+test('what is followed twice in one tab, and closed once, goes on', async () => {
+  await start();
+  const one = await (await tab()).opened(server.url, ['news']);
+  await one.page.evaluate(() => { window.first = window.stream; });
+  await one.opened(server.url, ['news']);
+  await server.publish('news', 'to both');
+  await one.until('both have it', () => window.messages.length === 2);
+  assert.equal(await clients(), 1);
+  await one.page.evaluate(() => window.first.close());
+  await server.publish('news', 'to one');
+  await one.got('to one');
+  assert.deepEqual(await one.texts(), ['to both', 'to both', 'to one']);
+});
+
+/** A server that says what the real one cannot be made to say; `stream` writes the event stream. */
+async function scripted(stream) {
+  server = { close() {} };
+  let streams = 0;
+  const head = { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' };
+  pages = await site(() => { throw new Error('nothing is behind'); }, {
+    '/live/sse-client.js': async (_, outgoing) => outgoing.writeHead(200, { 'Content-Type': 'text/javascript' }).end(await readFile(new URL('../../assets/sse-client.min.js', import.meta.url))),
+    '/fake/messages': (_, outgoing) => outgoing.writeHead(200, { 'Last-Event-ID': '100-0' }).end(),
+    '/fake/sse': (_, outgoing, url) => stream(outgoing.writeHead(200, head), url, (streams += 1)),
+  });
+}
+
+const data = (mensagem) => JSON.stringify({ canal: 'news', mensagem, timestamp: 1 });
+
+test('whom the server sends away does not come back by itself', async () => {
+  let streams;
+  await scripted((outgoing, _, number) => { streams = number; outgoing.end('event: sse-expired\ndata: {"reason":"ended"}\n\n'); });
+  const one = await (await tab()).follow('/fake', ['news']);
+  await one.is('closed: ended');
+  assert.equal(streams, 1);
+});
+
+test('a stream may come in pieces of any size, and with the wait that the server wishes', async () => {
+  const text = `:\nretry: 10\nid: 100-1\ndata: ${data('olá 🦀')}\n\n:\nid: 100-2\nevent: alert\ndata: ${data('a: b')}\n\nevent: sse-heartbeat\ndata: {}\n\n`;
+  const asked = [];
+  await scripted(async (outgoing, url, number) => {
+    asked.push(url.searchParams.get('last_event_id'));
+    if (number > 1) return outgoing.write(':\n');
+    for (const byte of Buffer.from(text)) {
+      outgoing.write(Buffer.of(byte));
+      await new Promise(setImmediate);
+    }
+    outgoing.end();
+  });
+  const one = await (await tab()).follow('/fake', ['news'], { types: ['alert'] });
+  await until('it has come back', () => asked.length === 2);
+  assert.deepEqual((await one.messages()).map(({ id, mensagem }) => [id, mensagem]), [['100-1', 'olá 🦀'], ['100-2', 'a: b']]);
+  assert.deepEqual(asked, ['100-0', '100-2']);
+});
+
+test('ids that begin again lower, since the server has lost its history and its clock was set back, are taken', async () => {
+  await scripted((outgoing) => {
+    outgoing.write(`:\nretry: 10\nevent: sse-gap\ndata: {"canal":"news","after":"100-0"}\n\nid: 50-0\ndata: ${data('one')}\n\n`);
+    outgoing.write(`id: 50-1\ndata: ${data('two')}\n\n`);
+  });
+  const one = await (await tab()).follow('/fake', ['news']);
+  await one.got('two');
+  assert.deepEqual(await one.texts(), ['one', 'two']);
+  assert.deepEqual(await one.gaps(), [{ canal: 'news', after: '100-0' }]);
+});
+
+test('a tab that has missed what the leading one told fetches it', async () => {
+  await start();
+  const [one, two] = [await tab(), await tab()];
+  await one.opened(server.url, ['news']);
+  // One message in three does not reach this tab.
+  await two.page.evaluate(() => {
+    const handler = Object.getOwnPropertyDescriptor(BroadcastChannel.prototype, 'onmessage');
+    let count = 0;
+    Object.defineProperty(BroadcastChannel.prototype, 'onmessage', { set(take) {
+      handler.set.call(this, (event) => { if (!event.data?.message || (count += 1) % 3) take(event); });
+    } });
+  });
+  await two.opened(server.url, ['news']);
+  const end = numbers('news');
+  await one.got('30');
+  const last = await end();
+  await server.publish('news', 'end');
+  await server.publish('news', 'end');
+  for (const each of [one, two]) {
+    await each.got('end');
+    assertWhole((await each.texts()).filter((text) => text !== 'end'), 1, 'a tab');
+    await each.got(String(last));
+  }
+});
+
+/** The lines of a block of a document, with the test's server in the place of the example's. */
+async function example(document, mark) {
+  const text = await readFile(new URL(`../../${document}`, import.meta.url), 'utf8');
+  const [, lines] = text.split(`<!-- ${mark} -->\n`)[1].split(/```\w*\n/);
+  return lines.replaceAll('http://localhost:8080', server.url.slice(0, -1));
+}
+
+for (const [document, mark, channel] of [['README.md', 'test: page', 'notícias'], ['README.md', 'test: stream', 'news'], ['assets/docs/react.md', 'test: client', 'news']]) {
+  test(`the example "${mark}" of ${document} shows what is published, and survives a restart and a refusal`, async () => {
+    await start();
+    const code = await example(document, mark);
+    const one = await tab();
+    // Firefox says itself that an EventSource is lost.
+    one.page.removeAllListeners('pageerror');
+    const logged = [];
+    one.page.on('console', (message) => logged.push(message.text()));
+    const has = (text) => until(`${text} is logged`, () => logged.some((line) => line.includes(text)), 60_000).catch((error) => { throw new Error(`${logged}`, { cause: error }); });
+    await one.page.evaluate((code) => {
+      const script = document.createElement('script');
+      script.type = 'module';
+      script.textContent = code.replaceAll(/<.?script.*>/g, '');
+      document.body.append(script);
+    }, code);
+    await until('it follows', async () => (await clients()) === 1);
+    await server.publish(channel, 'Olá');
+    await has('Olá');
+    // It is away, and then something in its place refuses.
+    await server.kill();
+    let isRefused = false;
+    const refusing = createServer((_, outgoing) => {
+      isRefused = true;
+      outgoing.writeHead(503, { 'Access-Control-Allow-Origin': '*', Connection: 'close' }).end();
+    }).listen(new URL(server.url).port, '127.0.0.1');
+    await until('it was refused', () => isRefused);
+    refusing.closeAllConnections();
+    await new Promise((resolve) => refusing.close(resolve));
+    await server.restart();
+    await until('it follows again', async () => (await clients()) === 1, 60_000);
+    await server.publish(channel, 'tudo bem');
+    await has('tudo bem');
+    assert.equal(logged.filter((line) => line.includes('Olá')).length, 1);
+  });
+}

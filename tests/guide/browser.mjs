@@ -18,7 +18,7 @@ const pending = new Set();
 page.on('request', (request) => requests.push(request.url()));
 page.on('response', (response) => {
   seen.push([`headers of ${response.url()}`, JSON.stringify(response.headers())]);
-  // The body of an event stream has no end; its events are collected below.
+  // The body of an event stream has no end; what it brings is collected below.
   if (response.headers()['content-type'] === 'text/event-stream') return;
   const body = response.text().then(
     (text) => seen.push([`body of ${response.url()}`, text]),
@@ -32,9 +32,18 @@ page.on('console', (message) => {
   // A refused connection is what the tests want; the browser's own words about it are no error of the page.
   if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) errors.push(message.text());
 });
-const session = await page.createCDPSession();
-await session.send('Network.enable');
-session.on('Network.eventSourceMessageReceived', ({ eventName, data }) => seen.push([`event ${eventName}`, data]));
+await page.exposeFunction('streamed', (text) => seen.push(['an event stream', text]));
+await page.evaluateOnNewDocument(() => {
+  const ask = window.fetch;
+  window.fetch = async (...what) => {
+    const answer = await ask(...what);
+    if (answer.headers.get('Content-Type') !== 'text/event-stream') return answer;
+    const told = new TextDecoderStream();
+    const [one, other] = answer.body.tee();
+    one.pipeThrough(told).pipeTo(new WritableStream({ write: (text) => window.streamed(text) })).catch(() => {});
+    return new Response(other, answer);
+  };
+});
 
 const BOUND = { timeout: 60_000 };
 
@@ -43,6 +52,11 @@ const commands = {
   open: (url) => page.goto(url, BOUND).then((response) => response.status()),
   /** Waits until the page shows a text. */
   see: (text) => page.waitForFunction((text) => document.body.innerText.includes(text), BOUND, text).then(() => true),
+  /** Waits until the page no longer shows it. */
+  miss: (text) => page.waitForFunction((text) => !document.body.innerText.includes(text), BOUND, text).then(() => true),
+  reload: () => page.reload(BOUND).then((response) => response.status()),
+  /** Clicks the button that says this. */
+  click: (text) => page.locator(`button ::-p-text(${text})`).click().then(() => true),
   /** Waits until something was asked for whose URL has this text. */
   requested: async (text) => {
     while (!requests.some((url) => url.includes(text))) await page.waitForRequest((url) => url.url().includes(text), BOUND);
@@ -50,12 +64,11 @@ const commands = {
   },
   /** The lines of the list of messages, without the time. */
   messages: () => page.$$eval('li', (items) => items.map((item) => item.innerText.replace(/^.*?(?=chat|alerts)/, ''))),
-  /** The last id of the stream of messages, as the page asks for it. */
   requests: () => requests,
   /** Writes into the field, and sends it. */
   send: async (text) => {
-    await page.locator('input').fill(text);
-    await page.locator('button').click();
+    await page.locator('form input').fill(text);
+    await page.locator('form button').click();
     return true;
   },
   /** Sends a request as the page's script could. */

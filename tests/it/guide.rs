@@ -1,10 +1,10 @@
 //! The guide for React and Next.js: the chapter shows the files of tests/guide/, which are built with the real `next`
-//! and used in a real browser.
+//! and used in a real browser; and its commands make the same app of an empty folder.
 
 use crate::common;
 
 use common::documents::document;
-use common::{wait_until, Server};
+use common::{node, wait_until, Server};
 use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -35,7 +35,7 @@ fn the_chapter_shows_the_files_that_are_tested() {
         assert!(block == file, "{CHAPTER} and tests/guide/{name} differ");
         shown += 1;
     }
-    assert_eq!(shown, 4, "files of the guide in {CHAPTER}");
+    assert_eq!(shown, 11, "files of the guide in {CHAPTER}");
 }
 
 /// The app, copied to where its packages and its build may lie.
@@ -55,6 +55,11 @@ impl App {
             let _ = std::fs::remove_dir_all(folder.join(leftover));
         }
         copy(Path::new(SOURCE), &folder);
+        for file in ["sse-client.js", "sse-client.d.ts"] {
+            let served = server.get(&format!("/{file}"));
+            assert_eq!(served.status, 200, "{file}");
+            std::fs::write(folder.join("app").join(file), served.text()).expect("there is room");
+        }
         let app = App {
             folder,
             sse_url: format!("http://{}", server.addr),
@@ -149,8 +154,12 @@ struct Page {
 impl Page {
     fn open(app: &App, port: u16) -> Page {
         let mut command = app.command("node");
+        command.arg("browser.mjs");
+        Page::drive(command, port)
+    }
+
+    fn drive(mut command: Command, port: u16) -> Page {
         command
-            .arg("browser.mjs")
             .env("CHROMIUM", "/usr/bin/chromium")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -269,6 +278,8 @@ fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
     page.sees("The stream is open");
     // The history of the first server is lost, and the page is told.
     page.sees("Some messages are missing");
+    page.ask("click", "Never mind");
+    page.ask("miss", "Some messages are missing");
     publish(&server, "chat", "after");
     page.sees("after");
     let shown = page.ask("messages", ());
@@ -290,13 +301,39 @@ fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
     assert_eq!(page.ask("search", TOKEN), json!([]), "the token is there");
     let everywhere = page.ask("search", "while it was refused");
     assert!(
-        everywhere.to_string().contains("event message"),
+        everywhere.to_string().contains("an event stream"),
         "{everywhere}"
     );
     assert_eq!(page.ask("errors", ()), json!([]));
 
+    an_answer_survives_a_reload(&server, &mut page, port);
     drop((page, next));
     in_strict_mode_there_is_one_stream(&server, &app, port);
+}
+
+/// The recipe for a language model: its answer is on a channel of its own.
+fn an_answer_survives_a_reload(server: &Server, page: &mut Page, port: u16) {
+    let question = "How far can you count?";
+    page.ask("open", format!("http://localhost:{port}/answer"));
+    page.publishes(question);
+    page.sees("count the pieces: 1 2 3");
+    page.ask("miss", "40");
+    page.ask("reload", ());
+    page.sees("That is all.");
+    let counted: Vec<String> = (1..=40).map(|number| number.to_string()).collect();
+    let whole = format!(
+        "You asked: {question} Let me count the pieces: {}.",
+        counted.join(" ")
+    );
+    page.sees(&format!("{whole}\n"));
+    // Also when it is all over.
+    page.ask("reload", ());
+    page.sees(&format!("{whole}\n"));
+    page.sees("That is all.");
+    wait_until("the stream is closed", PATIENCE, || {
+        server.stat("connected_clients") == 0
+    });
+    assert_eq!(page.ask("errors", ()), json!([]));
 }
 
 /// Limited input, and nothing of the server's answer comes through.
@@ -329,5 +366,77 @@ fn in_strict_mode_there_is_one_stream(server: &Server, app: &App, port: u16) {
     page.sees("once");
     let shown = page.ask("messages", ()).to_string();
     assert_eq!(shown.matches("once").count(), 1, "{shown}");
+    assert_eq!(page.ask("errors", ()), json!([]));
+}
+
+/// Runs a block of the chapter in this folder.
+fn shell(block: &str, folder: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let binary = common::binary();
+    let beside = binary.parent().expect("it is in a folder").display();
+    command
+        .args(["-e", "-c", block])
+        .current_dir(folder)
+        .env("PATH", format!("{beside}:{path}"))
+        .env("NEXT_TELEMETRY_DISABLED", "1")
+        .stdout(Stdio::null());
+    command
+}
+
+#[test]
+fn needs_chromium_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_empty_folder() {
+    let (sse, site) = (common::port::free_port(), common::port::free_port());
+    let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
+    let _ = std::fs::remove_dir_all(&empty);
+    std::fs::create_dir_all(&empty).expect("a folder can be made");
+    let app = empty.join("chat");
+    let mut beside = Vec::new();
+    let mut commands = 0;
+    for part in document(CHAPTER).split("<!-- ").skip(1) {
+        let Some((mark, rest)) = part.split_once(" -->\n```") else {
+            continue;
+        };
+        let (_, rest) = rest.split_once('\n').expect("the block has lines");
+        let (block, _) = rest.split_once("```\n").expect("the block ends");
+        let block = block
+            .replace("localhost:8080", &format!("127.0.0.1:{sse}"))
+            .replace("localhost:3000", &format!("localhost:{site}"));
+        let folder = if app.exists() { &app } else { &empty };
+        if let Some(file) = mark.strip_prefix("file: ") {
+            let file = app.join(file);
+            std::fs::create_dir_all(file.parent().expect("it is in a folder")).expect("room");
+            std::fs::write(file, block).expect("there is room");
+        } else if mark.ends_with("beside the others") {
+            let port = if block.contains("sse-server") {
+                sse
+            } else {
+                site
+            };
+            let mut command = shell(&block, folder);
+            command.env("PORT", port.to_string()).stderr(Stdio::null());
+            beside.push(Group::spawn(&mut command));
+            wait_until(&format!("{block:?} listens"), PATIENCE, || {
+                std::net::TcpStream::connect(("localhost", port)).is_ok()
+            });
+            commands += 1;
+        } else if mark.starts_with("not run: the guide's test") {
+            let output = shell(&block, folder).stdout(Stdio::piped()).output();
+            let output = output.expect("sh runs");
+            assert!(
+                output.status.success(),
+                "{block} fails: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            commands += 1;
+        }
+    }
+    assert_eq!(commands, 6, "commands of {CHAPTER}");
+    // The browser is driven from where its packages are.
+    let mut page = Page::drive(node::program("guide", "browser.mjs"), site);
+    page.sees("Hello from the shell");
+    page.publishes("from the page");
+    page.sees("from the page");
     assert_eq!(page.ask("errors", ()), json!([]));
 }

@@ -18,10 +18,17 @@ mod alone;
 mod backlog;
 mod batch;
 mod browser;
+mod client;
+mod clients;
 mod clocks;
+mod commands;
 mod configuration;
 mod cors;
 mod curl;
+#[cfg(feature = "disk")]
+mod disk;
+#[cfg(feature = "disk")]
+mod disk_faults;
 mod documents;
 mod door;
 mod errors_and_limits;
@@ -67,11 +74,13 @@ mod redis_proxies;
 #[cfg(feature = "redis")]
 mod redis_replaced;
 mod replay;
+mod scripts;
 mod shutdown;
 mod socket_activation;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
 mod vital;
+mod welcome;
 #[cfg(feature = "ship-tests")]
 mod workflow;

@@ -4,7 +4,7 @@ use crate::common;
 
 use common::event_stream::Event;
 use common::tokens::{self, RulesFile};
-use common::{wait_until, EventStream, Publisher, Server, BOUND, TOKEN};
+use common::{wait_until, EventStream, Server, BOUND, TOKEN};
 use serde_json::{json, Value};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -661,7 +661,7 @@ fn needs_redis_server_what_redis_has_lost_is_told_with_the_pattern() {
     let told: BTreeSet<String> = (0..3).map(|_| tell(&stream.next())).collect();
     let expected = ["gap broadcast", "gap other", "gap sensor-*"].map(String::from);
     assert_eq!(told, BTreeSet::from(expected));
-    let mut publisher = Publisher::new(&servers[1]);
+    let mut publisher = common::Publisher::new(&servers[1]);
     wait_until("publishing works again", BOUND, || {
         publisher.try_publish("sensor-2", "y").is_ok()
     });

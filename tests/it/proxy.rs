@@ -118,7 +118,7 @@ fn needs_nginx_the_page_and_its_figures_come_through() {
 }
 
 #[test]
-fn needs_nginx_needs_npm_needs_chromium_the_page_works_under_a_path() {
+fn needs_nginx_needs_npm_needs_chromium_the_page_and_the_client_work_under_a_path() {
     let server = Server::start(&[]);
     let nginx = Nginx::before(&server);
     let url = format!("http://{}/live/events/", nginx.addr);
@@ -128,4 +128,5 @@ fn needs_nginx_needs_npm_needs_chromium_the_page_works_under_a_path() {
         ("TOKEN", TOKEN),
     ];
     node::test("page", "proxy.test.js", &variables);
+    node::test("client", "proxy.test.js", &variables);
 }

@@ -8,7 +8,7 @@ use common::redis::{server, server_with, Proxy, Redis};
 use common::{http, wait_until, Publisher, Reply, Server, BOUND, TOKEN};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 fn publish(server: &Server, key: &str, body: &str) -> Reply {
@@ -25,10 +25,11 @@ fn stored(redis: &Redis, text: &str) -> usize {
 }
 
 /// One try, which fails where the server goes away meanwhile.
-fn risk(addr: SocketAddr) -> Option<Reply> {
+fn risk(addr: SocketAddr, key: &str, body: &str) -> Option<Reply> {
     let request = format!(
         "POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {TOKEN}\r\n\
-         Idempotency-Key: k\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+         Idempotency-Key: {key}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     );
     let mut connection = TcpStream::connect(addr).ok()?;
     connection.set_read_timeout(Some(BOUND)).ok()?;
@@ -58,7 +59,7 @@ fn needs_redis_server_a_hundred_tries_through_three_servers_and_a_restart_are_on
                         let answered = (number..number + 1000).find_map(|server| {
                             begun.fetch_add(1, Ordering::SeqCst);
                             let addr = addresses.lock().unwrap()[server % 3];
-                            let reply = risk(addr);
+                            let reply = risk(addr, "k", "x");
                             reply.filter(|reply| reply.status != 503)
                         });
                         replies.push(answered.expect("one of them answers"));
@@ -121,7 +122,7 @@ fn needs_redis_server_a_batch_of_ten_thousand_is_stored_once() {
 /// Sends the same until it is accepted.
 fn insist(server: &Server, key: &str, body: &str) -> Reply {
     let mut accepted = None;
-    wait_until("it is published", BOUND, || {
+    wait_until("it is published", 6 * BOUND, || {
         let reply = publish(server, key, body);
         assert!([200, 503].contains(&reply.status), "{}", reply.text());
         accepted = Some(reply).filter(|reply| reply.status == 200);
@@ -156,7 +157,10 @@ fn needs_redis_server_what_was_sent_over_a_line_that_died_is_not_sent_twice() {
                     scope.spawn(move || Publisher::new(server).try_publish("a", text).is_ok())
                 })
                 .collect();
-            wait_until("Redis has one of them", BOUND, || stored(&redis, &text) > 0);
+            // It has none if the server has noticed before it sent them.
+            wait_until("Redis has one of them", BOUND, || {
+                stored(&redis, &text) > 0 || server.get("/health/ready").status == 503
+            });
             proxy.mend();
             let accepted = without
                 .into_iter()
@@ -267,4 +271,80 @@ fn needs_redis_server_a_stream_that_was_deleted_is_begun_anew_with_a_key_as_well
         .and_then(|line| line[1..].parse().ok())
         .expect("seconds");
     assert!((500..=600).contains(&left), "{left}");
+}
+
+#[test]
+fn needs_redis_server_whatever_fails_each_key_is_published_once() {
+    const PUBLISHERS: usize = 6;
+    const LEAST: usize = 40;
+    let mut redis = Redis::start_durable();
+    let proxies: Vec<Proxy> = (0..3).map(|_| Proxy::start(redis.addr)).collect();
+    let mut servers: Vec<Server> = proxies.iter().map(|proxy| server(&proxy.url())).collect();
+    let addresses = Mutex::new([servers[0].addr, servers[1].addr, servers[2].addr]);
+    let (is_over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let published: Vec<String> = std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|publisher| {
+                let (addresses, is_over, done) = (&addresses, &is_over, &done);
+                scope.spawn(move || {
+                    let mut published = Vec::new();
+                    while published.len() < LEAST || !is_over.load(Ordering::SeqCst) {
+                        let text = format!("{publisher}-{}", published.len());
+                        // Each try at another server, until one accepts it.
+                        let mut server = published.len();
+                        wait_until("it is accepted", 6 * BOUND, || {
+                            server += 1;
+                            let addr = addresses.lock().unwrap()[server % 3];
+                            risk(addr, &text, &text).is_some_and(|reply| reply.status == 200)
+                        });
+                        published.push(text);
+                        done.fetch_add(1, Ordering::SeqCst);
+                    }
+                    published
+                })
+            })
+            .collect();
+        let go_on = || {
+            let before = done.load(Ordering::SeqCst);
+            wait_until("publishing goes on", 6 * BOUND, || {
+                done.load(Ordering::SeqCst) > before + 10
+            });
+        };
+        for round in 0..3 {
+            go_on();
+            proxies[round].swallow_answers();
+            go_on();
+            proxies[round].mend();
+            proxies[(round + 1) % 3].cut();
+            go_on();
+            proxies[(round + 1) % 3].mend();
+            go_on();
+            redis.kill();
+            redis.start_again();
+            go_on();
+            servers[round].stop(libc::SIGKILL);
+            servers[round] = server(&proxies[round].url());
+            addresses.lock().unwrap()[round] = servers[round].addr;
+        }
+        go_on();
+        is_over.store(true, Ordering::SeqCst);
+        let published = publishers
+            .into_iter()
+            .map(|p| p.join().expect("it publishes"));
+        published.flatten().collect()
+    });
+    let mut stored = Vec::new();
+    let all = redis.command(&["XRANGE", "sse-server:events", "-", "+"]);
+    let lines: Vec<&str> = all.lines().collect();
+    stored.extend(
+        lines
+            .windows(3)
+            .filter(|w| w[0] == "m")
+            .map(|w| w[2].to_string()),
+    );
+    let mut expected = published;
+    stored.sort_unstable();
+    expected.sort_unstable();
+    assert!(expected.len() >= PUBLISHERS * LEAST);
+    assert_eq!(stored, expected);
 }

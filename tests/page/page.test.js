@@ -2,7 +2,10 @@
 
 import { after, afterEach, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Browser } from './browser.js';
 import { inFrontOf } from './front.js';
 import { Redis } from './redis.js';
@@ -55,6 +58,9 @@ async function type(selector, value) {
   await page.$eval(selector, (element) => { element.value = ''; });
   await page.type(selector, value);
 }
+
+/** Presses a button wherever it is by then: what is above it may grow. */
+const press = (selector) => page.$eval(selector, (button) => button.click());
 
 async function unlock(token = TOKEN) {
   await type('#token', token);
@@ -150,10 +156,10 @@ test('a token unlocks the channels, a wrong one is said, and it stays in the tab
   mayComplain = OF_THE_NETWORK;
   await server.publish('alerts', 'x');
   await unlock('not-the-token');
-  await until('the page says that it is wrong', async () => /wrong/.test(await text('#token-problem')));
+  await until('the page says that it is wrong', async () => /does not know/.test(await text('#token-problem')));
   assert.ok(!(await isShown('#listing')));
   await unlock('não');
-  await until('and of one that is none', async () => /wrong/.test(await text('#token-problem')));
+  await until('and of one that is none', async () => /does not know/.test(await text('#token-problem')));
   await unlocked();
   await until('the channel is there', async () => (await rows())[0]?.[0] === 'alerts');
   assert.equal(await text('#token-problem'), '');
@@ -242,11 +248,11 @@ test('the box publishes, and says what came of it', async () => {
   mayComplain = OF_THE_NETWORK;
   const leave = await server.listen('news', 2);
   await type('#publish-text', 'olá\nmundo');
-  await page.click('#publish button');
-  await until('without a token the server says why not', async () => /a token is needed/.test(await text('#publish-result')));
+  await press('#publish .main');
+  await until('without a token the server says why not', async () => /needs a token/.test(await text('#publish-result')));
   await unlocked();
   await type('#publish-event', 'alert');
-  await page.click('#publish button');
+  await press('#publish .main');
   await until('the answer is shown', async () => /^Published as \d+-\d+; clients on this server: 2$/.test(await text('#publish-result')));
   const { messages_published: published } = await server.stats();
   assert.equal(published, 1);
@@ -255,7 +261,7 @@ test('the box publishes, and says what came of it', async () => {
   await page.keyboard.down('Control');
   await page.keyboard.press('Enter');
   await page.keyboard.up('Control');
-  await until('and a problem is, in the words of the server', async () => /sse-/.test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
+  await until('and a problem is, with what would be right', async () => /“sse-mine” cannot be an event name/.test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
   leave();
 });
 
@@ -278,7 +284,7 @@ test('a channel is watched live, and its messages are text', async () => {
 
   await page.click('#pause');
   for (let i = 0; i < 3; i++) await server.publish('news', `meanwhile ${i}`);
-  await until('a pause counts', async () => (await text('#watch-state')) === 'Paused, 3 received meanwhile');
+  await until('a pause counts', async () => (await text('#watch-state')) === 'Paused: 3 messages meanwhile');
   assert.equal((await items()).length, 1);
   await page.click('#pause');
   await until('and shows them afterwards, newest first', async () => (await items()).map((item) => item.text).slice(0, 3).join() === 'meanwhile 2,meanwhile 1,meanwhile 0');
@@ -295,17 +301,58 @@ test('a channel is watched live, and its messages are text', async () => {
   await until('a name that is none is said', async () => /not a name/.test(await text('#watch-state')));
 });
 
-test('curl commands are ready to copy, for any name, without the token', async () => {
-  await open();
-  await unlocked();
-  await type('#watch-channel', "joe's room?,b");
-  assert.equal(await text('#watch-command'), `curl -N '${server.url}sse/joe%27s%20room%3F,b'`);
+/** What a new shell makes of a line, within some seconds: a stream has no end. */
+const inShell = (line) => new Promise((resolve) => {
+  execFile('sh', ['-c', line], { env: { PATH: process.env.PATH }, timeout: 4000 }, (_, output) => resolve(output));
+});
+
+/** A server on which everything takes a token. */
+async function openClosed(size) {
+  const rules = join(tmpdir(), `sse-server-page-${process.pid}-${NAME}.json`);
+  await writeFile(rules, JSON.stringify({ tokens: [{ name: 'reader', token: 'reader-token-of-16-bytes', subscribe: ['*'], stats: true }] }));
+  try {
+    return await open({ ACCESS_FILE: rules }, size);
+  } finally {
+    await rm(rules);
+  }
+}
+
+const copied = async (selector) => {
+  await page.evaluate(() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; });
+  await page.click(selector);
+  return page.evaluate(() => window.copied);
+};
+
+test('curl commands work in a new shell on a closed server, and do not show the token', async () => {
+  await openClosed();
+  await type('#watch-channel', "joe's-room?,b");
+  assert.equal(await text('#watch-command'), `curl -N '${server.url}sse/joe%27s-room%3F,b'`);
   await type('#publish-channel', '..');
   await type('#publish-text', "it's");
-  assert.equal(await text('#publish-command'), `curl -H "Authorization: Bearer $AUTH_TOKEN" --data-raw 'it'\\''s' '${server.url}publish?canal=..'`);
+  assert.equal(await text('#publish-command'), `curl -H 'Authorization: Bearer TOKEN' --data-raw 'it'\\''s' '${server.url}publish?canal=..'`);
+  await unlocked();
+  assert.equal(await text('#publish-command'), `curl -H 'Authorization: Bearer ••••••' --data-raw 'it'\\''s' '${server.url}publish?canal=..'`);
   assert.ok(!(await page.content()).includes(TOKEN), 'the token is nowhere in the page');
-  await page.click('#publish button[class]');
+  const published = JSON.parse(await inShell(await copied('[data-copy=publish-command]')));
+  assert.equal(published.canal, '..');
+  await until('it says that it is copied', async () => (await text('[data-copy=publish-command]')) === 'Copied');
+  const line = await copied('[data-copy=watch-command]');
+  const stream = inShell(line);
+  await until('curl listens', async () => (await server.stats()).connected_clients === 1);
+  await server.publish('b', 'by curl');
+  assert.match(await stream, /^data: by curl$/m);
+  await press('#publish .main');
   await until('dots are a name like another', async () => /^Published/.test(await text('#publish-result')));
+});
+
+test('without a clipboard the line is selected, and masked again when it was copied', async () => {
+  await open();
+  await unlocked();
+  await page.evaluate(() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); });
+  await page.click('[data-copy=publish-command]');
+  await until('it is selected', async () => (await page.evaluate(() => getSelection().toString())).includes(TOKEN));
+  await page.evaluate(() => document.execCommand('copy'));
+  await until('it is masked', async () => !(await page.content()).includes(TOKEN));
 });
 
 test('the keyboard reads a plot', async () => {
@@ -349,9 +396,9 @@ for (const width of [320, 360]) {
     await server.publish(long, 'W'.repeat(3000), `?event=${'E'.repeat(60)}`);
     await until('the long message is there', async () => (await items()).some((item) => item.text.startsWith('WWWW')));
     await type('#publish-channel', long);
-    await page.click('#publish button');
+    await press('#publish .main');
     await type('#publish-text', 'x');
-    await page.click('#publish button');
+    await press('#publish .main');
     await until('the answer is there', async () => /^Published/.test(await text('#publish-result')));
     await fits('while it watches');
     quiet();
@@ -363,17 +410,18 @@ for (const width of [320, 360]) {
 
 test('assistive technology finds nothing to complain about, in any state', async () => {
   const axe = await readFile(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-  for (const dark of [false, true]) {
-    const own = await Browser.open(NAME, { dark });
+  const looks = [{}, { language: 'pt-BR', dark: true }, { dark: true, width: 390 }, { language: 'pt-BR', width: 390 }];
+  for (const { language, dark, width } of looks) {
+    const own = await Browser.open(NAME, { language, dark });
     try {
       server = await Server.start();
-      page = await own.page(server.url);
+      page = await own.page(server.url, { width, height: 844 });
       await page.evaluate(axe);
       const isFine = async (when) => {
-        const found = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
+        const found = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } }));
         const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
         assert.ok(found.passes.length > 20, 'it looked');
-        assert.deepEqual(violations, [], `${when}, ${dark ? 'dark' : 'light'}`);
+        assert.deepEqual(violations, [], `${when}, ${dark ? 'dark' : 'light'}, ${language}, ${width}`);
       };
       await live();
       await isFine('at first');
@@ -384,12 +432,21 @@ test('assistive technology finds nothing to complain about, in any state', async
       await unlocked();
       await page.click('#watch-button');
       await until('it listens', async () => (await server.stats()).connected_clients === 3);
-      await server.publish('news', 'hello', '?event=alert');
+      await isFine('with nothing yet');
+      await server.publish('news', '{"door": [1]}', '?event=alert');
       await until('the message is there', async () => (await items()).length === 1);
+      await until('the clients are listed', () => isShown('#clients tbody tr'));
       await type('#publish-text', 'x');
-      await page.click('#publish button');
-      await until('the answer is there', async () => /^Published/.test(await text('#publish-result')));
+      await press('#publish .main');
+      await until('the answer is there', async () => /^Publi(shed|cada)/.test(await text('#publish-result')));
       await isFine('in full use');
+      await type('#publish-event', 'sse-x');
+      await press('#publish .main');
+      await until('the refusal is there', async () => /sse-x/.test(await text('#publish-result')));
+      await type('#watch-channel', 'no name');
+      await page.keyboard.press('Enter');
+      await until('the refusal is there', async () => /no name/.test(await text('#watch-state')));
+      await isFine('with refusals');
       leave();
       await server.kill();
       await until('it is lost', async () => (await state()) === 'lost');
@@ -467,9 +524,12 @@ test('another server that answers in its place is no burst of messages', async (
     mayComplain = OF_THE_NETWORK;
     front.behind = older;
     await server.kill();
-    await until('the other one answers', async () => (await text('#messages_published')) === '300');
-    await until('rates are known again', async () => (await figure('published')) === '0 /s');
-    assert.equal(await text('.plot[data-series=published] .readout'), 'highest 0/s');
+    const rates = new Set();
+    await until('the other one answers', async () => rates.add(await figure('published')) && (await text('#messages_published')) === '300');
+    const { uptime_seconds: uptime } = await older.stats();
+    await until('some seconds went by', async () => rates.add(await figure('published')) && (await older.stats()).uptime_seconds >= uptime + 3);
+    assert.deepEqual([...rates].filter((rate) => !['0 /s', '– /s'].includes(rate)), []);
+    assert.equal(await figure('published'), '0 /s', 'they are known again');
   } finally {
     front.close();
     await older.close();
@@ -499,15 +559,270 @@ test('it speaks Portuguese with those who do, and is dark for those who like it'
   }
 });
 
-test('every text has a translation, and every translation a text', async () => {
+test('every text is there in both languages', async () => {
   const source = await readFile(new URL('../../assets/index.html', import.meta.url), 'utf8');
-  const [, table] = /const PORTUGUESE = \{\n(.*?)\n\};/s.exec(source);
-  const keys = [...table.matchAll(/^ {2}'((?:\\'|[^'])*)': '/gm)].map(([, key]) => key.replaceAll("\\'", "'"));
-  const rest = source.replace(table, '');
-  const used = new Set();
-  for (const [, key] of rest.matchAll(/ data-t(?: hidden)?>([^<]+)</g)) used.add(key);
-  for (const [, key] of rest.matchAll(/\bt\('([^']+)'/g)) used.add(key);
-  for (const [, key] of rest.matchAll(/state(?: =|:) (?:.* : )?'([^']+…)'/g)) used.add(key);
-  assert.deepEqual([...used].filter((key) => !keys.includes(key)), [], 'not translated');
-  assert.deepEqual(keys.filter((key) => !used.has(key)), [], 'not used');
+  const [html, script] = source.split('<script type="module">');
+  const texts = [...script.matchAll(/\bt\('((?:\\'|[^'])+)'(, '((?:\\'|[^'])+)')?/g)];
+  assert.ok(texts.length > 60, `${texts.length} texts`);
+  assert.deepEqual(texts.filter(([, , , portuguese]) => !portuguese).map(([, english]) => english), []);
+  const bare = [...html.replace(/<style>.*<\/style>/s, '').matchAll(/<(h2|label|button|dt|p|a|span)\b([^>]*)>([^<]+)</g)].filter(([, , attributes, content]) => content.trim() && !attributes.includes('data-pt='));
+  // What it says to those without scripts is in English alone.
+  assert.deepEqual(bare.map(([, , , content]) => content).filter((content) => !/JavaScript|^stats$|^metrics$/.test(content)), []);
+});
+
+test('it is one file of less than 60 KB', async () => {
+  const source = await readFile(new URL('../../assets/index.html', import.meta.url));
+  assert.ok(source.length < 60 * 1024, `${source.length} bytes`);
+});
+
+const messages = async () => (await items()).map((item) => item.text);
+const watchState = () => text('#watch-state');
+const isFocused = (selector) => page.evaluate((selector) => document.activeElement.matches(selector), selector);
+
+test('the plots show what was before the page, and go on where it was away', async () => {
+  server = await Server.start();
+  const quiet = server.traffic('news', 20);
+  const kept = async () => (await (await fetch(`${server.url}stats/history`)).json()).samples.length;
+  await until('there is something to show', async () => (await kept()) >= 5);
+  page = await browser.page(server.url);
+  const points = async (series) => (await curve(series)).split('L').length;
+  await until('it is there at once', async () => (await points('clients')) >= 5, 3000);
+  assert.ok((await points('published')) >= 4);
+  await page.reload();
+  await until('after a reload as well', async () => (await points('clients')) >= 6, 3000);
+  for (const series of ['clients', 'published']) assert.match(await curve(series), /^M[\d. L]+h\.01$/, 'one line without a gap');
+  quiet();
+});
+
+test('watching begins with what is retained, and the address keeps it', async () => {
+  await open();
+  for (const channel of ['news', 'são paulo'.replace(' ', '-')]) await server.publish(channel, `in ${channel}`);
+  assert.match(await text('#watch-empty'), /Messages appear here/);
+  await page.click('#watch-button');
+  await until('what is retained is there', async () => (await messages()).join() === 'in news');
+  assert.equal(page.url(), `${server.url}#news`);
+  await type('#watch-channel', 'news,são-paulo');
+  assert.equal(await text('#watch-button'), 'Watch', 'the field has another channel');
+  await page.keyboard.press('Enter');
+  await until('both are there', async () => (await messages()).join() === 'in são-paulo,in news');
+  assert.equal(await text('#watch-button'), 'Stop');
+  await page.reload();
+  await until('a reload keeps what was watched', async () => (await messages()).length === 2);
+  assert.equal(await page.$eval('#watch-channel', (field) => field.value), 'news,são-paulo');
+  await page.click('#watch-button');
+  await until('it stops', async () => (await server.stats()).connected_clients === 0);
+  assert.equal(page.url(), server.url);
+  await page.evaluate(() => { location.hash = '#quiet'; });
+  await until('a link is followed', async () => /^Watching quiet/.test(await watchState()));
+  assert.match(await text('#watch-empty'), /No message yet/);
+  await page.evaluate(() => { location.hash = '#%ff'; });
+  await live();
+});
+
+test('a watch that ends says why, and comes back with the right token', async () => {
+  await openClosed();
+  mayComplain = OF_THE_NETWORK;
+  await server.publish('news', 'before');
+  await page.click('#watch-button');
+  await until('it says what is missing', async () => /^This needs a token/.test(await watchState()));
+  assert.equal(await text('#watch-button'), 'Watch', 'it has ended');
+  await page.click('#watch-state button');
+  assert.ok(await isFocused('#token'), 'a way to the field is beside it');
+  await unlocked();
+  await until('the right token revives it', async () => (await messages()).join() === 'before');
+  assert.equal(await text('#watch-button'), 'Stop');
+  await server.publish('news', 'after');
+  await until('it is live', async () => (await messages())[0] === 'after');
+});
+
+test('after a restart with another token it waits for that one', async () => {
+  await open();
+  mayComplain = OF_THE_NETWORK;
+  await unlocked();
+  await page.click('#watch-button');
+  await until('it watches', async () => /^Watching/.test(await watchState()));
+  await server.restart({ AUTH_TOKEN: 'another-token-of-16-bytes' });
+  await until('the token is forgotten', () => isShown('#unlock'));
+  await until('the channel is public, so it goes on', async () => /^Watching news/.test(await watchState()));
+  await unlock('another-token-of-16-bytes');
+  await until('the channels are listed', () => isShown('#listing'));
+  assert.equal(await text('#token-problem'), '', 'the error went with its cause');
+});
+
+test('after a restart the watch is back with the header', async () => {
+  await open();
+  mayComplain = OF_THE_NETWORK;
+  await page.click('#watch-button');
+  await until('it watches', async () => /^Watching/.test(await watchState()));
+  await server.kill();
+  await until('both are lost', async () => (await state()) === 'lost' && /reconnecting/.test(await watchState()));
+  await until('it has tried for some time', async () => number(await text('#state-text')) >= 6);
+  await server.restart();
+  await live();
+  await until('it is back with the header', async () => /^Watching/.test(await watchState()), 1500);
+});
+
+test('who is connected is listed, and a stream can be ended', async () => {
+  await open();
+  mayComplain = OF_THE_NETWORK;
+  await server.listen('tower', 2);
+  await server.listen('other', 1);
+  assert.ok(!(await isShown('#clients-card')), 'not without a token');
+  await unlocked();
+  const clients = () => page.$$eval('#clients tbody tr', (rows) => rows.map((row) => row.cells[0].textContent));
+  await until('all clients are listed', async () => (await clients()).length === 3);
+  assert.equal(await text('#clients-title'), 'All clients');
+  await until('the channel is there', async () => (await rows()).some(([name]) => name === 'tower'));
+  await page.$$eval('#channels .name', (buttons) => buttons.find(({ textContent }) => textContent === 'tower').click());
+  await until('those of the channel, with the page itself', async () => (await text('#clients-title')) === 'Clients of tower' && (await clients()).length === 3);
+  const own = (await clients()).find((name) => name.includes('AUTH_TOKEN'));
+  assert.match(own, /^127\.0\.0\.1:\d+AUTH_TOKEN$/);
+  const questions = [];
+  page.on('dialog', (dialog) => { questions.push(dialog.message()); dialog.accept(); });
+  await page.$$eval('#clients tbody tr', (rows) => rows.find((row) => row.textContent.includes('AUTH_TOKEN')).querySelector('button').click());
+  await until('the page says that its own stream was ended', async () => /^An operator has ended this stream/.test(await watchState()));
+  assert.match(questions[0], /^End the stream of 127/);
+  await until('it is out of the list', async () => (await clients()).length === 2);
+  await page.click('#watch-button');
+  await until('the button opens it again', async () => /^Watching tower/.test(await watchState()));
+  await page.click('#forget');
+  await until('the list of clients went with the token', async () => !(await isShown('#clients-card')));
+});
+
+test('a message is formatted, copied and downloaded', async () => {
+  await open();
+  await server.publish('news', '{"door":{"open":true}}', '?event=alert');
+  await server.publish('news', '{not json');
+  await page.click('#watch-button');
+  await until('both are there', async () => (await messages()).length === 2);
+  const buttons = () => page.$$eval('#messages li', (found) => found.map((item) => [...item.querySelectorAll('button')].map(({ textContent }) => textContent).join()));
+  assert.deepEqual(await buttons(), ['Copy', 'Format,Copy']);
+  await page.click('#messages li:last-child button');
+  assert.equal((await messages())[1], '{\n  "door": {\n    "open": true\n  }\n}');
+  assert.equal(await copied('#messages li:last-child button:last-child'), '{"door":{"open":true}}', 'as it came');
+  await page.click('#messages li:last-child button');
+  assert.equal((await messages())[1], '{"door":{"open":true}}');
+  await page.evaluate(() => {
+    const make = URL.createObjectURL;
+    URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; }); return make(blob); };
+    HTMLAnchorElement.prototype.click = function click() { window.savedAs = this.download; };
+  });
+  await page.click('#download');
+  const saved = await until('it is saved', () => page.evaluate(() => window.saved));
+  assert.equal(await page.evaluate(() => window.savedAs), 'news.ndjson');
+  const [first, second] = saved.trimEnd().split('\n').map(JSON.parse);
+  assert.deepEqual([first.canal, first.event, first.mensagem], ['news', 'alert', '{"door":{"open":true}}']);
+  assert.equal(second.mensagem, '{not json');
+  assert.match(second.id, /^\d+-\d+$/);
+});
+
+test('operators see limits, delays and refusals', async () => {
+  await open({ MAX_CLIENTS: '5' });
+  mayComplain = OF_THE_NETWORK;
+  await server.listen('news', 5);
+  await server.publish('news', 'x');
+  await page.click('#watch-button');
+  await until('the watch says that the server is full', async () => /^The server is at a limit/.test(await watchState()));
+  await until('the limit is full', async () => (await text('#clients_in_use')) === '5of 5');
+  assert.ok(await page.$('#clients_in_use .nearly-full'));
+  await until('a refusal is counted', async () => /^\d+503: \d+$/.test(await text('#refused')));
+  await until('the delay is measured', async () => /^\d+(\.\d)? ms99 in 100: [\d.]+ ms$/.test(await text('#delay')));
+  assert.equal(await text('#watch-button'), 'Stop', 'it goes on trying');
+});
+
+test('focus stays where the work is, and the list stays sorted after a click', async () => {
+  await open();
+  await server.publish('a', 'x');
+  await server.publish('b', 'x');
+  await unlocked();
+  assert.ok(await isFocused('#filter'), 'after the token');
+  const order = async () => (await rows()).map(([name]) => name).join('');
+  await until('by name, as nothing goes on', async () => (await order()) === 'ab');
+  await page.click('#channels tbody button');
+  const quiet = server.traffic('b', 20);
+  await until('the busiest is on top though the pointer rests on the list', async () => (await order()) === 'ba');
+  assert.ok(await isFocused('#channels button'), 'the focus went with its row');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'a');
+  quiet();
+  await page.click('#forget');
+  assert.ok(await isFocused('#token'), 'after it is forgotten');
+});
+
+test('on a phone a tap on a channel shows it, and nothing is cut off', async () => {
+  await open({}, { width: 390, height: 844 });
+  const long = 'W'.repeat(128);
+  for (const channel of [long, 'news', ...Array.from({ length: 20 }, (_, at) => `channel-${at}`)]) await server.publish(channel, 'x');
+  await unlocked();
+  await until('they are listed', async () => (await rows()).length === 22);
+  const [name, labels, table] = await page.evaluate(() => {
+    const found = [...document.querySelectorAll('#channels .name')].find(({ textContent }) => textContent.startsWith('WWW'));
+    const scroll = document.querySelector('#channels').parentElement;
+    const labels = [...found.closest('tr').cells].slice(1).map((cell) => getComputedStyle(cell, '::before').content && cell.dataset.label);
+    return [found.getBoundingClientRect().height, labels, [scroll.scrollWidth, scroll.clientWidth]];
+  });
+  assert.ok(name <= 64, `a long name takes ${name} px`);
+  assert.deepEqual(labels, ['Clients', 'Messages/s', 'Messages', 'History', 'Idle']);
+  assert.ok(table[0] <= table[1], `the table is ${table[0]} px wide in ${table[1]} px`);
+  await page.$$eval('#channels .name', (buttons) => buttons.find(({ textContent }) => textContent === 'news').click());
+  await until('the messages are on the screen', () => page.evaluate(() => {
+    const { top, bottom } = document.querySelector('#messages').getBoundingClientRect();
+    return bottom > top && top >= 0 && top < innerHeight;
+  }));
+  assert.ok(await isFocused('#watch-title'));
+});
+
+for (const [width, kind] of [[1280, 'desktop'], [390, 'phone']]) {
+  test(`everything to press has 24 px and more on a ${kind}`, async () => {
+    await open({}, { width, height: 900 });
+    await server.publish('news', '{"a":1}');
+    await unlocked();
+    await page.click('#watch-button');
+    await until('all is there', async () => (await messages()).length === 1 && (await isShown('#clients tbody tr')));
+    const small = await page.$$eval('button, a, input, textarea', (found) => found.filter((target) => target.checkVisibility()).map((target) => {
+      const { width, height } = target.getBoundingClientRect();
+      return [target.textContent || target.id, Math.round(width), Math.round(height)];
+    }).filter(([, width, height]) => width < 24 || height < 24));
+    assert.deepEqual(small, []);
+  });
+}
+
+test('the two columns end together', async () => {
+  await open();
+  const ends = () => page.$$eval('.columns > .stack > :last-child:not([hidden]), .columns > .stack:last-child > :first-child', (cards) => cards.map((card) => Math.round(card.getBoundingClientRect().bottom)));
+  const [left, right] = await ends();
+  assert.ok(Math.abs(left - right) < 3, `they end at ${left} and ${right}`);
+});
+
+test('errors are in Portuguese on the Portuguese page, with what to do', async () => {
+  const brazilian = await Browser.open(NAME, { language: 'pt-BR' });
+  try {
+    mayComplain = OF_THE_NETWORK;
+    server = await Server.start({ MAX_MESSAGE_BYTES: '10' });
+    page = await brazilian.page(server.url);
+    await live();
+    await type('#publish-text', 'oi');
+    await press('#publish .main');
+    await until('sem token', async () => /^Isto exige um token: digite-o em “Canais”\. Digitar o token$/.test(await text('#publish-result')));
+    await unlock('errado');
+    await until('token errado', async () => /^O servidor não conhece esse token/.test(await text('#token-problem')));
+    await unlocked();
+    assert.equal(await text('#publish-result'), '', 'the error went with its cause');
+    await type('#publish-text', 'uma mensagem longa');
+    await press('#publish .main');
+    await until('longa demais', async () => /^A mensagem é maior/.test(await text('#publish-result')));
+    await type('#watch-channel', 'com espaço');
+    await page.keyboard.press('Enter');
+    await until('nome', async () => /^“com espaço” não pode ser um canal/.test(await watchState()));
+    await server.kill();
+    await until('perdido', async () => /^Sem conexão há/.test(await text('#state-text')));
+    await type('#publish-text', 'oi');
+    await press('#publish .main');
+    await until('inacessível', async () => /^O servidor está inacessível/.test(await text('#publish-result')));
+    const english = await page.evaluate(() => document.body.innerText.match(/\b(the|server|token is|channel|type)\b/gi));
+    assert.deepEqual(english?.filter((word) => word !== 'server') ?? [], []);
+    await page.close();
+  } finally {
+    page = undefined;
+    await brazilian.close();
+  }
 });

@@ -1,16 +1,23 @@
-// Pictures of the page, light and dark, desktop and phone, with traffic and after the server is lost, into the folder
-// that is named. Called by `make screenshots`.
+// Pictures of every state of the page, light and dark, desktop and phone, in both languages, into the folder that is named.
+// Called by `make screenshots`.
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Browser } from './browser.js';
+import { Redis } from './redis.js';
 import { Server, TOKEN, until } from './server.js';
 
 const [folder] = process.argv.slice(2);
 /** Seconds of traffic before the pictures: something to plot. */
 const SECONDS = Number(process.env.SECONDS ?? 60);
 
-const SCREENS = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844, scale: 2 } };
+/** Each look of the page: its window, its language and its colours. */
+const LOOKS = [
+  { name: 'desktop-light', language: 'en-US', width: 1280, height: 900 },
+  { name: 'desktop-dark', language: 'pt-BR', dark: true, width: 1280, height: 900 },
+  { name: 'phone-light', language: 'pt-BR', width: 390, height: 844, scale: 2 },
+  { name: 'phone-dark', language: 'en-US', dark: true, width: 390, height: 844, scale: 2 },
+];
 
 /** A small newsroom: channels of different sizes, and a few bursts. */
 async function traffic(server) {
@@ -19,6 +26,7 @@ async function traffic(server) {
   for (const [channel, clients] of Object.entries(crowds)) ends.push(await server.listen(channel, clients));
   for (const [channel, perSecond] of [['news', 9], ['weather', 3], ['sensor-7', 14]]) ends.push(server.traffic(channel, perSecond));
   await server.publish('archive', 'nobody listens to this one');
+  await server.publish(`a-name-of-128-bytes-${'x'.repeat(108)}`, 'nor to this one');
   const begun = Date.now();
   const burst = setInterval(() => {
     const phase = Math.sin((Date.now() - begun) / 6000) + Math.sin((Date.now() - begun) / 1700);
@@ -28,63 +36,111 @@ async function traffic(server) {
   return () => ends.forEach((end) => end());
 }
 
+const shown = (page, selector) => until(`${selector} is shown`, () => page.$eval(selector, (element) => element.checkVisibility()));
+
+async function fill(page, selector, text) {
+  await page.$eval(selector, (field) => { field.value = ''; });
+  await page.type(selector, text);
+}
+
+const live = (page) => until('the page is live', () => page.$eval('html', (root) => root.dataset.state === 'live'));
+
+async function watch(page, channel) {
+  await fill(page, '#watch-channel', channel);
+  await page.keyboard.press('Enter');
+}
+
+/** A wrong token, a watch that is refused, and a publish without a token. */
+async function fail(page) {
+  await fill(page, '#token', 'not-the-token');
+  await page.keyboard.press('Enter');
+  await until('the token is wrong', () => page.$eval('#token-problem', ({ textContent }) => textContent !== ''));
+  await watch(page, 'not a name');
+  await fill(page, '#publish-text', 'olá');
+  await page.click('#publish button');
+  await until('the refusals are there', () => page.$eval('#publish-result button', (button) => button.checkVisibility()));
+}
+
+async function unlock(page) {
+  await fill(page, '#token', TOKEN);
+  await page.keyboard.press('Enter');
+  await shown(page, '#listing');
+  await watch(page, 'quiet');
+  await shown(page, '#clients tbody tr');
+}
+
 async function use(page, server) {
+  await watch(page, 'bulletin');
+  await shown(page, '#messages li');
+  await fill(page, '#publish-text', 'olá, São Paulo');
+  await page.click('#publish button');
+  await until('the answer is there', () => page.$eval('#publish-result', (result) => result.classList.contains('good')));
+  await page.click('#messages li button');
+}
+
+async function shoot(name, page) {
+  const path = join(folder, `${name}.png`);
   // A tab in the background draws nothing.
   await page.bringToFront();
-  await until('the page is live', () => page.$eval('html', (root) => root.dataset.state === 'live'));
-  await page.type('#token', TOKEN);
-  await page.keyboard.press('Enter');
-  await until('the channels are listed', () => page.$eval('#listing', (list) => list.checkVisibility()));
-  await page.$eval('#watch-channel', (field) => { field.value = 'bulletin'; });
-  await page.click('#watch-button');
-  await until('it listens', async () => (await page.$eval('#watch-state', (state) => state.textContent)).startsWith('Watching'));
-  await server.publish('bulletin', 'Good morning. All lines are open.');
-  await server.publish('bulletin', '{"door": "north", "open": true}', '?event=alert');
-  await page.type('#publish-text', 'olá, São Paulo');
-  await page.click('#publish button');
-  await until('the answer is there', () => page.$eval('#publish-result', (result) => result.textContent !== ''));
   await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });
+  // The window as high as the page: a picture of more than the window may miss what was not painted yet.
+  const viewport = page.viewport();
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewport({ ...viewport, height });
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  await page.screenshot({ path });
+  await page.setViewport(viewport);
+  console.log(path);
 }
 
 await mkdir(folder, { recursive: true });
-const server = await Server.start();
 const browsers = [];
+const ends = [];
+const started = async (thing) => { ends.push(thing); return thing; };
 try {
+  const redis = await started(await Redis.start());
+  const server = await started(await Server.start());
+  const [member, other] = [await started(await Server.start({ REDIS_URL: redis.url })), await started(await Server.start({ REDIS_URL: redis.url }))];
   const pages = [];
-  for (const dark of [false, true]) {
-    const browser = await Browser.open('chromium', { dark });
+  for (const { name, language, dark, ...size } of LOOKS) {
+    const browser = await Browser.open('chromium', { language, dark });
     browsers.push(browser);
-    for (const [screen, size] of Object.entries(SCREENS)) {
-      const page = await browser.page(server.url, size);
-      pages.push([`${screen}-${dark ? 'dark' : 'light'}`, page]);
+    pages.push([name, await browser.page(server.url, size)]);
+  }
+  const inEach = async (state, act) => {
+    for (const [name, page] of pages) {
+      await page.bringToFront();
+      await act(page);
+      await shoot(`${name}-${state}`, page);
     }
-  }
-  const [[, first]] = pages;
-  await until('the page is live', () => first.$eval('html', (root) => root.dataset.state === 'live'));
-  const shoot = async (name, page) => {
-    const path = join(folder, `${name}.png`);
-    await page.bringToFront();
-    // The window as high as the page: a picture of more than the window may miss what was not painted yet.
-    const { width, deviceScaleFactor } = page.viewport();
-    const height = await page.evaluate(() => document.documentElement.scrollHeight);
-    await page.setViewport({ width, height, deviceScaleFactor });
-    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-    await page.screenshot({ path });
-    console.log(path);
   };
-  await shoot('desktop-light-first-look', first);
+  await inEach('1-first-look', live);
+  await inEach('2-refusals', fail);
   const quiet = await traffic(server);
+  await server.publish('bulletin', 'Good morning. All lines are open.');
+  await server.publish('bulletin', '{"door": "north", "open": true}', '?event=alert');
+  await inEach('3-nothing-yet', unlock);
   await new Promise((resolve) => setTimeout(resolve, SECONDS * 1000));
-  for (const [, page] of pages) await use(page, server);
-  await new Promise((resolve) => setTimeout(resolve, 4000));
-  for (const [name, page] of pages) await shoot(name, page);
+  await inEach('4-in-use', (page) => use(page, server));
   quiet();
-  await server.kill();
-  for (const [name, page] of pages) {
-    await until('it is lost', async () => /[45]/.test(await page.$eval('#state-text', (state) => state.textContent)));
-    await shoot(`${name}-lost`, page);
+  await other.listen('news', 12);
+  const clustered = [];
+  for (const [at, { name, ...size }] of LOOKS.entries()) {
+    const page = await browsers[at].page(member.url, size);
+    await live(page);
+    await until('both servers are shown', () => page.$eval('#servers', (table) => table.rows.length === 4));
+    await shoot(`${name}-5-several-servers`, page);
+    clustered.push([name, page]);
   }
+  await redis.kill();
+  for (const [name, page] of clustered) {
+    await page.bringToFront();
+    await shown(page, '#redis-away');
+    await shoot(`${name}-6-redis-away`, page);
+  }
+  await server.kill();
+  await inEach('7-lost', (page) => until('it is lost', async () => /[45]/.test(await page.$eval('#state-text', (state) => state.textContent))));
 } finally {
   for (const browser of browsers) await browser.close();
-  await server.close();
+  for (const thing of ends) await (thing.close ?? thing.kill).call(thing);
 }

@@ -104,6 +104,11 @@ impl<J: Judge> Client<J> {
         }
     }
 
+    /// Whether its stream goes on.
+    pub fn is_served(&self) -> bool {
+        self.connection.as_ref().is_some_and(|c| c.stream.is_some())
+    }
+
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }

@@ -7,7 +7,8 @@ use crate::event::EventId;
 use crate::ledger::{BROADCAST, NAMES};
 use crate::oracle::{read_gap, read_message};
 use crate::parser::Received;
-use crate::redis::SERVERS;
+use crate::redis::{Stream, SERVERS};
+use crate::turn::with_net;
 use std::collections::HashSet;
 
 /// What a publisher was told.
@@ -30,14 +31,29 @@ pub struct Message {
     pub answer: Answer,
     /// With which ids Redis has stored it.
     ids: Vec<EventId>,
+    /// Its place among all that Redis has stored.
+    stored: usize,
     /// Redis has lost it before its publisher had an answer: a server looks for it, and stores it again.
     is_lost_unanswered: bool,
+    loss: Option<Loss>,
+    /// Nobody who lives can know that it was lost.
+    is_forgotten: bool,
+}
+
+/// Redis has gone back to an older copy of its stream, which does not have a message. The servers that had it notice, and have
+/// everybody told; until then others may go on from there.
+#[derive(Debug)]
+struct Loss {
+    had_by: [bool; SERVERS],
+    /// How often a stream had begun by then.
+    begun: usize,
 }
 
 /// Every message, in the order in which they were published.
 #[derive(Debug, Default)]
 pub struct Book {
     pub messages: Vec<Message>,
+    stored: usize,
     /// How far each server's hub is.
     pub newest: [EventId; SERVERS],
 }
@@ -51,7 +67,10 @@ impl Book {
             channel,
             answer: Answer::None,
             ids: Vec::new(),
+            stored: 0,
             is_lost_unanswered: false,
+            loss: None,
+            is_forgotten: false,
         });
         self.messages.extend(messages);
         first
@@ -64,6 +83,8 @@ impl Book {
             return Err(format!("message {number} was stored twice"));
         }
         message.ids.push(id);
+        self.stored += 1;
+        message.stored = self.stored;
         Ok(())
     }
 
@@ -74,8 +95,30 @@ impl Book {
             .for_each(|message| message.is_lost_unanswered = true);
     }
 
-    /// A server has died: its publishers get no answers.
-    pub fn forget(&mut self, server: usize) {
+    /// Redis has gone back, and does not have these messages any more.
+    pub fn go_back(&mut self, lost: &[usize], begun: usize) {
+        for &number in lost {
+            let message = &mut self.messages[number];
+            let id = message.ids.last().copied().unwrap_or_default();
+            let had_by = self.newest.map(|newest| newest >= id);
+            message.loss = Some(Loss { had_by, begun });
+            message.is_forgotten |= had_by == [false; SERVERS];
+        }
+    }
+
+    /// Somebody has taken this message out of the stream by hand. Who has not read it may be told of that late.
+    pub fn delete(&mut self, number: usize) {
+        self.messages[number].is_forgotten = true;
+    }
+
+    /// A server has died: its publishers get no answers. A stream has begun so often.
+    pub fn forget(&mut self, server: usize, begun: usize) {
+        for message in &mut self.messages {
+            if let Some(loss) = message.loss.as_mut().filter(|loss| loss.begun == begun) {
+                loss.had_by[server] = false;
+                message.is_forgotten |= loss.had_by == [false; SERVERS];
+            }
+        }
         let open = self.messages.iter_mut();
         open.filter(|message| message.server == server && message.answer == Answer::None)
             .for_each(|message| message.answer = Answer::Unconfirmed);
@@ -114,7 +157,9 @@ pub struct Debts {
     is_json: bool,
     /// The id with which it comes back.
     pub last: Option<EventId>,
-    server: usize,
+    pub server: usize,
+    /// How far its server has come, or had when it died.
+    pub so_far: EventId,
     /// The first message that it is owed.
     from: usize,
     had: HashSet<usize>,
@@ -138,6 +183,7 @@ impl Debts {
             is_json,
             last: None,
             server: 0,
+            so_far: EventId::ZERO,
             from: 0,
             had: HashSet::new(),
             excused: HashSet::new(),
@@ -154,6 +200,7 @@ impl Debts {
         messages.filter_map(|(number, message)| {
             let id = message.accepted_as()?;
             let is_owed = self.channels.contains(&message.channel)
+                && !message.is_forgotten
                 && !self.had.contains(&number)
                 && !self.excused.contains(&number);
             is_owed.then_some((number, id))
@@ -192,7 +239,14 @@ impl Debts {
         }
         self.newest = id;
         self.last = Some(id);
-        if let Some((missing, its)) = self.owed(book).find(|(_, its)| *its < id) {
+        // A Redis that has gone back to an older copy, and whose clock is behind, gives smaller ids to what comes later: of
+        // that a gap is told later.
+        let stored = message.stored;
+        let mut owed = self.owed(book).filter(|(number, _)| {
+            let other = &book.messages[*number];
+            other.loss.is_none() && other.stored < stored
+        });
+        if let Some((missing, its)) = owed.find(|(_, its)| *its < id) {
             return Err(format!(
                 "{what} came as {id}, before it message {missing}, accepted as {its}, did not, and no gap was told"
             ));
@@ -210,10 +264,13 @@ impl Debts {
         if self.newest == EventId::ZERO && is_of_replay {
             self.may_repeat.insert(channel);
         }
-        let so_far = book.newest[self.server];
         let messages = book.messages.iter().enumerate().skip(self.from);
-        let excused = messages.filter(|(_, message)| {
-            message.channel == channel && message.ids.last().is_some_and(|id| *id <= so_far)
+        // Ids of a stream that begins anew may be smaller, where nobody is left who knew the old one.
+        let there = with_net(|net| net.redis.stream.as_ref().map(Stream::numbers));
+        let there = there.unwrap_or_default();
+        let excused = messages.filter(|(number, message)| {
+            let is_had = |id: &EventId| *id <= self.so_far || !there.contains(number);
+            message.channel == channel && message.ids.last().is_some_and(is_had)
         });
         self.excused.extend(excused.map(|(number, _)| number));
         Ok(())

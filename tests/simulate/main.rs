@@ -1,10 +1,11 @@
-//! A simulation of the hub, alone and as one of two behind which there is one stream of messages: publishers, clients that
-//! are slow, leave in the middle of an event and come back, restarts, and clocks that are set, in one thread and in virtual
-//! time. Each run is made from a seed. An oracle knows what was acknowledged, and judges the bytes that each client gets.
+//! A simulation of the hub alone, and of two servers with one Redis: publishers, clients that are slow, leave in the middle of
+//! an event and come back, restarts, clocks that are set, and everything that happens to Redis and to the lines that lead to
+//! it. All of it in virtual time, and nothing at the same time as anything else. Each run is made from a seed. An oracle knows
+//! what was acknowledged, and judges the bytes that each client gets.
 //!
 //! `make simulate SEEDS=100000` runs more of them; `make simulate SEED=n` runs one again, and tells what happens in it.
 
-use sse_server::{access, counters, event, host, idempotency};
+use sse_server::{access, counters, event, host, idempotency, waiting};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 mod client;
@@ -77,20 +78,36 @@ fn every_message_comes_once_and_in_order_or_a_gap_is_told() {
         println!("{tally:#?}");
         return;
     }
-    let mut all = Tally::default();
-    let mut faults = Vec::new();
-    for seed in 0..number_of("SEEDS").unwrap_or(2000) {
-        match run(seed, false) {
-            Ok(tally) => all.add(tally),
-            Err(fault) => faults.push(fault),
-        }
-    }
+    let seeds = number_of("SEEDS").unwrap_or(2000);
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let results = std::thread::scope(|scope| {
+        let some = |first| {
+            move || {
+                (first..seeds)
+                    .step_by(threads as usize)
+                    .map(|seed| run(seed, false))
+                    .collect()
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|first| scope.spawn(some(first))).collect();
+        let results = running.into_iter().map(|thread| thread.join());
+        results.collect::<Result<Vec<Vec<_>>, _>>()
+    });
+    let results = results
+        .expect("a failing seed is a result")
+        .into_iter()
+        .flatten();
+    let (good, faults): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
+    let faults: Vec<String> = faults.into_iter().filter_map(Result::err).collect();
     faults.iter().for_each(|fault| println!("{fault}"));
     assert!(
         faults.is_empty(),
-        "{} seeds have found something",
-        faults.len()
+        "{} of {seeds} seeds have found something; the first: {}",
+        faults.len(),
+        faults[0]
     );
+    let mut all = Tally::default();
+    good.into_iter().flatten().for_each(|tally| all.add(tally));
     println!("{all:#?}");
     let is_wide = all.reaches_everything();
     assert!(is_wide, "the simulation has become too tame: {all:#?}");

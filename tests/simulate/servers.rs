@@ -5,7 +5,7 @@ use crate::access::{Access, Rules};
 use crate::client::{Client, Judge, Tally};
 use crate::cluster::{Address, Cluster};
 use crate::debts::{Answer, Book, Debts};
-use crate::event::ChannelName;
+use crate::event::{ChannelName, EventId};
 use crate::hub::{time, LastId, Limits, Published, Refusal, Server};
 use crate::ledger::{BROADCAST, NAMES};
 use crate::oracle::text_of;
@@ -27,6 +27,8 @@ struct Member {
     limits: Limits,
     /// The follower and the writer.
     tasks: Vec<Task>,
+    /// How far its hub was when it was filled. Who joins before it is further may be told of a gap without need.
+    filled_at: Option<EventId>,
 }
 
 impl Member {
@@ -39,6 +41,7 @@ impl Member {
             cluster: cluster.map_err(|error| error.to_string())?,
             limits,
             tasks: turn::started(),
+            filled_at: None,
         })
     }
 }
@@ -65,10 +68,16 @@ pub struct Servers {
     tally: Tally,
     /// Older copies of the stream.
     copies: Vec<Option<Stream>>,
+    /// How often a stream had begun when one of them was put in its place. Until somebody has noticed that there are no other
+    /// copies: a stream that goes back twice takes the notices of the first time along.
+    went_back: Option<usize>,
     steps_in_a_ms: usize,
     most_in_a_batch: usize,
     /// Nothing is lost.
     is_calm: bool,
+    /// Clocks may be set back; or else the stream may be lost or replaced. Where both happen at once Redis gives ids a second
+    /// time, and nobody can tell what they are of.
+    clocks_go_back: bool,
     story: Option<Vec<String>>,
 }
 
@@ -97,9 +106,11 @@ impl Servers {
             book: Book::default(),
             tally: Tally::default(),
             copies: Vec::new(),
+            went_back: None,
             steps_in_a_ms: random.pick(&[1, 3, 3, 200]),
             most_in_a_batch: random.pick(&[1, 3, 3, 3, 60]),
             is_calm,
+            clocks_go_back: random.once_in(2),
             story: with_story.then(Vec::new),
             random,
         }
@@ -207,9 +218,17 @@ impl Servers {
         for number in 0..SERVERS {
             let member = &mut self.members[number];
             member.server.sweep();
-            self.book.newest[number] = member.server.hub.newest();
+            let newest = member.server.hub.newest();
+            let was = std::mem::replace(&mut self.book.newest[number], newest);
+            let is_filled = member.server.hub.is_filled();
+            if is_filled {
+                member.filled_at.get_or_insert(newest);
+            }
             if member.tasks.iter().any(Task::has_ended) {
                 return Err(format!("a thread of server {number} has ended"));
+            }
+            if was != newest {
+                self.tell(|_| format!("server {number} is at {newest}, filled: {is_filled}"));
             }
         }
         self.accept();
@@ -251,6 +270,7 @@ impl Servers {
     }
 
     fn read(&mut self, client: usize) -> Result<(), String> {
+        self.note_progress(client);
         let reader = &mut self.clients[client];
         let was_connected = reader.is_connected();
         let before = self.tally.received;
@@ -271,6 +291,14 @@ impl Servers {
             });
         }
         result.map_err(|fault| format!("client {client}: {fault}"))
+    }
+
+    /// What a client is told from now on may be of all that its server has.
+    fn note_progress(&mut self, client: usize) {
+        let reader = &mut self.clients[client];
+        if reader.is_served() {
+            reader.oracle.so_far = self.book.newest[reader.oracle.server];
+        }
     }
 
     /// As `routes::subscribe` does.
@@ -328,7 +356,9 @@ impl Servers {
         let joining = &mut self.clients[client];
         let told = format!("{last:?}");
         self.tally.came_back += usize::from(last.is_some());
-        joining.oracle.is_calm = self.is_calm && hub.is_filled();
+        let filled_at = self.members[server].filled_at;
+        let has_begun = filled_at.is_some_and(|at| hub.newest() > at);
+        joining.oracle.is_calm = self.is_calm && has_begun;
         let result = joining.connect(&hub, server, permit, last, &self.book, &mut self.random);
         self.tell(|_| format!("client {client} joins server {server} with {told}: {result:?}"));
     }
@@ -361,7 +391,12 @@ impl Servers {
 
     /// Something happens to what Redis has, or it refuses to do its work.
     fn lose(&mut self) {
-        let what = self.random.below(10);
+        let what = match self.random.below(10) {
+            3..=6 if self.clocks_go_back => 0,
+            what => what,
+        };
+        // Nobody deletes and makes a stream within one millisecond: ids of both would be the same.
+        time::pass(1);
         let copy = with_net(|net| net.redis.stream.clone());
         let length = copy.as_ref().map_or(0, Stream::len);
         let place = self.random.below(length + 1);
@@ -372,17 +407,14 @@ impl Servers {
             0 => copy.clone(),
             count => self.copies.swap_remove(self.random.below(count)),
         };
-        with_net(|net| {
+        let before = copy.as_ref().map(Stream::numbers).unwrap_or_default();
+        let (deleted, begun) = with_net(|net| {
             let redis = &mut net.redis;
+            let stream = redis.stream.as_mut();
+            let mut deleted = None;
             match what {
-                0 | 1 => redis
-                    .stream
-                    .iter_mut()
-                    .for_each(|stream| stream.trim(place)),
-                2 => redis
-                    .stream
-                    .iter_mut()
-                    .for_each(|stream| stream.delete(place)),
+                0 | 1 => stream.into_iter().for_each(|stream| stream.trim(place)),
+                2 => deleted = stream.and_then(|stream| stream.delete(place)),
                 3 => redis.stream = None,
                 4 => {
                     redis.stream = None;
@@ -396,11 +428,26 @@ impl Servers {
             if matches!(what, 5 | 6) && is_restart {
                 net.start_again();
             }
+            (deleted, net.redis.begun)
         });
+        if let Some(number) = deleted {
+            self.book.delete(number);
+        }
+        if matches!(what, 5 | 6) {
+            let after = with_net(|net| net.redis.stream.as_ref().map(Stream::numbers));
+            let after = after.unwrap_or_default();
+            let lost: Vec<usize> = before.difference(&after).copied().collect();
+            if !lost.is_empty() {
+                self.went_back = Some(begun);
+                self.copies.clear();
+            }
+            self.book.go_back(&lost, begun);
+        }
         if matches!(what, 3..=6) {
             self.book.lose();
         }
-        if what > 6 || self.random.once_in(2) {
+        let is_noticed = self.went_back.is_none_or(|before| begun > before);
+        if is_noticed && (what > 6 || self.random.once_in(2)) {
             self.copies.truncate(2);
             self.copies.push(copy);
         }
@@ -425,7 +472,8 @@ impl Servers {
     }
 
     fn set_clock(&mut self) {
-        let ms = self.random.pick(&[-3000, -5, 2, 100, 3000]);
+        let ms: i64 = self.random.pick(&[-3000, -5, 2, 100, 3000]);
+        let ms = if self.clocks_go_back { ms } else { ms.abs() };
         if self.random.once_in(2) {
             time::step_wall(ms);
             self.tell(|_| format!("all clocks are set by {ms} ms"));
@@ -438,14 +486,16 @@ impl Servers {
     fn restart(&mut self, server: usize) -> Result<(), String> {
         self.tell(|_| format!("server {server} starts again"));
         self.arrivals.retain(|arrival| arrival.server != server);
-        for client in &mut self.clients {
-            client.lose_server(server);
+        for client in 0..self.clients.len() {
+            self.note_progress(client);
+            self.clients[client].lose_server(server);
         }
         let limits = self.members[server].limits.clone();
         self.members[server].tasks.clear();
         // What was sent may be stored, and nobody says so.
         self.look_at_what_came()?;
-        self.book.forget(server);
+        let begun = with_net(|net| net.redis.begun);
+        self.book.forget(server, begun);
         self.members[server] = Member::start(server, limits)?;
         self.tally.restarts += 1;
         Ok(())

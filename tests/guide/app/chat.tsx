@@ -6,7 +6,7 @@ import { useEventSource } from './use-event-source';
 const SERVER = process.env.NEXT_PUBLIC_SSE_URL ?? 'http://localhost:8080';
 
 export function Chat() {
-  const { status, messages, gaps } = useEventSource(SERVER, ['chat', 'alerts'], { history: true });
+  const { status, messages, gaps, acknowledge } = useEventSource(SERVER, ['chat', 'alerts'], { last: 100 });
   const [text, setText] = useState('');
   const [problem, setProblem] = useState('');
 
@@ -21,7 +21,11 @@ export function Chat() {
   return (
     <section>
       <p role="status">The stream is {status}.</p>
-      {gaps > 0 && <p>Some messages are missing.</p>}
+      {gaps.length > 0 && (
+        <p>
+          Some messages are missing. <button onClick={acknowledge}>Never mind</button>
+        </p>
+      )}
       <ol aria-live="polite">
         {messages.map(({ id, canal, mensagem, timestamp }) => (
           <li key={id}>

@@ -5,8 +5,8 @@ import { useStatistics } from './use-event-source';
 const SERVER = process.env.NEXT_PUBLIC_SSE_URL ?? 'http://localhost:8080';
 
 export function Statistics() {
-  const { status, statistics } = useStatistics(SERVER);
-  if (!statistics) return <p>No figures yet: the stream is {status}.</p>;
+  const statistics = useStatistics(SERVER);
+  if (!statistics) return <p>No figures: the server has not answered yet.</p>;
   return (
     <dl>
       <dt>Clients</dt>

@@ -1,51 +1,59 @@
 'use client';
 
-import { useEffect, useState } from 'react';
+import { useCallback, useEffect, useRef, useState } from 'react';
+import { follow, type Gap, type Message, type Options, type Status } from './sse-client.js';
 
-export type Status = 'connecting' | 'open' | 'lost';
-export type Message = { id: string; type: string; canal: string; mensagem: string; timestamp: number };
-type Options = {
+export type { Gap, Message, Status };
+
+type HookOptions = Omit<Options, 'onMessage' | 'onStatus' | 'onGap'> & {
   /** How many messages to hold; the oldest go first. */
   keep?: number;
-  /** Begin with what the server has retained, instead of with the next message. */
-  history?: boolean;
-  /** Types of events to receive beside plain messages: what was published with `?event=alert` is an `alert`. */
-  types?: string[];
-  /** For channels that are not public. It is visible in the page: give it the right to read, and no other. */
-  token?: string;
+  /** The type of the event with which all is said: the stream is closed then. */
+  until?: string;
 };
 
-/** Follows channels. `gaps` grows when the server had to leave messages out: reload what you show from its source. */
-export function useEventSource(server: string, channels: string[], options: Options = {}) {
-  const { keep = 100, history = false, types = [], token } = options;
+/**
+ * Follows channels, on one stream for all tabs. `gaps` are told when the server had to leave messages out: reload what you
+ * show from its source, and `acknowledge` them.
+ */
+export function useEventSource(server: string, channels: string[], options: HookOptions = {}) {
+  const { keep = 100, until, types = [], token, last, since, tabs, silence } = options;
   const [status, setStatus] = useState<Status>('connecting');
   const [messages, setMessages] = useState<Message[]>([]);
-  const [gaps, setGaps] = useState(0);
+  const [gaps, setGaps] = useState<Gap[]>([]);
+  const acknowledge = useCallback(() => setGaps([]), []);
   // Texts, so that the effect runs again when the content changes, and not at each render.
-  const [channelList, typeList] = [channels.join(','), types.join('\n')];
+  const [channelList, typeList] = [channels.join(','), [...types, ...(until ? [until] : [])].join('\n')];
+  // A function is another one at each render; the newest is called.
+  const newest = useRef(token);
+  useEffect(() => {
+    newest.current = token;
+  });
+  const tokenText = typeof token === 'function' ? 'function' : `text ${token ?? ''}`;
 
   useEffect(() => {
-    const url = new URL('/sse', server);
-    url.searchParams.set('canal', channelList);
-    url.searchParams.set('format', 'json');
-    url.searchParams.set('heartbeat', 'event');
-    if (history) url.searchParams.set('last_event_id', '0');
-    if (token) url.searchParams.set('access_token', token);
-    const named = new Set(['message', 'sse-heartbeat', 'sse-gap', ...typeList.split('\n').filter(Boolean)]);
-    const end = follow(url, named, setStatus, ({ type, data, lastEventId }) => {
-      if (type === 'sse-gap') setGaps((count) => count + 1);
-      else if (type !== 'sse-heartbeat') {
-        const message: Message = { id: lastEventId, type, ...JSON.parse(data) };
+    const token = newest.current;
+    const renew = () => (typeof newest.current === 'function' ? newest.current() : (newest.current ?? ''));
+    const stream = follow(server, channelList.split(','), {
+      ...{ last, since, tabs, silence },
+      types: typeList.split('\n'),
+      token: typeof token === 'function' ? renew : token,
+      onStatus: setStatus,
+      onGap: (gap) => setGaps((gaps) => [...gaps, gap]),
+      onMessage: (message) => {
         setMessages((messages) => [...messages, message].slice(-keep));
-      }
+        if (message.type === until) stream.close();
+      },
     });
     return () => {
-      end();
+      stream.close();
+      setStatus('connecting');
       setMessages([]);
+      setGaps([]);
     };
-  }, [server, channelList, typeList, history, token, keep]);
+  }, [server, channelList, typeList, tokenText, keep, until, last, since, tabs, silence]);
 
-  return { status, messages, gaps };
+  return { status, messages, gaps, acknowledge };
 }
 
 export type Statistics = {
@@ -56,74 +64,26 @@ export type Statistics = {
   uptime_seconds: number;
 };
 
-/** The server's figures, new each second; `undefined` until the first have come. */
+/** The server's figures, new each second; `undefined` until the first have come, and while the server cannot be reached. */
 export function useStatistics(server: string) {
-  const [status, setStatus] = useState<Status>('connecting');
   const [statistics, setStatistics] = useState<Statistics>();
 
   useEffect(() => {
-    const url = new URL('/stats/stream', server);
-    return follow(url, ['message'], setStatus, ({ data }) => setStatistics(JSON.parse(data)));
+    let timer: ReturnType<typeof setTimeout>;
+    const end = new AbortController();
+    const look = async () => {
+      const answer = await fetch(`${server.replace(/\/$/, '')}/stats`, { signal: end.signal }).catch(() => undefined);
+      const figures = answer?.ok ? await answer.json().catch(() => undefined) : undefined;
+      if (end.signal.aborted) return;
+      setStatistics(figures);
+      timer = setTimeout(look, 1000);
+    };
+    look();
+    return () => {
+      end.abort();
+      clearTimeout(timer);
+    };
   }, [server]);
 
-  return { status, statistics };
-}
-
-/** Three of the server's heartbeats: a stream that is silent for longer is dead, whatever the browser thinks. */
-const SILENCE_MS = 45_000;
-
-/**
- * Keeps a stream open until the function that it returns is called. An EventSource comes back by itself from a lost
- * connection, but it gives up when it is refused (503 of a full server, 502 of a proxy), and it does not notice a
- * connection that died in silence. Then a new one takes over after the last event that was seen, and after a time that
- * grows and differs from client to client, so that a server in trouble does not meet them all at once.
- */
-function follow(
-  url: URL,
-  types: Iterable<string>,
-  onStatus: (status: Status) => void,
-  onEvent: (event: MessageEvent<string>) => void,
-) {
-  let source: EventSource;
-  let timer: ReturnType<typeof setTimeout>;
-  let failures = 0;
-
-  const open = () => {
-    source = new EventSource(url);
-    source.onopen = () => {
-      failures = 0;
-      onStatus('open');
-      watch();
-    };
-    source.onerror = () => {
-      onStatus('lost');
-      if (source.readyState === EventSource.CLOSED) replace();
-    };
-    for (const type of types) {
-      source.addEventListener(type, (event) => {
-        if (event.lastEventId) url.searchParams.set('last_event_id', event.lastEventId);
-        watch();
-        onEvent(event);
-      });
-    }
-    watch();
-  };
-  const watch = () => {
-    clearTimeout(timer);
-    timer = setTimeout(replace, SILENCE_MS);
-  };
-  const replace = () => {
-    source.close();
-    onStatus('lost');
-    const most = Math.min(1000 * 2 ** failures++, 30_000);
-    clearTimeout(timer);
-    timer = setTimeout(open, most * (0.5 + Math.random() / 2));
-  };
-
-  open();
-  return () => {
-    clearTimeout(timer);
-    source.close();
-    onStatus('connecting');
-  };
+  return statistics;
 }

@@ -3,6 +3,8 @@
 
 mod answers;
 mod crowds;
+#[cfg(feature = "disk")]
+mod disk_rates;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis_rates;

@@ -1,4 +1,4 @@
-//! A wall clock that a test can set, for one server alone: a library of a few lines of C, loaded before all others,
+//! A wall clock that a test can set, for one program alone: a library of a few lines of C, loaded before all others,
 //! answers for the system and adds an offset, which it looks up in a file at every call.
 
 use super::folder::Folder;
@@ -10,6 +10,7 @@ const SHIM: &str = r#"
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +25,15 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     char text[32] = {0};
     if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
     close(file);
+    return 0;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+    struct timespec precise;
+    (void)zone;
+    if (clock_gettime(CLOCK_REALTIME, &precise) != 0) return -1;
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
     return 0;
 }
 "#;
@@ -58,7 +68,7 @@ impl Clock {
         self.folder.0.join(name)
     }
 
-    /// Has a server that is about to start go by this clock.
+    /// Has a program that is about to start go by this clock.
     pub fn give_to(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", self.file("clock.so"))

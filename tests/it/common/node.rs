@@ -60,3 +60,12 @@ pub fn command(project: &str, program: &str) -> Command {
     command.current_dir(folder);
     command
 }
+
+/// A program of the project's own, in its folder.
+pub fn program(project: &str, file: &str) -> Command {
+    let folder = folder(project);
+    install(&folder);
+    let mut command = Command::new("node");
+    command.arg(file).current_dir(folder);
+    command
+}

@@ -1,6 +1,7 @@
 //! A real `redis-server` on a free port with a scratch folder of its own, and a TCP proxy in front of it that can be cut or
 //! fall silent.
 
+use super::clock::Clock;
 use super::port::free_address;
 use super::{wait_until, Server, BOUND};
 use std::io::{Read, Write};
@@ -15,6 +16,7 @@ pub struct Redis {
     child: Child,
     folder: PathBuf,
     options: Vec<String>,
+    clock: Option<Arc<Clock>>,
     pub addr: SocketAddr,
 }
 
@@ -40,17 +42,23 @@ impl Redis {
     }
 
     pub fn start_with(options: &[&str]) -> Redis {
+        Redis::start_by(None, options)
+    }
+
+    /// One that goes by this clock.
+    pub fn start_by(clock: Option<Arc<Clock>>, options: &[&str]) -> Redis {
         let folder = scratch_folder("redis");
         let options: Vec<String> = options.iter().map(|option| (*option).into()).collect();
         // Somebody else may take a port before Redis does.
         for _ in 0..5 {
             let addr = free_address();
-            let mut child = launch(&folder, addr, &options);
+            let mut child = launch(&folder, addr, &options, clock.as_deref());
             if answers(&mut child, addr) {
                 return Redis {
                     child,
                     folder,
                     options,
+                    clock,
                     addr,
                 };
             }
@@ -66,12 +74,13 @@ impl Redis {
     #[track_caller]
     pub fn start_at(addr: SocketAddr) -> Redis {
         let folder = scratch_folder("redis");
-        let mut child = launch(&folder, addr, &[]);
+        let mut child = launch(&folder, addr, &[], None);
         assert!(answers(&mut child, addr), "redis-server starts on {addr}");
         Redis {
             child,
             folder,
             options: Vec::new(),
+            clock: None,
             addr,
         }
     }
@@ -91,7 +100,8 @@ impl Redis {
     /// Starts it again, on the same port and with what it has on disk.
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.child = launch(&self.folder, self.addr, &self.options);
+        let clock = self.clock.as_deref();
+        self.child = launch(&self.folder, self.addr, &self.options, clock);
         assert!(
             answers(&mut self.child, self.addr),
             "redis-server starts again"
@@ -116,8 +126,12 @@ pub fn url(addr: SocketAddr) -> String {
     format!("redis://{addr}/0")
 }
 
-fn launch(folder: &PathBuf, addr: SocketAddr, options: &[String]) -> Child {
-    Command::new("redis-server")
+fn launch(folder: &PathBuf, addr: SocketAddr, options: &[String], clock: Option<&Clock>) -> Child {
+    let mut command = Command::new("redis-server");
+    if let Some(clock) = clock {
+        clock.give_to(&mut command);
+    }
+    command
         .current_dir(folder)
         .args(["--bind", "127.0.0.1", "--save", ""])
         .args(["--port", &addr.port().to_string()])
@@ -203,6 +217,8 @@ struct Line {
     swallowed: AtomicUsize,
     /// Bytes that Redis may still answer before the proxy waits, and passes nothing on.
     answers_left: Mutex<Option<usize>>,
+    /// Where it leads, if that is no more where it led at first.
+    leads_to: Mutex<Option<SocketAddr>>,
     /// Closes what comes.
     is_closed: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
@@ -218,6 +234,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if !own.is_closed.load(Ordering::SeqCst) {
+                    let to = own.leads_to.lock().unwrap().unwrap_or(to);
                     own.connect(client, to);
                 }
             }
@@ -258,6 +275,12 @@ impl Proxy {
     /// Whether they have stopped.
     pub fn has_stalled(&self) -> bool {
         *self.line.answers_left.lock().unwrap() == Some(0)
+    }
+
+    /// Closes all connections; new ones lead to another Redis.
+    pub fn lead_to(&self, addr: SocketAddr) {
+        *self.line.leads_to.lock().unwrap() = Some(addr);
+        self.line.close_all();
     }
 
     /// Closes all connections, and takes none.

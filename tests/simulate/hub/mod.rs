@@ -12,6 +12,8 @@ mod batch;
 mod channels;
 #[path = "../../../src/hub/clock.rs"]
 mod clock;
+#[path = "../../../src/hub/endings.rs"]
+mod endings;
 #[path = "../../../src/hub/former.rs"]
 mod former;
 #[path = "../../../src/hub/handoff.rs"]
@@ -26,6 +28,8 @@ mod history;
 mod hub;
 #[path = "../../../src/hub/janitor.rs"]
 mod janitor;
+#[path = "../../../src/hub/keep.rs"]
+mod keep;
 #[path = "../../../src/hub/limits.rs"]
 mod limits;
 #[path = "../../../src/hub/pace.rs"]
@@ -50,6 +54,8 @@ mod subscriber;
 mod subscription;
 #[path = "../../../src/hub/table.rs"]
 mod table;
+#[path = "../../../src/hub/unsaved.rs"]
+mod unsaved;
 
 #[path = "../../../src/hub/topics.rs"]
 mod topics;

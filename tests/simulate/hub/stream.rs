@@ -136,7 +136,7 @@ impl Stream {
             Next::End(end @ (End::Shutdown | End::SentAway)) => {
                 self.begin(LAST_CHUNK.to_vec(), After::End(end));
             }
-            Next::End(end @ (End::Expired | End::Revoked)) => {
+            Next::End(end @ (End::Expired | End::Revoked | End::Ended)) => {
                 let form = self.subscription.form;
                 let notice = Frame::build(|out| encode_expired("revoked", form, out));
                 let notice = notice.expect("it is told in every form of an event stream");

@@ -3,12 +3,25 @@
 use super::resp::{Command, Reply};
 use crate::event::EventId;
 use crate::hub::time;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 #[derive(Clone, Debug)]
 struct Entry {
     id: EventId,
     fields: Vec<Vec<u8>>,
+}
+
+impl Entry {
+    fn reply(&self) -> Reply {
+        let fields = self.fields.iter().cloned().map(Reply::Bulk);
+        Reply::Array(vec![Reply::id(self.id), Reply::Array(fields.collect())])
+    }
+
+    /// The number of the message that it is.
+    fn number(&self) -> Option<usize> {
+        let message = self.fields.chunks(2).find(|pair| pair[0] == b"m")?;
+        number_in(&message[1])
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,7 +40,7 @@ pub struct Redis {
     /// How far its clock is from the servers'.
     pub clock_off_ms: i64,
     /// How often a stream has begun.
-    begun: usize,
+    pub begun: usize,
     /// What it says to whoever writes.
     pub refuses: Option<&'static str>,
     /// Numbers of messages that were added, with their ids, since somebody last looked.
@@ -52,19 +65,16 @@ impl Stream {
         self.entries.drain(..count);
     }
 
-    /// Takes out one entry, at any place.
-    pub fn delete(&mut self, place: usize) {
-        if let Some(entry) = self.entries.remove(place) {
-            self.deleted = self.deleted.max(entry.id);
-        }
+    /// Takes out one entry, at any place. Returns the number of the message that it was.
+    pub fn delete(&mut self, place: usize) -> Option<usize> {
+        let entry = self.entries.remove(place)?;
+        self.deleted = self.deleted.max(entry.id);
+        entry.number()
     }
 
     fn after(&self, id: EventId, count: usize) -> Reply {
         let first = self.entries.partition_point(|entry| entry.id <= id);
-        let entries = self.entries.range(first..).take(count).map(|entry| {
-            let fields = entry.fields.iter().cloned().map(Reply::Bulk);
-            Reply::Array(vec![Reply::id(entry.id), Reply::Array(fields.collect())])
-        });
+        let entries = self.entries.range(first..).take(count).map(Entry::reply);
         match entries.collect::<Vec<_>>() {
             none if none.is_empty() => Reply::Nil,
             entries => Reply::Array(vec![Reply::Array(vec![
@@ -72,6 +82,16 @@ impl Stream {
                 Reply::Array(entries),
             ])]),
         }
+    }
+
+    fn one(&self, id: EventId) -> Reply {
+        let entries = self.entries.iter().filter(|entry| entry.id == id);
+        Reply::Array(entries.map(Entry::reply).collect())
+    }
+
+    /// The messages that it has, by number.
+    pub fn numbers(&self) -> HashSet<usize> {
+        self.entries.iter().filter_map(Entry::number).collect()
     }
 
     fn info(&self) -> Reply {
@@ -129,15 +149,20 @@ impl Redis {
                     return Reply::Nil;
                 };
                 let fields = command[4..].to_vec();
-                let message = fields.chunks(2).find(|pair| pair[0] == b"m");
-                let number = message.and_then(|pair| number_in(&pair[1]));
                 let id = stream.add(now, fields);
+                let number = stream.entries.back().and_then(Entry::number);
                 self.added.extend(number.map(|number| (number, id)));
                 Reply::id(id)
             }
             "XREAD" => {
                 let (after, count, _) = reading(command);
                 self.read(after, count)
+            }
+            "XRANGE" => {
+                let id = EventId::parse(text(2)).unwrap_or_default();
+                self.stream
+                    .as_ref()
+                    .map_or(Reply::Array(Vec::new()), |stream| stream.one(id))
             }
             "XINFO" => match &self.stream {
                 None => Reply::Error("ERR no such key"),

@@ -47,6 +47,10 @@ pub enum Action {
     ResumeServer(usize),
     /// What is sent in either direction vanishes.
     SilenceLine(usize),
+    /// What is sent to Redis vanishes.
+    SilenceRequests(usize),
+    /// What Redis answers vanishes.
+    SilenceAnswers(usize),
     /// Connections are closed, and none is taken.
     CutLine(usize),
     MendLine(usize),
@@ -59,11 +63,35 @@ pub enum Action {
     PauseRedis,
     ResumeRedis,
     DeleteStream,
+    RenameStream,
+    FlushAll,
+    /// A copy of the stream is made, and later put in its place.
+    CopyStream,
+    PutCopyBack,
+    /// A replica that stands still falls behind; then it takes the place of the primary.
+    PauseReplica,
+    FailOver,
     /// `maxmemory` is reached.
     FillRedis,
     EmptyRedis,
     /// The first server's clock is so many seconds off.
     SetClock(i64),
+    /// That of Redis is.
+    SetRedisClock(i64),
+}
+
+impl Action {
+    /// Whether messages that were accepted may be lost by it.
+    pub fn loses(self) -> bool {
+        matches!(
+            self,
+            Action::DeleteStream
+                | Action::RenameStream
+                | Action::FlushAll
+                | Action::PutCopyBack
+                | Action::FailOver
+        )
+    }
 }
 
 /// All actions with their times, from the beginning of the trouble to `length`. What was begun may be left undone.
@@ -96,7 +124,12 @@ pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, A
         );
         let stream = 200 + server as u64;
         lane(seed, stream, length, (3000, 14_000), &mut all, |random| {
-            let begin = random.one_of(&[Action::SilenceLine(server), Action::CutLine(server)]);
+            let begin = random.one_of(&[
+                Action::SilenceLine(server),
+                Action::SilenceRequests(server),
+                Action::SilenceAnswers(server),
+                Action::CutLine(server),
+            ]);
             (begin, Some((random.ms(50, 5000), Action::MendLine(server))))
         });
     }
@@ -130,8 +163,15 @@ pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, A
         let off = random.one_of(&[-86_400, -3600, -5, -1, 0, 0, 1, 5, 3600, 86_400]);
         (Action::SetClock(off), None)
     });
-    // Only in the second half: before that nothing is lost, and nobody is told of a gap.
+    // Only in the first half: where the stream is lost while the clock of Redis is behind, and no server is left that knew it, ids
+    // are given a second time.
     let half = length / 2;
+    lane(seed, 305, half, (1000, 8000), &mut all, |random| {
+        let off = random.one_of(&[-86_400, -3600, -5, -1, 0]);
+        (Action::SetRedisClock(off), None)
+    });
+    all.push((half, Action::SetRedisClock(0)));
+    // Only in the second half: before that nothing is lost, and nobody is told of a gap.
     let mut deletions = Vec::new();
     lane(
         seed,
@@ -139,7 +179,19 @@ pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, A
         length - half,
         (3000, 15_000),
         &mut deletions,
-        |_| (Action::DeleteStream, None),
+        |random| match random.below(5) {
+            0 => (Action::DeleteStream, None),
+            1 => (Action::RenameStream, None),
+            2 => (Action::FlushAll, None),
+            3 => {
+                let age = random.ms(100, 5000);
+                (Action::CopyStream, Some((age, Action::PutCopyBack)))
+            }
+            _ => {
+                let lag = random.ms(1, 500);
+                (Action::PauseReplica, Some((lag, Action::FailOver)))
+            }
+        },
     );
     all.extend(
         deletions

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 pub const SERVERS: usize = 3;
 
+const STREAM: &str = "sse-server:events";
+
 /// Where a server is.
 enum Place {
     Empty,
@@ -30,11 +32,14 @@ pub struct Stage {
     redis_is_up: bool,
     redis_is_gone: bool,
     redis_is_full: bool,
+    /// Follows it, until it takes its place.
+    replica: Option<Redis>,
     lines: Vec<Proxy>,
     addrs: Vec<SocketAddr>,
     servers: Vec<Place>,
     /// The first server's.
     clock: Arc<Clock>,
+    redis_clock: Arc<Clock>,
     /// What servers logged that are gone.
     logs: Vec<String>,
 }
@@ -42,7 +47,13 @@ pub struct Stage {
 impl Stage {
     pub fn set() -> Stage {
         // What it has answered is on disk.
-        let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let redis_clock = Arc::new(Clock::new("torture-redis"));
+        let [redis, replica] = [0, 1].map(|_| {
+            let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+            Redis::start_by(Some(redis_clock.clone()), &durable)
+        });
+        let (host, port) = (redis.addr.ip().to_string(), redis.addr.port().to_string());
+        replica.command(&["REPLICAOF", &host, &port]);
         let mut stage = Stage {
             redis_is_up: true,
             redis_is_gone: false,
@@ -51,6 +62,8 @@ impl Stage {
             addrs: (0..SERVERS).map(|_| free_address()).collect(),
             servers: (0..SERVERS).map(|_| Place::Empty).collect(),
             clock: Arc::new(Clock::new("torture")),
+            redis_clock: redis_clock.clone(),
+            replica: Some(replica),
             logs: vec![String::new(); SERVERS],
             redis,
         };
@@ -129,6 +142,8 @@ impl Stage {
             Action::PauseServer(server) => self.signal(server, libc::SIGSTOP),
             Action::ResumeServer(server) => self.signal(server, libc::SIGCONT),
             Action::SilenceLine(line) => self.lines[line].fall_silent(),
+            Action::SilenceRequests(line) => self.lines[line].swallow_requests(),
+            Action::SilenceAnswers(line) => self.lines[line].swallow_answers(),
             Action::CutLine(line) => self.lines[line].cut(),
             Action::MendLine(line) => self.lines[line].mend(),
             Action::KillConnections => self.tell_redis(&["CLIENT", "KILL", "TYPE", "normal"]),
@@ -136,6 +151,8 @@ impl Stage {
                 self.redis.kill();
                 (self.redis_is_up, self.redis_is_gone) = (false, true);
             }
+            // Unless a replica has taken its place.
+            Action::StartRedis if !self.redis_is_gone => {}
             Action::StartRedis => {
                 self.redis.start_again();
                 (self.redis_is_up, self.redis_is_gone) = (true, false);
@@ -150,13 +167,39 @@ impl Stage {
                 self.redis_is_up = true;
                 self.limit_memory();
             }
-            Action::DeleteStream => self.tell_redis(&["DEL", "sse-server:events"]),
+            Action::DeleteStream => self.tell_redis(&["DEL", STREAM]),
+            Action::RenameStream => self.tell_redis(&["RENAME", STREAM, "gone"]),
+            Action::FlushAll => self.tell_redis(&["FLUSHALL"]),
+            Action::CopyStream => self.tell_redis(&["COPY", STREAM, "copy", "REPLACE"]),
+            Action::PutCopyBack => self.tell_redis(&["RENAME", "copy", STREAM]),
+            Action::PauseReplica => {
+                if let Some(replica) = &self.replica {
+                    replica.signal(libc::SIGSTOP);
+                }
+            }
+            Action::FailOver => self.fail_over(),
+            Action::SetRedisClock(seconds) => self.redis_clock.set_seconds_off(seconds),
             Action::FillRedis | Action::EmptyRedis => {
                 self.redis_is_full = action == Action::FillRedis;
                 self.limit_memory();
             }
             Action::SetClock(seconds) => self.clock.set_seconds_off(seconds),
         }
+    }
+
+    /// The replica takes the place of Redis, with what it has.
+    fn fail_over(&mut self) {
+        let Some(replica) = self.replica.take() else {
+            return;
+        };
+        // What it has not read by now is lost with the primary.
+        drop(std::mem::replace(&mut self.redis, replica));
+        self.redis.signal(libc::SIGCONT);
+        self.redis.command(&["REPLICAOF", "NO", "ONE"]);
+        let lines = self.lines.iter();
+        lines.for_each(|line| line.lead_to(self.redis.addr));
+        (self.redis_is_up, self.redis_is_gone) = (true, false);
+        self.limit_memory();
     }
 
     /// Ends all trouble.
@@ -168,6 +211,7 @@ impl Stage {
         });
         self.act(Action::EmptyRedis);
         self.act(Action::SetClock(0));
+        self.act(Action::SetRedisClock(0));
         for server in 0..SERVERS {
             self.act(Action::MendLine(server));
             self.act(Action::ResumeServer(server));

@@ -1,5 +1,6 @@
-//! What a person reads when the program ends in failure.
+//! What the environment says, and what a person reads when it cannot be used.
 
+use crate::access::Rules;
 use crate::config::Config;
 
 /// Exit codes beside 0.
@@ -39,4 +40,15 @@ impl Failure {
 /// What cannot be used.
 pub fn read_config() -> Result<Config, Failure> {
     Config::read(|name| std::env::var_os(name)).map_err(|bad| Failure::misuse(bad.to_string()))
+}
+
+/// The rules of `ACCESS_FILE`, or those that hold without one.
+///
+/// # Errors
+/// What cannot be used.
+pub fn read_rules(config: &Config) -> Result<Rules, Failure> {
+    match &config.access_file {
+        None => Ok(Rules::without_file()),
+        Some(path) => Rules::read(path).map_err(|fault| Failure::misuse(fault.to_string())),
+    }
 }

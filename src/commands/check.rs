@@ -1,0 +1,69 @@
+//! `--check`: reads the configuration and the rules as the start does, and prints what is in force.
+
+use super::doubts::doubts;
+use super::setup::{read_config, read_rules, Failure};
+use crate::config::{Config, Listen, VARIABLES};
+
+/// What is never shown, but for whether it is there.
+const SECRET: [&str; 3] = ["AUTH_TOKEN", "JWT_SECRET", "REDIS_URL"];
+
+pub(super) fn check() -> Result<(), Failure> {
+    let config = read_config()?;
+    let rules = read_rules(&config)?;
+    println!(
+        "sse-server {}: this can be used\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for (name, default, _) in VARIABLES {
+        let value = match name {
+            "LISTEN" => listen(&config.listen),
+            // It is in LISTEN.
+            "PORT" => continue,
+            name if SECRET.contains(&name) => secret(name, &config),
+            name => match std::env::var(name) {
+                Ok(value) => value,
+                Err(_) => format!("{default} (default)"),
+            },
+        };
+        println!("  {name:<23} {value}");
+    }
+    println!("\nWho may do what:");
+    println!("  {:<23} {}", "everybody", rules.public);
+    for entry in rules.tokens() {
+        println!("  {:<23} {}", entry.name, entry.grant);
+    }
+    if config.jwt_secrets.is_some() {
+        println!("  {:<23} what is in them", "signed tokens");
+    }
+    if config.auth_token.is_some() || config.access_file.is_none() {
+        println!("  {:<23} everything", "AUTH_TOKEN");
+    }
+    for doubt in doubts(&config, &rules) {
+        println!("\nWarning: {}", doubt.sentence());
+    }
+    Ok(())
+}
+
+fn listen(listen: &Listen) -> String {
+    match listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn secret(name: &str, config: &Config) -> String {
+    match name {
+        "AUTH_TOKEN" if config.auth_token.is_some() => "set".into(),
+        "AUTH_TOKEN" if config.access_file.is_some() => "none".into(),
+        "AUTH_TOKEN" => "made up at each start".into(),
+        "JWT_SECRET" => match &config.jwt_secrets {
+            Some(secrets) if secrets.count() == 1 => "set".into(),
+            Some(secrets) => format!("set, {} secrets", secrets.count()),
+            None => "none".into(),
+        },
+        _ => match &config.redis {
+            Some(address) => address.to_string(),
+            None => "none".into(),
+        },
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be used and is probably not meant so. No value is shown.
+
+use crate::access::{Rules, Token, OPERATOR_NAME};
+use crate::config::{meant_by, Config};
+use crate::log::Logged;
+use std::fmt;
+
+/// One line for the log, or for a person.
+#[derive(Debug)]
+pub enum Doubt {
+    /// A variable that nothing reads.
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The name that is probably meant.
+        meant: &'static str,
+    },
+    /// A token that can be guessed; holds its name.
+    ShortToken(String),
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::UnknownVariable { name, meant } => write!(
+                f,
+                "event=unknown_variable name={} hint=\"nothing reads it; if {meant} is meant, correct the name\"",
+                Logged(name)
+            ),
+            Doubt::ShortToken(name) => write!(
+                f,
+                "event=short_token name={name} hint=\"it has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
+                Token::SAFE_BYTES
+            ),
+        }
+    }
+}
+
+impl Doubt {
+    /// For a person.
+    pub fn sentence(&self) -> String {
+        match self {
+            Doubt::UnknownVariable { name, meant } => {
+                format!("nothing reads the variable {name}; if {meant} is meant, correct the name")
+            }
+            Doubt::ShortToken(name) => format!(
+                "the token {name} has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one",
+                Token::SAFE_BYTES
+            ),
+        }
+    }
+}
+
+/// All doubts about the variables and the rules.
+pub fn doubts(config: &Config, rules: &Rules) -> Vec<Doubt> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = names.filter_map(|name| {
+        let meant = meant_by(&name)?;
+        Some(Doubt::UnknownVariable { name, meant })
+    });
+    let operator = config.auth_token.as_ref().filter(|token| token.is_short());
+    let operator = operator.map(|_| OPERATOR_NAME.to_string());
+    let listed = rules.tokens().into_iter().filter(|entry| entry.is_short);
+    let short = operator
+        .into_iter()
+        .chain(listed.map(|entry| entry.name.to_string()));
+    unknown.chain(short.map(Doubt::ShortToken)).collect()
+}

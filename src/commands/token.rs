@@ -1,0 +1,231 @@
+//! `token`: makes a signed token, or explains what a token is good for.
+
+use super::setup::{read_config, read_rules, Failure};
+use crate::access::{Access, Denial, Grant, Patterns, Secrets};
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+/// How long a token is good for if nothing is said.
+const DEFAULT_LIFE: Duration = Duration::from_secs(3600);
+
+const USAGE: &str = "sse-server token [--subscribe CHANNELS] [--publish CHANNELS] [--stats] [--expires 10m] [--subject NAME], or sse-server token --explain TOKEN";
+
+pub(super) fn token(arguments: &[&str]) -> Result<(), Failure> {
+    match arguments {
+        ["--explain", "-"] => {
+            let mut token = String::new();
+            let read = std::io::stdin().take(1 << 16).read_to_string(&mut token);
+            read.map_err(|error| Failure::new(format!("cannot read the token: {error}")))?;
+            explain(token.trim())
+        }
+        ["--explain", token] => explain(token),
+        _ => make(arguments),
+    }
+}
+
+/// What a token is to have.
+#[derive(Default)]
+struct Wish<'a> {
+    subscribe: Vec<&'a str>,
+    publish: Vec<&'a str>,
+    stats: bool,
+    expires: Option<&'a str>,
+    subject: Option<&'a str>,
+}
+
+impl<'a> Wish<'a> {
+    fn read(arguments: &[&'a str]) -> Result<Wish<'a>, Failure> {
+        let mut wish = Wish::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let (option, beside) = match argument.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None => (*argument, None),
+            };
+            let mut value = || {
+                let value = beside.or_else(|| arguments.next().copied());
+                let missing = || Failure::misuse(format!("{option} has no value; use {USAGE}"));
+                value.filter(|value| !value.is_empty()).ok_or_else(missing)
+            };
+            match option {
+                "--subscribe" => wish.subscribe.push(value()?),
+                "--publish" => wish.publish.push(value()?),
+                "--expires" => wish.expires = Some(value()?),
+                "--subject" => wish.subject = Some(value()?),
+                "--stats" if beside.is_none() => wish.stats = true,
+                _ => {
+                    return Err(Failure::misuse(format!(
+                        "unknown argument {argument:?}; use {USAGE}"
+                    )))
+                }
+            }
+        }
+        Ok(wish)
+    }
+
+    fn grant(&self) -> Result<Grant, Failure> {
+        let patterns = |lists: &[&str]| {
+            let names = lists.iter().flat_map(|list| list.split(','));
+            Patterns::parse(names.filter(|name| !name.is_empty())).map_err(Failure::misuse)
+        };
+        let (subscribe, publish) = (patterns(&self.subscribe)?, patterns(&self.publish)?);
+        if subscribe.is_empty() && publish.is_empty() && !self.stats {
+            return Err(Failure::misuse(format!(
+                "the token would be good for nothing; use {USAGE}"
+            )));
+        }
+        Ok(Grant::new(subscribe, publish, self.stats))
+    }
+}
+
+fn make(arguments: &[&str]) -> Result<(), Failure> {
+    let wish = Wish::read(arguments)?;
+    let grant = wish.grant()?;
+    let life = match wish.expires {
+        None => DEFAULT_LIFE,
+        Some(text) => duration(text).ok_or_else(|| {
+            Failure::misuse(format!(
+                "--expires is {text:?}; give a number of seconds, minutes, hours or days, such as 90s, 10m, 2h or 1d"
+            ))
+        })?,
+    };
+    let config = read_config()?;
+    let Some(secrets) = &config.jwt_secrets else {
+        return Err(Failure::misuse(
+            "JWT_SECRET is not set; set it to the server's, as openssl rand -hex 32 makes it",
+        ));
+    };
+    let expires = SystemTime::now().checked_add(life);
+    let token = expires.and_then(|expires| secrets.sign(wish.subject, &grant, expires));
+    let token = token.ok_or_else(|| {
+        Failure::misuse("--expires is beyond all that the clock can tell; give less")
+    })?;
+    println!("{token}");
+    Ok(())
+}
+
+/// `90s`, `10m`, `2h` or `1d`; not nothing.
+fn duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(split);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = digits.parse::<u64>().ok()?.checked_mul(seconds)?;
+    (seconds > 0).then_some(Duration::from_secs(seconds))
+}
+
+fn explain(token: &str) -> Result<(), Failure> {
+    let config = read_config()?;
+    let rules = read_rules(&config)?;
+    let public = rules.public.clone();
+    let secrets = config.jwt_secrets.clone();
+    let access = Access::new(config.auth_token, config.jwt_secrets, rules);
+    let now = SystemTime::now();
+    let signed = secrets.as_ref().and_then(|secrets| written(secrets, token));
+    match access.identify(Some(token)) {
+        Ok(caller) => {
+            println!("good: {caller}");
+            match caller.own_grant() {
+                None => println!("may: everything"),
+                Some(grant) => {
+                    println!("may: {grant}");
+                    println!("as everybody: {public}");
+                }
+            }
+            if let Some(signed) = signed {
+                println!("until: {}", moment(signed.expires, now));
+            }
+            Ok(())
+        }
+        Err(denial) => {
+            let why = match denial {
+                Denial::TokenWrong { why, more } if more.is_empty() => why.to_string(),
+                Denial::TokenWrong { why, more } => format!("{why} ({more})"),
+                Denial::TokenMissing | Denial::NotAllowed => "it gives no right".into(),
+            };
+            if let Some(signed) = signed {
+                if let Some(begin) = signed.not_before {
+                    println!("from: {}", moment(begin, now));
+                }
+                println!("until: {}", moment(signed.expires, now));
+                println!("would be for: {}", signed.grant);
+            } else if secrets.is_none() && token.split('.').count() == 3 {
+                println!("it looks like a signed token, and JWT_SECRET is not set");
+            }
+            Err(Failure::new(format!("refused: {why}")))
+        }
+    }
+}
+
+/// What is in a token whose signature is right, whenever it is good.
+struct Signed {
+    grant: Grant,
+    expires: SystemTime,
+    not_before: Option<SystemTime>,
+}
+
+fn written(secrets: &Secrets, token: &str) -> Option<Signed> {
+    let (claims, not_before) = secrets.read_whenever(token).ok()?;
+    Some(Signed {
+        grant: claims.grant,
+        expires: claims.expires,
+        not_before,
+    })
+}
+
+/// A moment, and how far it is.
+fn moment(moment: SystemTime, now: SystemTime) -> String {
+    let far = match (moment.duration_since(now), now.duration_since(moment)) {
+        (Ok(ahead), _) => format!("in {}", rough(ahead)),
+        (_, Ok(over)) => format!("{} ago", rough(over)),
+        _ => String::new(),
+    };
+    // What the crate cannot write is far away.
+    const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+    match moment.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) if since < YEAR_9999 => format!("{} ({far})", httpdate::fmt_http_date(moment)),
+        _ => far,
+    }
+}
+
+fn rough(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", (seconds + 30) / 60),
+        7200..172_800 => format!("{} h", (seconds + 1800) / 3600),
+        _ => format!("{} days", (seconds + 43_200) / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_has_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400)] {
+            assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in [
+            "",
+            "0s",
+            "10",
+            "m",
+            "1w",
+            "-1s",
+            "+1s",
+            "1 m",
+            "1.5h",
+            "99999999999999999999d",
+            "999999999999999999d",
+        ] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+}

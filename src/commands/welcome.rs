@@ -1,0 +1,256 @@
+//! What whoever starts the server can try: commands that work with the rules that there are. At a terminal some lines for a
+//! person, in a log a hint.
+
+use crate::access::{Action, Grant, Rules, Token};
+use crate::config::{Config, Listen};
+use crate::http::cors::Origins;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Commands to try, and what is open to others.
+#[derive(Debug)]
+pub struct Welcome {
+    listen: Option<Try>,
+    publish: Option<Try>,
+    /// What needs no token.
+    public: String,
+    is_for_every_site: bool,
+    is_made_up: bool,
+}
+
+/// Something that somebody may do with a channel.
+#[derive(Debug)]
+struct Try {
+    channel: String,
+    credential: Credential,
+}
+
+/// By what right.
+#[derive(Debug)]
+enum Credential {
+    None,
+    /// The token that was made up for this run.
+    MadeUp(String),
+    /// It is in this variable, which the shell may have.
+    AuthToken,
+    /// Whoever has the token of this name in the rules.
+    Listed(String),
+    /// One has to be made with `JWT_SECRET`, for this right.
+    Signed(&'static str),
+}
+
+impl Welcome {
+    /// For these rules, with the token that was made up, if one was.
+    pub fn new(config: &Config, rules: &Rules, made_up: Option<&Token>) -> Welcome {
+        let find = |action| example(action, config, rules, made_up);
+        Welcome {
+            listen: find(Action::Subscribe),
+            publish: find(Action::Publish),
+            public: rules.public.to_string(),
+            is_for_every_site: config.origins == Origins::Any,
+            is_made_up: made_up.is_some(),
+        }
+    }
+
+    /// For the log: how to listen, on this machine.
+    pub fn hint(&self, local: &Listen) -> String {
+        let Some(listen) = &self.listen else {
+            return "nobody may listen: ACCESS_FILE gives no right to subscribe".into();
+        };
+        let url = url(local, &format!("/sse/{}", encode(&listen.channel)));
+        let (token, whose) = match &listen.credential {
+            Credential::None => return format!("listen with: curl -N {url}"),
+            Credential::MadeUp(_) | Credential::AuthToken => ("AUTH_TOKEN".into(), String::new()),
+            Credential::Listed(name) => (token_of(name), String::new()),
+            Credential::Signed(option) => {
+                let channel = quoted(&listen.channel);
+                let whose = format!(" (TOKEN is what sse-server token {option} {channel} prints)");
+                ("TOKEN".into(), whose)
+            }
+        };
+        format!("listen with: curl -N -H 'Authorization: Bearer {token}' {url}{whose}")
+    }
+
+    /// For a person at a terminal, who reaches the server at `local`, and everybody at `bound`.
+    pub fn lines(&self, local: &Listen, bound: &Listen) -> String {
+        let mut text = format!("sse-server {}\n\n", env!("CARGO_PKG_VERSION"));
+        let mut line = |what: &str, how: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {what:<9} {how}");
+        };
+        match local {
+            Listen::Tcp(_) => line("page", url(local, "/")),
+            Listen::Unix(path) => line("socket", path.display().to_string()),
+        }
+        let mut notes = Vec::new();
+        match &self.listen {
+            Some(listen) => line("listen", listen.command(local, "-N", "/sse/")),
+            None => {
+                notes.push("Nobody may listen: ACCESS_FILE gives no right to subscribe.".into())
+            }
+        }
+        match &self.publish {
+            Some(publish) => line("publish", publish.command(local, "-d hello", "/publish/")),
+            None => notes.push(
+                "Nobody may publish: ACCESS_FILE gives no right to, and AUTH_TOKEN is not set."
+                    .into(),
+            ),
+        }
+        if self.is_made_up {
+            notes.push("The token was made up for this run; set AUTH_TOKEN to choose one.".into());
+        }
+        notes.push(reach(bound));
+        notes.push(format!(
+            "Without a token: {}; the page, /stats and /metrics.",
+            self.public
+        ));
+        if self.is_for_every_site {
+            notes.push("Pages of every site may use it; CORS_ORIGINS limits that.".into());
+        }
+        text.push('\n');
+        for note in notes {
+            let _ = writeln!(text, "  {note}");
+        }
+        text.push('\n');
+        text
+    }
+}
+
+impl Try {
+    fn command(&self, local: &Listen, options: &str, path: &str) -> String {
+        let token = match &self.credential {
+            Credential::None => None,
+            Credential::MadeUp(token) => Some(token.clone()),
+            Credential::AuthToken => Some("$AUTH_TOKEN".into()),
+            Credential::Listed(name) => Some(token_of(name)),
+            Credential::Signed(option) => Some(format!(
+                "$(sse-server token {option} {})",
+                quoted(&self.channel)
+            )),
+        };
+        let header = token.map_or(String::new(), |token| {
+            format!(" -H \"Authorization: Bearer {token}\"")
+        });
+        let url = url(local, &format!("{path}{}", encode(&self.channel)));
+        format!("curl{header} {options} {url}")
+    }
+}
+
+/// Stands for a token that only its holder knows.
+fn token_of(name: &str) -> String {
+    format!("TOKEN-OF-{name}")
+}
+
+/// Something that may be done, best by everybody.
+fn example(action: Action, config: &Config, rules: &Rules, made_up: Option<&Token>) -> Option<Try> {
+    let channel = |grant: &Grant| grant.channels(action).example();
+    if let Some(channel) = channel(&rules.public) {
+        return Some(Try {
+            channel,
+            credential: Credential::None,
+        });
+    }
+    let operator = match made_up {
+        Some(token) => Some(Credential::MadeUp(token.reveal().into())),
+        None => config.auth_token.is_some().then_some(Credential::AuthToken),
+    };
+    if let Some(credential) = operator {
+        return Some(Try {
+            channel: "news".into(),
+            credential,
+        });
+    }
+    let listed = rules.tokens().into_iter().find_map(|entry| {
+        Some(Try {
+            channel: channel(&entry.grant)?,
+            credential: Credential::Listed(entry.name.to_string()),
+        })
+    });
+    let option = match action {
+        Action::Subscribe => "--subscribe",
+        Action::Publish => "--publish",
+    };
+    let signed = || {
+        config.jwt_secrets.as_ref().map(|_| Try {
+            channel: "news".into(),
+            credential: Credential::Signed(option),
+        })
+    };
+    listed.or_else(signed)
+}
+
+/// What curl is given.
+fn url(local: &Listen, path: &str) -> String {
+    match local {
+        Listen::Tcp(address) => format!("http://{address}{path}"),
+        Listen::Unix(socket) => {
+            let socket = quoted(&socket.display().to_string());
+            format!("--unix-socket {socket} http://localhost{path}")
+        }
+    }
+}
+
+/// Who can come.
+fn reach(bound: &Listen) -> String {
+    match bound {
+        Listen::Unix(_) => {
+            "Only this machine can reach it, and only the socket's user and group.".into()
+        }
+        Listen::Tcp(address) if address.ip().is_loopback() => format!(
+            "Only this machine can reach it; LISTEN=0.0.0.0:{} opens it to others.",
+            address.port()
+        ),
+        Listen::Tcp(address) => match outside(address.ip()) {
+            Some(ip) => format!(
+                "Others reach it at http://{}/, wherever the network lets them.",
+                SocketAddr::new(ip, address.port())
+            ),
+            None => format!(
+                "Others reach it at port {}, wherever the network lets them.",
+                address.port()
+            ),
+        },
+    }
+}
+
+/// The address of this machine that others would see. Nothing is sent: the system looks up its routes alone.
+fn outside(bound: IpAddr) -> Option<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849), which are nobody's.
+    const SOMEBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+    const SOMEBODY_V6: SocketAddr = SocketAddr::new(
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        9,
+    );
+    if !bound.is_unspecified() {
+        return Some(bound);
+    }
+    let look = |own: IpAddr, other| {
+        let socket = UdpSocket::bind((own, 0)).ok()?;
+        socket.connect(other).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let v4 = look(Ipv4Addr::UNSPECIFIED.into(), SOMEBODY);
+    let found = match bound {
+        IpAddr::V4(_) => v4,
+        IpAddr::V6(any) => v4.or_else(|| look(any.into(), SOMEBODY_V6)),
+    };
+    found.filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+}
+
+/// A channel as it stands in a path.
+fn encode(channel: &str) -> String {
+    percent_encoding::utf8_percent_encode(channel, percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
+        .replace("%2D", "-")
+        .replace("%5F", "_")
+        .replace("%2E", ".")
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+".contains(c);
+    if word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}

@@ -1,0 +1,266 @@
+//! The disk as the routes and `main` see it.
+
+use super::contents::Contents;
+use super::draft::Draft;
+use super::fault::{Fault, Kind, OpenError};
+use super::folder::{self, Folder};
+use super::journal::Journal;
+use super::lot::{Job, Publication};
+use super::record::{Batch, Meta};
+use super::settings::{DataDir, SyncTime};
+use super::state::{DiskFigures, State};
+use super::store::{self, Store};
+use super::writer::{self, Rounds, Writer};
+use crate::counters::Histogram;
+use crate::event::{ChannelName, EventId, EventName};
+use crate::hub::{Hub, Published, Refusal};
+use crate::idempotency::{Attempt, Keys};
+use crate::log::Logged;
+use crate::waiting::WaitingBytes;
+use crossbeam_channel::{Sender, TrySendError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Publications that may wait for the disk; more are refused.
+const MOST_WAITING: usize = 4096;
+
+/// The folder, the writer, and what both know.
+#[derive(Debug)]
+pub struct Disk {
+    hub: Arc<Hub>,
+    state: Arc<State>,
+    jobs: Sender<Job>,
+    waiting_bytes: WaitingBytes,
+    folder: PathBuf,
+    sync_time: SyncTime,
+}
+
+impl Disk {
+    /// Takes the folder, fills the hub with what it has, and starts the writer. What is damaged is set aside.
+    ///
+    /// # Errors
+    /// One line for a person.
+    pub fn open(
+        data_dir: &DataDir,
+        sync_time: SyncTime,
+        hub: Arc<Hub>,
+        keys: &Keys,
+    ) -> Result<Arc<Disk>, OpenError> {
+        let begun = Instant::now();
+        let path = data_dir.path();
+        let folder = Folder::take(path)?;
+        let loaded = load(&folder, sync_time).map_err(|fault| OpenError::of(path, &fault))?;
+        let Loaded {
+            store,
+            contents:
+                Contents {
+                    kept,
+                    keys: known,
+                    meta,
+                },
+            journal,
+            missing,
+        } = loaded;
+        let messages = kept.events.len();
+        let mut draft = Draft::new(&kept.channels, missing);
+        draft.forgotten = kept.forgotten;
+        let newest = kept.newest;
+        let lost = kept.lost;
+        hub.fill(kept);
+        let now_ms = writer::wall_ms();
+        for record in &known {
+            let age = Duration::from_millis(now_ms.saturating_sub(record.at_ms));
+            keys.restore(&record.attempt, record.published, age);
+        }
+        let state = Arc::new(State::new(path));
+        let (jobs, receiver) = crossbeam_channel::bounded(MOST_WAITING);
+        let mut writer = Writer {
+            hub: hub.clone(),
+            state: state.clone(),
+            jobs: receiver,
+            sync_time,
+            is_doubtful: store.is_none(),
+            store,
+            journal,
+            draft,
+            keys: known.into(),
+            meta: Meta {
+                newest,
+                lost,
+                answers_early: sync_time != SyncTime::Always,
+                is_closed: false,
+                boot: folder::boot(),
+                ..meta
+            },
+            folder,
+            due: None,
+            rounds: Rounds::default(),
+            refused_bytes: 0,
+        };
+        match writer.begin() {
+            Ok(()) => {}
+            // It serves those who listen, and goes on when there is room.
+            Err(fault) if fault.kind == Kind::Full => state.down(fault),
+            Err(fault) => return Err(OpenError::of(path, &fault)),
+        }
+        let folder = writer.folder.path.clone();
+        log::info!(
+            "event=disk_opened folder={} sync={sync_time} messages={messages} channels={} bytes={} seconds={:.3}",
+            Logged(&path.to_string_lossy()),
+            hub.stats().active_channels,
+            folder::bytes_of(&folder),
+            begun.elapsed().as_secs_f64(),
+        );
+        let thread = std::thread::Builder::new().name("disk".into());
+        thread.spawn(move || writer.run()).map_err(|error| {
+            OpenError::new(path, false, format!("cannot start a thread: {error}"))
+        })?;
+        Ok(Arc::new(Disk {
+            hub,
+            state,
+            jobs,
+            waiting_bytes: WaitingBytes::default(),
+            folder,
+            sync_time,
+        }))
+    }
+
+    /// Whether what is published is stored.
+    pub fn is_writable(&self) -> bool {
+        self.state.is_up()
+    }
+
+    /// Publishes messages to one channel, and calls `then` with what came of it: when they are on the disk (or in the
+    /// journal), in the history, and on their way to every subscriber. Never waits. `then` is called once, and must not wait
+    /// for anybody. With an `attempt` the next run knows what was published with it. A refusal means that nothing was published.
+    pub fn publish(
+        &self,
+        channel: ChannelName,
+        event_name: Option<EventName>,
+        messages: Vec<Box<str>>,
+        attempt: Option<Attempt>,
+        then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
+    ) {
+        if !self.is_writable() {
+            return then(Err(self.state.refusal()));
+        }
+        if let Err(refusal) = self.hub.would_take(&channel) {
+            return then(Err(refusal));
+        }
+        let bytes = messages.iter().map(|message| message.len()).sum();
+        let Some(waits) = self.waiting_bytes.add(bytes, Instant::now()) else {
+            return then(Err(behind()));
+        };
+        self.send(Job::Publish(Publication {
+            channel,
+            event_name,
+            messages,
+            attempt,
+            then: Box::new(then),
+            waits,
+        }));
+    }
+
+    fn send(&self, job: Job) {
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => job.refuse(behind()),
+            // The writer ends when the server stops.
+            Err(TrySendError::Disconnected(job)) => job.refuse(Refusal::Closing),
+        }
+    }
+
+    /// Stores everything, behind every publish that is under way, and closes the file. Nothing can be published afterwards.
+    pub fn leave(&self, bound: Duration) {
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        self.send(Job::Stop(sender));
+        if answer.recv_timeout(bound).is_err() {
+            log::warn!("event=disk_slow hint=\"the disk did not take everything in time; the next start finds it as after a crash\"");
+        }
+    }
+
+    /// Figures for people and machines.
+    pub fn figures(&self) -> DiskFigures {
+        self.state.figures(folder::bytes_of(&self.folder))
+    }
+
+    /// When what is published is synced.
+    pub fn sync_time(&self) -> SyncTime {
+        self.sync_time
+    }
+
+    /// Time that commits took.
+    pub fn commit_time(&self) -> &Histogram {
+        self.state.sync_time()
+    }
+}
+
+fn behind() -> Refusal {
+    Refusal::DiskFailed("it is far behind".into())
+}
+
+/// What a start finds.
+struct Loaded {
+    /// `None` where there is none: it has to be written.
+    store: Option<Store>,
+    contents: Contents,
+    journal: Option<Journal>,
+    /// What the journal has and the store has not.
+    missing: Batch,
+}
+
+fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
+    folder.tidy()?;
+    let (store, mut contents) = open_store(folder)?;
+    let (mut journal, pairs) = Journal::open(&folder.journal())?;
+    let mut missing = Batch::new();
+    if store.is_some() {
+        missing = contents.take_journal(pairs);
+        if let Some(lost) = contents.finish(&folder::boot()) {
+            log::warn!(
+                "event=disk_gap up_to={lost} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told\""
+            );
+        }
+    } else {
+        // Whoever has an id has it from somewhere else.
+        let begin = EventId {
+            ms: writer::wall_ms() + 1,
+            seq: 0,
+        };
+        contents.kept.newest = begin;
+        contents.kept.lost = begin;
+        journal.clear()?;
+    }
+    // What it has may not be stored yet: it stays until that is so.
+    let is_needed = sync_time != SyncTime::Always || !missing.is_empty();
+    Ok(Loaded {
+        store,
+        contents,
+        journal: is_needed.then_some(journal),
+        missing,
+    })
+}
+
+fn open_store(folder: &Folder) -> Result<(Option<Store>, Contents), Fault> {
+    let path = folder.store();
+    if !exists(&path)? {
+        return Ok((None, Contents::default()));
+    }
+    let read = store::read(&path).and_then(|contents| Ok((Some(Store::open(&path)?), contents)));
+    match read {
+        Err(fault) if fault.kind == Kind::Damaged => {
+            let name = folder.set_aside()?;
+            log::error!(
+                "event=disk_damaged file=\"history.redb\" reason={:?} set_aside={name:?} hint=\"the history begins anew, and clients that come back are told of a gap\"",
+                fault.reason
+            );
+            Ok((None, Contents::default()))
+        }
+        read => read,
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, Fault> {
+    Ok(path.try_exists()?)
+}

@@ -1,0 +1,134 @@
+//! The disk of a server that was built without the feature `disk`: there is none, and `DATA_DIR` is refused.
+
+use crate::counters::Histogram;
+use crate::event::{ChannelName, EventName};
+use crate::hub::{Hub, Published, Refusal};
+use crate::idempotency::{Attempt, Keys};
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MISSING: &str = "needs a sse-server that was built with the feature disk, and this one was not (cargo build --no-default-features); build it with that feature";
+
+/// Nowhere.
+#[derive(Clone, Debug)]
+pub struct DataDir(Infallible);
+
+impl DataDir {
+    /// Refuses every folder.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn parse(_: OsString) -> Result<DataDir, String> {
+        Err(format!("{MISSING}, or unset DATA_DIR"))
+    }
+}
+
+/// There is nothing to sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncTime {
+    /// Whatever was asked for.
+    Always,
+}
+
+impl SyncTime {
+    /// Takes everything: nothing comes of it.
+    pub fn parse(_: &str) -> Option<SyncTime> {
+        Some(SyncTime::Always)
+    }
+}
+
+impl fmt::Display for SyncTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("always")
+    }
+}
+
+/// Never happens.
+#[derive(Debug)]
+pub struct OpenError {
+    /// One line for a person.
+    pub line: String,
+    /// The configuration has to be another one.
+    pub is_misuse: bool,
+}
+
+/// Never seen.
+#[derive(Debug)]
+pub struct DiskFigures {
+    /// What is published is stored.
+    pub is_writable: bool,
+    /// Size of the files, in bytes.
+    pub bytes: u64,
+    /// Times that something could not be stored.
+    pub faults: u64,
+    /// The last time's reason.
+    pub last_fault: Option<String>,
+}
+
+/// Never there.
+#[derive(Debug)]
+pub struct Disk(Infallible);
+
+impl Disk {
+    /// Cannot be called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn open(
+        data_dir: &DataDir,
+        _: SyncTime,
+        _: Arc<Hub>,
+        _: &Keys,
+    ) -> Result<Arc<Disk>, OpenError> {
+        match data_dir.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn is_writable(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn publish(
+        &self,
+        _: ChannelName,
+        _: Option<EventName>,
+        _: Vec<Box<str>>,
+        _: Option<Attempt>,
+        _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
+    ) {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn leave(&self, _: Duration) {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn figures(&self) -> DiskFigures {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn sync_time(&self) -> SyncTime {
+        match self.0 {}
+    }
+
+    /// Cannot be called.
+    pub fn commit_time(&self) -> &Histogram {
+        match self.0 {}
+    }
+}
+
+/// Says why it cannot look.
+///
+/// # Errors
+/// Always.
+pub fn check(_: &Path) -> Result<String, String> {
+    Err(format!("--check-data {MISSING}"))
+}

@@ -1,0 +1,392 @@
+//! The writer: one thread that stores what publishers bring. It takes all that waits, gives it its ids, writes it in one
+//! commit, brings it to the hub, and hands each publisher its own answer: while the disk works on one lot the next gathers, so
+//! the time of a sync does not limit the rate. What has changed in the hub beside that goes along, or waits for company.
+//! Started by `Disk`.
+
+use super::draft::Draft;
+use super::fault::{Fault, Kind};
+use super::folder::Folder;
+use super::journal::Journal;
+use super::lot::{Job, Lot, NumberedLot, Numbering};
+use super::record::{meta_value, published_key, KeyRecord, Meta, META_KEY, PROBE_KEY};
+use super::settings::SyncTime;
+use super::state::State;
+use super::store::{self, Store};
+use crate::event::EventId;
+use crate::hub::Hub;
+use crate::idempotency::LIFETIME;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often it looks after what nobody has asked for.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How often it looks who follows which channel.
+const RECORDS_ROUND: Duration = Duration::from_secs(5);
+
+/// An id that is not synced before its publisher is answered is at most so far ahead of the last sync. After a loss of power
+/// ids begin behind that.
+const CEILING_MS: u64 = 10_000;
+
+/// A journal of so many bytes is stored at once.
+const LONGEST_JOURNAL: u64 = 16 << 20;
+
+/// The file is written anew when it is larger than so many times what is retained, and this.
+const MOST_GROWTH: u64 = 3;
+const LEAST_BYTES: u64 = 8 << 20;
+
+/// It is not written anew more often, unless it has become so many times larger.
+const REBUILD_ROUND: Duration = Duration::from_secs(30);
+const FAR_TOO_LARGE: u64 = 2;
+
+/// What is written to find out whether there is room again, if nothing larger was refused.
+const LEAST_PROBE: usize = 64 << 10;
+
+/// Keys of publishes that are known at most.
+const MOST_KEYS: usize = 32_768;
+
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// Everything that the thread has.
+pub(super) struct Writer {
+    pub(super) hub: Arc<Hub>,
+    pub(super) state: Arc<State>,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) folder: Folder,
+    pub(super) sync_time: SyncTime,
+    /// `None` until it is written, or opened again.
+    pub(super) store: Option<Store>,
+    /// Where publishers are answered before the sync.
+    pub(super) journal: Option<Journal>,
+    pub(super) draft: Draft,
+    /// What was published with a key, oldest first.
+    pub(super) keys: VecDeque<KeyRecord>,
+    pub(super) meta: Meta,
+    /// When what is in the journal has to be in the store.
+    pub(super) due: Option<Instant>,
+    pub(super) rounds: Rounds,
+    /// The file may be other than it seems: it is written anew from what the hub has.
+    pub(super) is_doubtful: bool,
+    /// Bytes that could not be stored.
+    pub(super) refused_bytes: usize,
+}
+
+/// When it looks after what.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    next: Instant,
+    next_records: Instant,
+    rebuilt: Instant,
+}
+
+impl Default for Rounds {
+    fn default() -> Rounds {
+        let now = Instant::now();
+        Rounds {
+            next: now + ROUND,
+            next_records: now + RECORDS_ROUND,
+            rebuilt: now,
+        }
+    }
+}
+
+impl Writer {
+    /// Until this server stops.
+    pub(super) fn run(mut self) {
+        let stop = loop {
+            let next = self
+                .due
+                .map_or(self.rounds.next, |due| due.min(self.rounds.next));
+            let pause = next.saturating_duration_since(Instant::now());
+            match self.jobs.recv_timeout(pause) {
+                Ok(job) => {
+                    let mut lot = Lot::gather(job, &self.jobs);
+                    let stop = lot.stop.take();
+                    self.take(lot);
+                    if stop.is_some() {
+                        break stop;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break None,
+            }
+            self.look_after();
+        };
+        self.close();
+        if let Some(stop) = stop {
+            // Nobody waits any more if the time was over.
+            let _ = stop.send(());
+        }
+    }
+
+    /// The first commit of this run: what the journal had, and whose the file is now.
+    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        if self.store.is_none() {
+            self.rebuild()?;
+            self.is_doubtful = false;
+            return Ok(());
+        }
+        self.draft.note(self.hub.take_changes());
+        self.commit_draft()
+    }
+
+    /// Stores a lot, and hands out the answers.
+    fn take(&mut self, lot: Lot) {
+        let mut numbering = Numbering::new(&self.hub, wall_ms(), Instant::now());
+        let lot = lot.number(&mut numbering);
+        if lot.events.is_empty() {
+            return;
+        }
+        if !self.state.is_up() {
+            return lot.refuse(&self.state.refusal());
+        }
+        match self.store(&lot) {
+            Ok(()) => {
+                let events = lot.events.iter().map(|kept| kept.event.clone());
+                self.hub.append(events.collect());
+                self.keys.extend(&lot.keys);
+                lot.confirm(&self.hub);
+            }
+            Err(fault) => {
+                self.refused_bytes = lot.events.iter().map(|kept| kept.event.cost()).sum();
+                self.fail(fault);
+                lot.refuse(&self.state.refusal());
+            }
+        }
+    }
+
+    fn store(&mut self, lot: &NumberedLot) -> Result<(), Fault> {
+        self.draft.note(self.hub.take_changes());
+        let (records, newest) = (lot.records(), lot.newest());
+        let Some(journal) = &mut self.journal else {
+            return self.commit(&records, newest);
+        };
+        if newest.ms >= self.meta.ceiling_ms || journal.len() > LONGEST_JOURNAL {
+            return self.commit(&records, newest);
+        }
+        journal.append(records.iter().map(|(key, value)| (&key[..], &value[..])))?;
+        self.draft.add(records);
+        self.meta.newest = newest;
+        if let (None, SyncTime::Within(time)) = (self.due, self.sync_time) {
+            self.due = Some(Instant::now() + time);
+        }
+        Ok(())
+    }
+
+    /// Stores the draft.
+    fn commit_draft(&mut self) -> Result<(), Fault> {
+        self.commit(&[], self.meta.newest)
+    }
+
+    /// Stores records, the newest id of which is `newest`, and the draft if it does not wait.
+    fn commit(&mut self, records: &[Pair], newest: EventId) -> Result<(), Fault> {
+        let Some(store) = &self.store else {
+            return Err(Fault::new(Kind::Failed, "the file is not open"));
+        };
+        let with_draft = records.is_empty() || self.journal.is_some() || self.draft.goes_along();
+        let mut meta = Meta {
+            newest,
+            forgotten: self.draft.forgotten,
+            ..self.meta.clone()
+        };
+        let draft = with_draft.then_some(&self.draft);
+        let begun = Instant::now();
+        write(store, draft, records, &mut meta)?;
+        self.state.took(begun.elapsed());
+        self.meta = meta;
+        if with_draft {
+            self.draft.clear();
+            self.forget_journal()?;
+        }
+        Ok(())
+    }
+
+    /// Everything that is in the journal is in the store.
+    fn forget_journal(&mut self) -> Result<(), Fault> {
+        self.due = None;
+        if let Some(journal) = &mut self.journal {
+            journal.clear()?;
+        }
+        if self.sync_time == SyncTime::Always {
+            // It was another run's.
+            self.journal = None;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.is_doubtful |= matches!(fault.kind, Kind::Failed | Kind::Damaged);
+        self.state.down(fault);
+    }
+
+    /// What is due, and what nobody has asked for.
+    fn look_after(&mut self) {
+        let now = Instant::now();
+        let is_round = now >= self.rounds.next;
+        if is_round {
+            self.rounds.next = now + ROUND;
+        }
+        let done = match (self.state.is_up(), is_round) {
+            (true, true) => self.keep_house(now),
+            (true, false) if self.due.is_some_and(|due| due <= now) => self.commit_draft(),
+            (false, true) => self.recover(),
+            _ => Ok(()),
+        };
+        if let Err(fault) = done {
+            self.fail(fault);
+        }
+    }
+
+    fn keep_house(&mut self, now: Instant) -> Result<(), Fault> {
+        self.draft.note(self.hub.take_changes());
+        if now >= self.rounds.next_records {
+            self.rounds.next_records = now + RECORDS_ROUND;
+            let records = self.hub.records();
+            self.draft.note_records(records, wall_ms(), false);
+            self.forget_old_keys();
+            if !self.folder.store().exists() {
+                return Err(Fault::new(Kind::Failed, "the file history.redb is gone"));
+            }
+        }
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due || self.draft.is_old() {
+            self.commit_draft()?;
+        }
+        if !self.is_too_large(now) {
+            return Ok(());
+        }
+        match self.rebuild() {
+            // There is no room for a second file. The one that there is goes on.
+            Err(fault) if fault.kind == Kind::Full => Ok(()),
+            done => done,
+        }
+    }
+
+    fn forget_old_keys(&mut self) {
+        let oldest_ms = wall_ms().saturating_sub(LIFETIME.as_millis() as u64);
+        while let Some(known) = self.keys.front() {
+            if known.at_ms > oldest_ms && self.keys.len() <= MOST_KEYS {
+                return;
+            }
+            let key = published_key(known.published.first);
+            self.draft.remove_record(key);
+            self.keys.pop_front();
+        }
+    }
+
+    fn is_too_large(&self, now: Instant) -> bool {
+        let retained = self.hub.stats().history_bytes as u64;
+        let most = MOST_GROWTH * retained + LEAST_BYTES;
+        let is_early = now < self.rounds.rebuilt + REBUILD_ROUND;
+        let most = if is_early { most * FAR_TOO_LARGE } else { most };
+        self.folder.bytes() > most
+    }
+
+    /// Tries whether it can be stored again.
+    fn recover(&mut self) -> Result<(), Fault> {
+        if self.is_doubtful {
+            self.rebuild()?;
+        } else {
+            self.reopen()?;
+        }
+        let probe = vec![0; self.refused_bytes.max(LEAST_PROBE)];
+        for value in [Some(&probe[..]), None] {
+            if let Some(store) = &self.store {
+                store.commit([(PROBE_KEY, value)].into_iter())?;
+            }
+        }
+        self.refused_bytes = 0;
+        self.is_doubtful = false;
+        self.state.up();
+        Ok(())
+    }
+
+    /// Opens the file again, which redb wants after a fault, and takes out what was stored and refused.
+    fn reopen(&mut self) -> Result<(), Fault> {
+        self.store = None;
+        let path = self.folder.store();
+        store::read(&path)?;
+        let store = Store::open(&path)?;
+        let unpublished = store.ids_after(self.hub.newest())?;
+        self.store = Some(store);
+        self.draft.note(self.hub.take_changes());
+        self.draft.remove(&unpublished);
+        self.commit_draft()
+    }
+
+    /// Writes a new file with all that the hub has, and puts it in the place of the other.
+    fn rebuild(&mut self) -> Result<(), Fault> {
+        self.rounds.rebuilt = Instant::now();
+        self.folder.tidy()?;
+        // What has changed before is in what comes now. If that fails the other file needs it.
+        self.draft.note(self.hub.take_changes());
+        let kept = self.hub.kept();
+        let mut draft = Draft::of_all(&kept.channels);
+        draft.forgotten = kept.forgotten;
+        let mut meta = Meta {
+            newest: kept.newest,
+            forgotten: kept.forgotten,
+            lost: kept.lost,
+            ..self.meta.clone()
+        };
+        let all = NumberedLot::of_all(kept.events, self.keys.iter().copied().collect());
+        let written = self.write_anew(&draft, &all.records(), &mut meta);
+        let Ok(store) = written else {
+            // Its room is needed more than it is.
+            self.folder.tidy()?;
+            return written.map(drop);
+        };
+        draft.clear();
+        self.store = Some(store);
+        self.draft = draft;
+        self.meta = meta;
+        self.forget_journal()
+    }
+
+    fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {
+        let store = Store::create(&self.folder.new_store())?;
+        write(&store, Some(draft), records, meta)?;
+        self.folder.put_new_store_in_place()?;
+        Ok(store)
+    }
+
+    /// Stores what is left, so that the next start finds all in order.
+    fn close(&mut self) {
+        if !self.state.is_up() {
+            return;
+        }
+        self.draft.note(self.hub.take_changes());
+        let records = self.hub.records();
+        self.draft.note_records(records, wall_ms(), true);
+        self.meta.is_closed = true;
+        if let Err(fault) = self.commit_draft() {
+            self.fail(fault);
+        }
+        self.store = None;
+    }
+}
+
+/// Commits, and has the figures of the whole say what they are then.
+fn write(
+    store: &Store,
+    draft: Option<&Draft>,
+    records: &[Pair],
+    meta: &mut Meta,
+) -> Result<(), Fault> {
+    meta.ceiling_ms = wall_ms().max(meta.newest.ms) + CEILING_MS;
+    let value = meta_value(meta);
+    let last = [(META_KEY, Some(&value[..]))];
+    let records = records.iter();
+    let records = records.map(|(key, value)| (&key[..], Some(&value[..])));
+    let draft = draft.into_iter().flat_map(Draft::writes);
+    store.commit(draft.chain(records).chain(last))
+}
+
+/// Wall time in ms.
+pub(super) fn wall_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_millis() as u64
+}

@@ -1,0 +1,68 @@
+//! `/clients`: who is connected, for operators, and the end of one client's stream. Of this server alone: others have clients,
+//! and numbers, of their own.
+
+use super::app::App;
+use super::credentials::identify;
+use super::parameters::channels;
+use crate::access::Denial;
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
+use crate::http::request::Request;
+use serde_json::json;
+
+/// Clients in one answer.
+const MOST_LISTED: usize = 1000;
+
+/// Those who follow one of the channels that the request names, or all.
+pub(super) fn list(app: &App, request: &Request) -> Result<Reply, Problem> {
+    let caller = identify(app, request)?;
+    caller.check_sees_clients().map_err(|denial| {
+        denied(
+            denial,
+            "a token that may see statistics is needed; send one as \"Authorization: Bearer TOKEN\"",
+            "the token is valid, but may not see who is connected; that takes AUTH_TOKEN, or \"stats\": true for the token itself",
+        )
+    })?;
+    let wanted = match request.target.query.has("canal") {
+        true => Some(channels(request, None)?),
+        false => None,
+    };
+    let (clients, are_more) = app.clients.describe(wanted.as_deref(), MOST_LISTED);
+    let mut answer = json!({ "clients": clients });
+    if are_more {
+        answer["more"] = true.into();
+    }
+    Ok(Reply::json(&answer))
+}
+
+/// Ends one client's stream.
+pub(super) fn end(app: &App, request: &Request, number: &str) -> Result<Reply, Problem> {
+    let caller = identify(app, request)?;
+    caller.check_is_operator().map_err(|denial| {
+        denied(
+            denial,
+            "AUTH_TOKEN is needed; send it as \"Authorization: Bearer TOKEN\"",
+            "the token is valid, but only AUTH_TOKEN may end a client's stream",
+        )
+    })?;
+    let parsed: Option<u64> = number.parse().ok();
+    let written_so = parsed.filter(|parsed| parsed.to_string() == number);
+    match written_so.filter(|&number| app.hub.end_client(number)) {
+        Some(number) => {
+            // Its thread may need a moment for that.
+            app.clients.remove(number);
+            Ok(Reply::new(204))
+        }
+        None => Err(Problem::not_found(
+            "no client of this server has that number; GET /clients lists them",
+        )),
+    }
+}
+
+fn denied(denial: Denial, missing: &str, not_allowed: &str) -> Problem {
+    match denial {
+        Denial::TokenMissing => Problem::token_missing(missing),
+        Denial::NotAllowed => Problem::forbidden("the token is not for this", not_allowed),
+        wrong @ Denial::TokenWrong { .. } => super::credentials::denied(wrong),
+    }
+}

@@ -1,0 +1,124 @@
+//! Who is connected: every client with a stream, and what operators are told of each.
+
+use crate::access::Caller;
+use crate::event::{ChannelName, Topic};
+use crate::http::request::Peer;
+use crate::hub::{Progress, Subscription};
+use crate::log::Logged;
+use serde_json::{json, Value};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Every client with a stream, by number, so in the order in which they came.
+#[derive(Clone, Debug, Default)]
+pub struct Clients {
+    /// Held for a few lines, or for one answer.
+    by_number: Arc<Mutex<BTreeMap<u64, Client>>>,
+}
+
+#[derive(Debug)]
+struct Client {
+    peer: Peer,
+    token: Option<Box<str>>,
+    subject: Option<Box<str>>,
+    topics: Box<[Topic]>,
+    since: Instant,
+    progress: Arc<Progress>,
+}
+
+/// One client's line in the list. Dropping it takes the client out.
+#[derive(Debug)]
+pub struct ListedClient {
+    clients: Clients,
+    number: u64,
+}
+
+impl Clients {
+    /// Says in the log that a client has come, and lists it for as long as its stream lasts.
+    pub(super) fn add(
+        &self,
+        subscription: &Subscription,
+        topics: Vec<Topic>,
+        peer: Peer,
+        caller: &Caller,
+    ) -> ListedClient {
+        let names: Vec<&str> = topics.iter().map(Topic::as_str).collect();
+        log::info!(
+            "event=connect client={} peer={peer} {caller} channels={}",
+            subscription.number,
+            Logged(&names.join(",")),
+        );
+        let client = Client {
+            peer,
+            token: caller.token_name().map(Box::from),
+            subject: caller.subject().map(Box::from),
+            topics: topics.into(),
+            since: Instant::now(),
+            progress: subscription.progress().clone(),
+        };
+        let number = subscription.number;
+        self.lock().insert(number, client);
+        ListedClient {
+            clients: self.clone(),
+            number,
+        }
+    }
+
+    /// Takes a client out before its thread has noticed that its stream has ended.
+    pub(super) fn remove(&self, number: u64) {
+        self.lock().remove(&number);
+    }
+
+    /// What is known of those who follow one of the `wanted` channels, or of all, but of `most` at most; and whether there are
+    /// others.
+    pub(super) fn describe(
+        &self,
+        wanted: Option<&[ChannelName]>,
+        most: usize,
+    ) -> (Vec<Value>, bool) {
+        let clients = self.lock();
+        let mut found = clients.iter().filter(|(_, client)| match wanted {
+            None => true,
+            Some(wanted) => wanted.iter().any(|channel| client.follows(channel)),
+        });
+        let first = found.by_ref().take(most);
+        let described = first
+            .map(|(&number, client)| client.describe(number))
+            .collect();
+        (described, found.next().is_some())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Client>> {
+        self.by_number
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ListedClient {
+    fn drop(&mut self) {
+        self.clients.remove(self.number);
+    }
+}
+
+impl Client {
+    /// Whether a message to this channel reaches it.
+    fn follows(&self, channel: &ChannelName) -> bool {
+        channel.is_broadcast() || self.topics.iter().any(|topic| topic.covers(channel))
+    }
+
+    fn describe(&self, number: u64) -> Value {
+        let channels: Vec<&str> = self.topics.iter().map(Topic::as_str).collect();
+        json!({
+            "client": number,
+            "address": self.peer.to_string(),
+            "token": self.token,
+            "subject": self.subject,
+            "channels": channels,
+            "connected_seconds": self.since.elapsed().as_secs(),
+            "messages": self.progress.messages(),
+            "lag": self.progress.lag(),
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! What the server did in the last minutes: one sample a second, taken by the thread of the live statistics. Read for
+//! `/stats` and `/stats/history`.
+
+use crate::counters::{Buckets, Counters, Histogram};
+use crate::hub::Hub;
+use serde_json::{json, Map, Value};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Samples that are kept: five minutes.
+const SAMPLES: usize = 300;
+
+/// Samples of a minute.
+const MINUTE: usize = 60;
+
+/// The refusals that an operator looks for: a token that is missing or wrong, one without the right, and limits.
+const REFUSALS: [u16; 4] = [401, 403, 429, 503];
+
+/// The samples, oldest first. Held for a few lines.
+#[derive(Debug, Default)]
+pub(super) struct Recent(Mutex<VecDeque<Sample>>);
+
+/// Counters of one moment.
+#[derive(Debug)]
+struct Sample {
+    at: SystemTime,
+    connected_clients: usize,
+    published: u64,
+    delivered: u64,
+    delay: Buckets,
+    refused: [u64; REFUSALS.len()],
+}
+
+impl Recent {
+    /// Takes a sample. Called once a second.
+    pub(super) fn note(&self, hub: &Hub) {
+        let counters = hub.counters();
+        let sample = Sample {
+            at: SystemTime::now(),
+            connected_clients: hub.stats().connected_clients,
+            published: counters.published.get(),
+            delivered: counters.delivered.get(),
+            delay: counters.delay.buckets(),
+            refused: refused(counters),
+        };
+        let mut samples = self.samples();
+        if samples.len() == SAMPLES {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+
+    /// The samples as `/stats/history` gives them.
+    pub(super) fn history(&self) -> Value {
+        let samples = self.samples();
+        let samples = samples.iter().map(|sample| {
+            let since = sample.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            json!({
+                "timestamp": since.as_millis() as u64,
+                "connected_clients": sample.connected_clients,
+                "messages_published": sample.published,
+                "messages_delivered": sample.delivered,
+            })
+        });
+        json!({ "interval_seconds": 1, "samples": samples.collect::<Vec<_>>() })
+    }
+
+    /// How long deliveries took in the last minute, and how many requests were refused.
+    pub(super) fn last_minute(&self, counters: &Counters) -> Value {
+        let (mut delay, mut refused) = (counters.delay.buckets(), refused(counters));
+        let samples = self.samples();
+        if let Some(before) = samples.get(samples.len().saturating_sub(MINUTE)) {
+            subtract(&mut delay, &before.delay);
+            subtract(&mut refused, &before.refused);
+        }
+        let seconds = |part| Histogram::quantile(&delay, part).map(|time| time.as_secs_f64());
+        let refused = REFUSALS.iter().zip(refused);
+        let refused = refused.map(|(status, count)| (status.to_string(), count.into()));
+        json!({
+            "delivery_delay_seconds": { "p50": seconds(0.5), "p99": seconds(0.99) },
+            "refused": refused.collect::<Map<String, Value>>(),
+        })
+    }
+
+    fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(counters: &Counters) -> [u64; REFUSALS.len()] {
+    REFUSALS.map(|status| counters.answers.of_clients(status))
+}
+
+fn subtract(now: &mut [u64], before: &[u64]) {
+    // A counter may have been read a moment before the sample was taken.
+    let pairs = now.iter_mut().zip(before);
+    pairs.for_each(|(now, before)| *now = now.saturating_sub(*before));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Limits;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn idle_hub() -> Arc<Hub> {
+        let limits = Limits {
+            history_events: 0,
+            history_bytes: 0,
+            channel_ttl: Duration::from_secs(1),
+            max_clients: 1,
+            max_channels: 1,
+            client_queue: 1,
+            ids_come_from_outside: false,
+        };
+        Hub::without_threads(limits, Arc::new(Counters::new())).0
+    }
+
+    #[test]
+    fn five_minutes_are_kept_and_one_is_looked_at() {
+        let (hub, recent) = (idle_hub(), Recent::default());
+        let counters = hub.counters();
+        let count = || recent.last_minute(counters)["refused"]["503"].clone();
+        for second in 0..SAMPLES + 7 {
+            recent.note(&hub);
+            counters.published.add(1);
+            counters
+                .answers
+                .count(crate::counters::Family::Publish, 503);
+            let expected = (second + 1).min(MINUTE);
+            assert_eq!(count(), expected, "after {second} s");
+        }
+        let samples = recent.history()["samples"].take();
+        assert_eq!(samples.as_array().map(Vec::len), Some(SAMPLES));
+        assert_eq!(samples[0]["messages_published"], 7, "the oldest went");
+    }
+}

@@ -1,0 +1,121 @@
+//! What the disk costs: how many messages a second go through it, how soon a server is there with a full one, and how much is
+//! written for a message.
+
+use crate::common;
+
+use common::{value, wait_until, Folder, Publisher, Server, TOKEN};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Messages a second that 16 publishers get through in a second.
+fn rate(server: &Server) -> f64 {
+    let count = AtomicUsize::new(0);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut publisher = Publisher::new(server);
+                while begun.elapsed() < Duration::from_secs(1) {
+                    publisher.publish("a", [b'x'; 64]);
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    count.into_inner() as f64 / begun.elapsed().as_secs_f64()
+}
+
+#[test]
+fn sixteen_publishers_get_half_of_the_rate_without_a_disk_at_least() {
+    let folder = Folder::new("disk-rate");
+    let path = folder.0.to_str().expect("the path is UTF-8");
+    let alone = Server::start_quietly(&[("RUST_LOG", "warn")]);
+    let with = Server::start_quietly(&[("RUST_LOG", "warn"), ("DATA_DIR", path)]);
+    // In turns, and more than once: other work on the machine falls on one of the two.
+    let mut ratios = Vec::new();
+    wait_until("half of the rate", Duration::from_secs(30), || {
+        let (without, with) = (rate(&alone), rate(&with));
+        ratios.push(with / without);
+        ratios.sort_unstable_by(f64::total_cmp);
+        println!("{with:.0}/s on the disk, {without:.0}/s without");
+        ratios.len() >= 3 && ratios[ratios.len() / 2] >= 0.5
+    });
+}
+
+#[test]
+fn a_server_is_there_within_a_second_with_100_000_messages() {
+    let folder = Folder::new("disk-start");
+    let path = folder.0.to_str().expect("the path is UTF-8");
+    let variables = [
+        ("DATA_DIR", path),
+        ("HISTORY_EVENTS", "1000000"),
+        ("HISTORY_BYTES", "1000000000"),
+    ];
+    let mut server = Server::start(&variables);
+    let line = format!("\"{}\"\n", "x".repeat(200));
+    let mut publisher = Publisher::new(&server);
+    for number in 0..100 {
+        publisher.publish_batch(&format!("channel-{number}"), &line.repeat(1000));
+    }
+    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGKILL] {
+        server.stop(signal);
+        let mut times = Vec::new();
+        wait_until("a start within a second", Duration::from_secs(30), || {
+            let begun = Instant::now();
+            server = Server::start(&variables);
+            times.push(begun.elapsed());
+            println!("after signal {signal}: {times:?}");
+            let line = server.wait_for_log("event=disk_opened");
+            assert_eq!(value(&line, "messages"), "100000");
+            if begun.elapsed() < Duration::from_secs(1) {
+                return true;
+            }
+            server.stop(signal);
+            false
+        });
+    }
+}
+
+/// Bytes that the process has had written to storage (`proc_pid_io(5)`).
+fn written(server: &Server) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).expect("it runs");
+    let lines = io.lines();
+    let bytes = lines.filter_map(|line| line.strip_prefix("write_bytes: "));
+    bytes.filter_map(|bytes| bytes.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn little_is_written_for_a_message_and_nothing_at_rest() {
+    for (sync, most) in [("always", 40_000), ("1s", 4000)] {
+        let folder = Folder::new("disk-written");
+        let path = folder.0.to_str().expect("the path is UTF-8");
+        let server = Server::start(&[("DATA_DIR", path), ("SYNC", sync)]);
+        let mut publisher = Publisher::new(&server);
+        let mut publish = |count| {
+            for _ in 0..count {
+                publisher.publish("a", [b'x'; 200]);
+            }
+        };
+        publish(200);
+        let before = written(&server);
+        publish(500);
+        let bytes = (written(&server) - before) / 500;
+        println!("SYNC={sync}: {bytes} bytes a message");
+        assert!(bytes <= most, "SYNC={sync}: {bytes} bytes a message");
+        // What waits for company is written alone after a while. Then it is quiet.
+        let mut last = (written(&server), Instant::now());
+        wait_until(
+            "nothing is written any more",
+            Duration::from_secs(60),
+            || {
+                let now = written(&server);
+                if now != last.0 {
+                    last = (now, Instant::now());
+                }
+                last.1.elapsed() > Duration::from_secs(7)
+            },
+        );
+        let target = format!("/stats?access_token={TOKEN}");
+        assert_eq!(server.get(&target).json()["disk"]["state"], "writable");
+    }
+}
