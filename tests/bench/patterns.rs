@@ -70,12 +70,13 @@ pub fn measure(run: &mut Run) {
                 publisher.publish(&channel(client, number), MESSAGE);
             });
         }
-        (way, server, subscribers)
+        // They end before the server does.
+        (way, subscribers, server)
     });
     // For each way: to nobody and to one, requests a second and CPU.
     let mut values: [[[Vec<f64>; 2]; 2]; 2] = Default::default();
     for _ in 0..ROUNDS {
-        for ((_, server, _), values) in servers.iter().zip(&mut values) {
+        for ((.., server), values) in servers.iter().zip(&mut values) {
             let [to_nobody, to_one] = values;
             note(to_nobody, server, |_| "bench".into());
             note(to_one, server, |number| {

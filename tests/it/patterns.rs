@@ -240,6 +240,11 @@ fn a_pattern_keeps_no_channel_and_a_name_does() {
     wait_until("all channels go", BOUND, || {
         server.stat("active_channels") == 0
     });
+    let told = told_by_now(&server, &mut follow(&server, "a*", Some(&first)));
+    assert!(
+        told.contains(&"gap a*".to_string()),
+        "they had something: {told:?}"
+    );
     let told = told_by_now(&server, &mut follow(&server, "b*", Some(&first)));
     assert!(
         !told.contains(&"gap b*".to_string()),
@@ -441,13 +446,22 @@ impl Follower {
     }
 }
 
+/// What a server keeps.
+#[derive(Clone, Copy)]
+enum Kept {
+    All,
+    Newest,
+    /// Channels expire now and then.
+    UntilUnused,
+}
+
 /// Clients that come, go and come back, on one server or several, against what the contract says.
 fn run_against_the_model(
     servers: &[&Server],
     rights: &[(String, Vec<String>)],
     seed: u64,
     steps: usize,
-    keeps_all: bool,
+    kept: Kept,
 ) {
     let mut random = Random(seed);
     let mut names = Vec::new();
@@ -476,7 +490,16 @@ fn run_against_the_model(
             text,
         });
     };
-    for _ in 0..steps {
+    for step in 1..=steps {
+        if matches!(kept, Kept::UntilUnused) && step % 400 == 0 {
+            for follower in &mut followers {
+                follower.take(&log, None);
+                follower.stream = None;
+            }
+            wait_until("all channels go", 2 * BOUND, || {
+                servers[0].stat("active_channels") == 0
+            });
+        }
         let number = random.below(followers.len());
         match random.below(10) {
             0..=5 => {
@@ -554,7 +577,7 @@ fn run_against_the_model(
     for follower in &mut followers {
         follower.take(&log, Some(last));
         assert!(
-            follower.gaps.is_empty() || !keeps_all,
+            follower.gaps.is_empty() || !matches!(kept, Kept::All),
             "a gap of {:?} although nothing is lost",
             follower.gaps
         );
@@ -594,16 +617,17 @@ fn some_rights() -> (Vec<(String, Vec<String>)>, String) {
 fn random_clients_get_what_the_contract_says() {
     let (rights, rules) = some_rights();
     let rules = RulesFile::new(rules);
-    for (seed, history, ttl, keeps_all) in [
-        (1, "100000", "300", true),
-        (2, "100000", "300", true),
-        (3, "2", "300", false),
-        (4, "0", "300", false),
-        (5, "3", "1", false),
-        (6, "100000", "1", false),
+    for (seed, history, ttl, kept) in [
+        (1, "100000", "300", Kept::All),
+        (2, "100000", "300", Kept::All),
+        (3, "2", "300", Kept::Newest),
+        (4, "0", "300", Kept::Newest),
+        (5, "3", "1", Kept::UntilUnused),
+        (6, "100000", "1", Kept::UntilUnused),
     ] {
-        let server = tokens::start(&rules, &[("HISTORY_EVENTS", history), ("CHANNEL_TTL", ttl)]);
-        run_against_the_model(&[&server], &rights, seed, 1500, keeps_all);
+        let variables = [("HISTORY_EVENTS", history), ("CHANNEL_TTL", ttl)];
+        let server = tokens::start(&rules, &variables);
+        run_against_the_model(&[&server], &rights, seed, 1500, kept);
     }
 }
 
@@ -613,14 +637,14 @@ fn needs_redis_server_random_clients_of_three_servers_get_what_the_contract_says
     use common::redis::{wait_for_ready, Redis};
     let (rights, rules) = some_rights();
     let rules = RulesFile::new(rules);
-    for (seed, history, keeps_all) in [(7, "100000", true), (8, "3", false)] {
+    for (seed, history, kept) in [(7, "100000", Kept::All), (8, "3", Kept::Newest)] {
         let redis = Redis::start();
         let url = redis.url();
         let start = || tokens::start(&rules, &[("HISTORY_EVENTS", history), ("REDIS_URL", &url)]);
         let servers = [start(), start(), start()];
         servers.iter().for_each(wait_for_ready);
         let all: Vec<&Server> = servers.iter().collect();
-        run_against_the_model(&all, &rights, seed, 1000, keeps_all);
+        run_against_the_model(&all, &rights, seed, 1000, kept);
     }
 }
 

@@ -339,7 +339,7 @@ fn who_waits_and_leaves_is_gone_and_a_stop_answers() {
 
 #[test]
 fn lines_go_on_with_what_comes() {
-    let server = Server::start(&[("HEARTBEAT", "1")]);
+    let mut server = Server::start(&[("HEARTBEAT", "1")]);
     let first = server.publish("a", "1");
     let mut live = follow(&server, "/messages/a?follow=1");
     let mut since = follow(&server, "/messages/a?follow=1&since=0");
@@ -371,7 +371,7 @@ fn lines_go_on_with_what_comes() {
     assert_eq!(last.raw(), "1\n2\n", "no heartbeats in bare text");
     let mut old = server.send(b"GET /messages/a?follow=1&last=1&format=text HTTP/1.0\r\n\r\n");
     server.wait_for_log("event=connect client=4");
-    drop(server);
+    server.terminate();
     let (bytes, _) = common::http::read_until_closed(&mut old, BOUND);
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert!(
