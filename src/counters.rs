@@ -131,11 +131,11 @@ impl Answers {
         }
     }
 
-    /// How many publishes and subscribes were answered with this status.
+    /// How many publishes, subscribes and reads were answered with this status.
     pub fn of_clients(&self, status: u16) -> u64 {
         let place = Self::STATUSES.iter().position(|&known| known == status);
         let of = |family| place.map_or(0, |place| self.0[family as usize][place].get());
-        of(Family::Publish) + of(Family::Subscribe)
+        of(Family::Publish) + of(Family::Subscribe) + of(Family::Messages)
     }
 
     /// Each family's name, status and number.

@@ -73,7 +73,7 @@ impl Cluster {
         if !self.is_connected() {
             return then(Err(self.shared.state.refusal()));
         }
-        if let Err(refusal) = hub.would_take(&channel) {
+        if let Err(refusal) = hub.would_take(&channel, 0) {
             return then(Err(refusal));
         }
         let bytes = messages.iter().map(|message| message.len()).sum();

@@ -145,7 +145,7 @@ impl Disk {
         if !self.is_writable() {
             return then(Err(self.state.refusal()));
         }
-        if let Err(refusal) = self.hub.would_take(&channel) {
+        if let Err(refusal) = self.hub.would_take(&channel, 0) {
             return then(Err(refusal));
         }
         let bytes = messages.iter().map(|message| message.len()).sum();
@@ -174,8 +174,11 @@ impl Disk {
     /// Stores everything, behind every publish that is under way, and closes the file. Nothing can be published afterwards.
     pub fn leave(&self, bound: Duration) {
         let (sender, answer) = crossbeam_channel::bounded(1);
-        self.send(Job::Stop(sender));
-        if answer.recv_timeout(bound).is_err() {
+        let begin = Instant::now();
+        // It waits for its place behind the publishes. Where there is none, the look at the answer tells.
+        let _ = self.jobs.send_timeout(Job::Stop(sender), bound);
+        let left = bound.saturating_sub(begin.elapsed());
+        if answer.recv_timeout(left).is_err() {
             log::warn!("event=disk_slow hint=\"the disk did not take everything in time; the next start finds it as after a crash\"");
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Draft {
     batch: Batch,
     /// Something of it must not wait.
     is_urgent: bool,
+    /// A channel is gone. Its events must not be seen with those of one that has its name later.
+    pub(super) has_gone: bool,
     since: Option<Instant>,
     /// What the store says of channels, once the draft is written.
     records: HashMap<ChannelName, ChannelRecord>,
@@ -74,9 +76,9 @@ impl Draft {
     pub(super) fn note(&mut self, changes: Changes) {
         self.remove(&changes.dropped);
         self.forgotten = changes.forgotten;
-        // The events of a channel that is gone must not be seen with those of one that has its name later.
         self.is_urgent |= !changes.channels.is_empty();
         for (name, record) in changes.channels {
+            self.has_gone |= matches!(record, Some(ChannelRecord::Former(_)));
             match record {
                 Some(record) => self.put(name, record),
                 None => self.forget(&name),
@@ -148,6 +150,7 @@ impl Draft {
     pub(super) fn clear(&mut self) {
         self.batch.clear();
         self.is_urgent = false;
+        self.has_gone = false;
         self.since = None;
     }
 }

@@ -6,6 +6,7 @@ use crate::hub::{Hub, KeptEvent, Published, Refusal, Tail};
 use crate::idempotency::Attempt;
 use crate::waiting::Waits;
 use crossbeam_channel::{Receiver, Sender};
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -184,6 +185,8 @@ pub(super) struct Numbering<'a> {
     newest: EventId,
     /// How far channels have come with what is not in the hub yet.
     tails: HashMap<ChannelName, Tail>,
+    /// Of these, channels that had no message so far. The hub does not count them yet.
+    new_channels: usize,
     now_ms: u64,
     at: Instant,
 }
@@ -196,6 +199,7 @@ impl Numbering<'_> {
             first: EventId::ZERO,
             newest: hub.newest(),
             tails: HashMap::new(),
+            new_channels: 0,
             now_ms,
             at,
         }
@@ -208,16 +212,20 @@ impl Numbering<'_> {
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
     ) -> Result<Vec<KeptEvent>, Refusal> {
-        match self.hub.would_take(channel) {
-            // It was taken before that.
-            Ok(()) | Err(Refusal::Closing) => {}
-            Err(refusal) => return Err(refusal),
-        }
-        let hub = self.hub;
-        let tails = &mut self.tails;
-        let tail = tails
-            .entry(channel.clone())
-            .or_insert_with(|| hub.tail_of(channel));
+        let tail = match self.tails.entry(channel.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                match self.hub.would_take(channel, self.new_channels) {
+                    // It was taken before that.
+                    Ok(()) | Err(Refusal::Closing) => {}
+                    Err(refusal) => return Err(refusal),
+                }
+                let tail = self.hub.tail_of(channel);
+                let is_new = tail.messages == 0 && !channel.is_broadcast();
+                self.new_channels += usize::from(is_new);
+                new.insert(tail)
+            }
+        };
         self.first = self.newest.next(self.now_ms);
         let mut events = Vec::with_capacity(messages.len());
         for text in messages {

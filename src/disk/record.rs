@@ -68,9 +68,11 @@ pub(super) fn event_key(id: EventId) -> Vec<u8> {
     key
 }
 
-/// The id in the key of an event.
-pub(super) fn event_id(key: &[u8]) -> Option<EventId> {
-    let mut rest = key.strip_prefix(&[EVENT])?;
+/// The id in the key of an event, or of what is known of an attempt.
+pub(super) fn published_id(key: &[u8]) -> Option<EventId> {
+    let mut rest = key
+        .strip_prefix(&[EVENT])
+        .or(key.strip_prefix(&[PUBLISHED]))?;
     take_id(&mut rest).filter(|_| rest.is_empty())
 }
 
@@ -157,7 +159,7 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Record> {
             let name = ChannelName::parse(std::str::from_utf8(name).ok()?).ok()?;
             Some(Record::Channel(name, read_channel(value)?))
         }
-        (&EVENT, _) => read_event(event_id(key)?, value).map(Record::Event),
+        (&EVENT, _) => read_event(published_id(key)?, value).map(Record::Event),
         (&PUBLISHED, mut id) => read_published(take_id(&mut id)?, value).map(Record::Published),
         _ if key == META_KEY => read_meta(value).map(Record::Meta),
         _ => None,
@@ -348,6 +350,6 @@ mod tests {
         let keys = ids.map(|(ms, seq)| event_key(EventId { ms, seq }));
         assert!(keys.is_sorted());
         assert!(keys[3].as_slice() < META_KEY);
-        assert_eq!(event_id(&keys[0]), Some(EventId { ms: 1, seq: 300 }));
+        assert_eq!(published_id(&keys[0]), Some(EventId { ms: 1, seq: 300 }));
     }
 }

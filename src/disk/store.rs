@@ -94,20 +94,22 @@ impl Store {
         Ok(contents)
     }
 
-    /// The ids of events that are newer than `id`.
-    pub(super) fn ids_after(&self, id: EventId) -> Result<Vec<EventId>, Fault> {
+    /// The keys of what was published behind `id`: events, and what is known of attempts.
+    pub(super) fn keys_after(&self, id: EventId) -> Result<Vec<Vec<u8>>, Fault> {
         let transaction = self.0.begin_read().map_err(redb::Error::from)?;
         let table = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
         let from = record::event_key(id);
         let entries = table
             .range(from.as_slice()..META_KEY)
             .map_err(redb::Error::from)?;
-        let mut ids = Vec::new();
+        let mut keys = Vec::new();
         for entry in entries {
             let (key, _) = entry.map_err(redb::Error::from)?;
-            ids.extend(record::event_id(key.value()).filter(|found| *found > id));
+            if record::published_id(key.value()).is_some_and(|found| found > id) {
+                keys.push(key.value().to_vec());
+            }
         }
-        Ok(ids)
+        Ok(keys)
     }
 
     /// Writes all of it, or nothing. When this returns it is on the disk.

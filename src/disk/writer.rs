@@ -164,7 +164,8 @@ impl Writer {
         let Some(journal) = &mut self.journal else {
             return self.commit(&records, newest);
         };
-        if newest.ms >= self.meta.ceiling_ms || journal.len() > LONGEST_JOURNAL {
+        let is_late = newest.ms >= self.meta.ceiling_ms || self.draft.has_gone;
+        if is_late || journal.len() > LONGEST_JOURNAL {
             return self.commit(&records, newest);
         }
         journal.append(records.iter().map(|(key, value)| (&key[..], &value[..])))?;
@@ -310,10 +311,11 @@ impl Writer {
         let path = self.folder.store();
         store::read(&path)?;
         let store = Store::open(&path)?;
-        let unpublished = store.ids_after(self.hub.newest())?;
+        let unpublished = store.keys_after(self.hub.newest())?;
         self.store = Some(store);
         self.draft.note(self.hub.take_changes());
-        self.draft.remove(&unpublished);
+        let unpublished = unpublished.into_iter();
+        unpublished.for_each(|key| self.draft.remove_record(key));
         self.commit_draft()
     }
 

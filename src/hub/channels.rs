@@ -36,9 +36,10 @@ impl Channel {
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     by_name: HashMap<ChannelName, Channel>,
-    patterns: Patterns,
-    /// Those of them that had a message. Each kind is bounded by `MAX_CHANNELS`, so that no subscriber keeps a publisher out.
+    /// Channels that had a message. They and the others are each bounded by `MAX_CHANNELS`, so that no subscriber keeps a
+    /// publisher out.
     with_messages: usize,
+    patterns: Patterns,
 }
 
 impl Channels {

@@ -50,9 +50,9 @@ impl FormerChannels {
         }
     }
 
-    /// Remembers a channel that has had messages up to `newest`. Returns the one that is forgotten for it.
+    /// Remembers a channel that has had messages up to `newest`, or further if that is known. Returns the one that is forgotten for it.
     pub(super) fn remember(&mut self, name: ChannelName, newest: EventId) -> Option<ChannelName> {
-        self.take(&name);
+        let newest = newest.max(self.take(&name));
         if newest <= self.forgotten {
             return None;
         }
@@ -128,6 +128,16 @@ mod tests {
         assert_eq!(former.take(&name("a")), id(3));
         assert_eq!(former.take(&name("a")), EventId::ZERO);
         assert!(former.by_age.is_empty());
+    }
+
+    #[test]
+    fn what_is_known_of_a_channel_does_not_go_back() {
+        let mut former = FormerChannels::new(2);
+        former.remember(name("a"), id(5));
+        former.remember(name("a"), EventId::ZERO);
+        assert_eq!(former.newest_of(&name("a")), id(5));
+        former.remember(name("a"), id(2));
+        assert_eq!(former.newest_of(&name("a")), id(5));
     }
 
     #[test]

@@ -150,12 +150,13 @@ impl Hub {
         drop(self.lock_with_room_for(channel));
     }
 
-    /// Whether a message to this channel, which will come in by `append`, would be taken.
+    /// Whether a message to this channel, which will come in by `append`, would be taken; `beside` so many that come in before
+    /// it, each to another channel that has had none yet.
     ///
     /// # Errors
     /// Why not.
-    pub fn would_take(&self, channel: &ChannelName) -> Result<(), Refusal> {
-        self.shared.lock().would_take(channel)
+    pub fn would_take(&self, channel: &ChannelName, beside: usize) -> Result<(), Refusal> {
+        self.shared.lock().would_take(channel, beside)
     }
 
     /// Takes events that have their ids already, in their order, and carries them to their subscribers. One that it has

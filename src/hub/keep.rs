@@ -119,15 +119,16 @@ impl Hub {
         let now = Moment::now();
         let broadcast = ChannelName::broadcast();
         let names = table.channels.names().chain([&broadcast]);
-        let mut events: Vec<KeptEvent> = names.flat_map(|name| table.kept_of(name)).collect();
-        events.sort_unstable_by_key(|kept| kept.event.id);
-        Kept {
-            events,
+        let mut kept = Kept {
+            events: names.flat_map(|name| table.kept_of(name)).collect(),
             channels: table.records(now).collect(),
             newest: table.history.newest(),
             forgotten: table.history.former.forgotten(),
             lost: table.history.lost_up_to,
-        }
+        };
+        drop(table);
+        kept.events.sort_unstable_by_key(|kept| kept.event.id);
+        kept
     }
 }
 
@@ -159,7 +160,7 @@ impl Table {
 
     fn take_back(&mut self, kept: KeptEvent, now: Moment) {
         let name = &kept.event.channel;
-        if !self.has_place_for(name) {
+        if !self.has_place_for(name, 0) {
             // MAX_CHANNELS is lower than it was.
             self.history.pass_over(&kept.event);
             return;
@@ -191,7 +192,7 @@ impl Table {
             channel.last_used = channel.last_used.max(last_used);
             return;
         }
-        if !self.has_place_for(&name) {
+        if !self.has_place_for(&name, 0) {
             self.history.former.remember(name, dropped);
             return;
         }

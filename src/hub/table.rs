@@ -80,22 +80,22 @@ impl Table {
         !has_room && !self.closing
     }
 
-    /// Whether a message to this channel could be taken.
+    /// Whether a message to this channel could be taken, beside so many others to channels that have had none yet.
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn would_take(&self, name: &ChannelName) -> Result<(), Refusal> {
+    pub(super) fn would_take(&self, name: &ChannelName, beside: usize) -> Result<(), Refusal> {
         if self.closing {
             return Err(Refusal::Closing);
         }
-        if !self.has_place_for(name) {
+        if !self.has_place_for(name, beside) {
             return Err(Refusal::TooManyChannels(self.limits.max_channels));
         }
         Ok(())
     }
 
-    pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
-        let most = self.limits.max_channels;
+    pub(super) fn has_place_for(&self, name: &ChannelName, beside: usize) -> bool {
+        let most = self.limits.max_channels.saturating_sub(beside);
         name.is_broadcast() || self.channels.have_place_for(name, most)
     }
 
@@ -106,7 +106,7 @@ impl Table {
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
-        self.would_take(name)?;
+        self.would_take(name, 0)?;
         let now = Moment::now();
         let newest = self.history.newest();
         let mut published = Published::new(newest, newest, messages.len());
@@ -146,7 +146,7 @@ impl Table {
         }
         self.history.skip_to(event.id);
         let name = &event.channel;
-        let clients = if self.channels.is_named(name) || self.has_place_for(name) {
+        let clients = if self.channels.is_named(name) || self.has_place_for(name, 0) {
             self.retain(&event)
         } else {
             // Who follows it by a pattern gets it.

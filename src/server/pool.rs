@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Threads for requests that have to wait for somebody, and the virtual memory for the stack of each.
 const MAX_WAITING: usize = 1024;
@@ -35,10 +35,13 @@ pub struct Pool {
     settings: Settings,
     /// Requests on their way through tiny_http, by their numbers. Held for a few lines.
     under_way: Mutex<HashMap<u64, Exchange>>,
-    /// Whoever holds it takes the next request. To publish a small message takes less time than to wake another worker.
+    /// Whoever holds it takes the next request, and serves it if it publishes a small message: that takes less time than to
+    /// wake another worker. Held while a worker waits for a request; the other locks here and the hub's are taken under it.
     turn: Mutex<()>,
     /// Where the requests come from. Held for a line; replaced when the line broke.
     server: Mutex<Arc<Server>>,
+    /// `server` was replaced, or the server stops.
+    server_changed: Condvar,
     streams: Arc<AtomicUsize>,
     waiting: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
@@ -56,6 +59,7 @@ impl Pool {
             under_way: Mutex::default(),
             turn: Mutex::default(),
             server: Mutex::new(line.server().clone()),
+            server_changed: Condvar::new(),
             streams: Arc::default(),
             waiting: Arc::default(),
             is_stopping: AtomicBool::new(false),
@@ -87,6 +91,7 @@ impl Pool {
     pub fn change_line(&self, line: Option<&Line>) {
         if let Some(line) = line {
             *lock(&self.server) = line.server().clone();
+            self.server_changed.notify_all();
         }
         let lost = std::mem::take(&mut *lock(&self.under_way));
         for exchange in lost.into_values() {
@@ -98,7 +103,10 @@ impl Pool {
 
     /// Lets the workers end.
     pub fn stop(&self) {
+        let server = lock(&self.server);
         self.is_stopping.store(true, Ordering::SeqCst);
+        drop(server);
+        self.server_changed.notify_all();
     }
 
     /// What a request is answered that the door itself refuses.
@@ -114,7 +122,7 @@ impl Pool {
         while !self.is_stopping.load(Ordering::SeqCst) {
             turn.get_or_insert_with(|| lock(&self.turn));
             let server = lock(&self.server).clone();
-            // An error is a closed line: the next one is there already.
+            // An error is a closed line.
             while let Ok((raw, number)) = server.next() {
                 let exchange = number.and_then(|number| lock(&self.under_way).remove(&number));
                 // One without an exchange was answered when its line broke.
@@ -126,7 +134,17 @@ impl Pool {
                 }
                 turn.get_or_insert_with(|| lock(&self.turn));
             }
+            self.wait_for_another(&server);
         }
+    }
+
+    /// Waits until there is another line than the one of this server, which was closed, or until the server stops.
+    fn wait_for_another(&self, closed: &Arc<Server>) {
+        let has_none = |server: &mut Arc<Server>| {
+            Arc::ptr_eq(server, closed) && !self.is_stopping.load(Ordering::SeqCst)
+        };
+        // A poisoned lock is as good as any.
+        drop(self.server_changed.wait_while(lock(&self.server), has_none));
     }
 
     /// Handles one request. Unless that takes only a moment, another worker gets its turn meanwhile.

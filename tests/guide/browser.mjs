@@ -76,7 +76,8 @@ const commands = {
     page.evaluate((url, init) => fetch(url, init).then(async (r) => [r.status, await r.text()]), url, init),
   /** Where a text is, in all that came to the browser. */
   search: async (text) => {
-    await Promise.all(pending);
+    // The body of an answer that the page has dropped may never come to an end.
+    await Promise.race([Promise.all(pending), new Promise((done) => setTimeout(done, 10_000))]);
     const content = [['the page itself', await page.content()]];
     return [...seen, ...content].filter(([, content]) => content.includes(text)).map(([what]) => what);
   },

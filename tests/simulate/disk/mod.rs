@@ -64,7 +64,7 @@ impl Disk {
         if !hub.has_room_for(channel) {
             return Ok(Attempt::NoRoom(messages));
         }
-        hub.would_take(channel)?;
+        hub.would_take(channel, 0)?;
         let mut numbering = Numbering::new(hub, time::wall_ms(), time::now());
         let events = numbering.take(channel, None, messages)?;
         let lot = NumberedLot::of_all(events, Vec::new());
