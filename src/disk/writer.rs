@@ -345,6 +345,10 @@ impl Writer {
         self.store = Some(store);
         self.draft = draft;
         self.meta = meta;
+        if self.journal.is_some() {
+            // The folder may be another one.
+            self.journal = Some(Journal::open(&self.folder.journal())?.0);
+        }
         self.forget_journal()
     }
 

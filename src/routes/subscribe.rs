@@ -146,9 +146,10 @@ fn beginning(request: &Request) -> Result<(Option<Since>, Option<usize>), Proble
     })
 }
 
-/// The header wins over the query.
+/// The header wins over the query, unless it is empty.
 fn last_event_id(request: &Request) -> Result<Option<String>, Problem> {
-    let id = match request.header("Last-Event-ID") {
+    let header = request.header("Last-Event-ID");
+    let id = match header.filter(|id| !id.is_empty()) {
         Some(id) => Some(id),
         None => single(&request.target.query, "last_event_id")?,
     };

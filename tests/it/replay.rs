@@ -319,3 +319,11 @@ fn an_expired_channel_is_a_gap() {
     let told = replay(&server, "a", &first);
     assert_eq!(told, [format!("gap a {first}")]);
 }
+
+#[test]
+fn an_empty_header_leaves_it_to_the_query() {
+    let server = Server::start(&[]);
+    server.publish("a", "old");
+    let mut stream = server.subscribe_with("/sse/a?last_event_id=0", &[("Last-Event-ID", "")]);
+    assert_eq!(stream.next().data, "old");
+}

@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// With musl, and the standard library built along: `make static STD=build`.
-const LARGEST: u64 = 1_500_000;
-/// With glibc, and the standard library as rustup brings it: 2,633,616 bytes when this was written. glibc's name resolution,
-/// character sets and loading of modules come along, and the code that prints backtraces.
-const LARGEST_WITH_GLIBC: u64 = 2_750_000;
+/// With musl, and the standard library built along: `make static STD=build`. 2,198,456 bytes when this was written, of which
+/// the store for `DATA_DIR` takes about half a megabyte.
+const LARGEST: u64 = 2_250_000;
+/// With glibc, and the standard library as rustup brings it. glibc's name resolution, character sets and loading of modules
+/// come along, and the code that prints backtraces.
+const LARGEST_WITH_GLIBC: u64 = 3_600_000;
 
-const MOST_IDLE_MEMORY: u64 = 3 << 20;
+/// Most of it is the part of the file that is in use.
+const MOST_IDLE_MEMORY: u64 = 7 << 19;
 const LONGEST_START: Duration = Duration::from_millis(20);
 
 fn binary() -> PathBuf {
