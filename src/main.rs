@@ -302,6 +302,7 @@ fn limits(config: &Config) -> Limits {
     Limits {
         history_events: config.history_events,
         history_bytes: config.history_bytes,
+        history_age: config.history_age,
         channel_ttl: config.channel_ttl,
         max_clients: config.max_clients,
         max_channels: config.max_channels,

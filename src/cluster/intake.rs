@@ -126,6 +126,7 @@ mod tests {
         let limits = Limits {
             history_events,
             history_bytes,
+            history_age: None,
             channel_ttl: Duration::ZERO,
             max_clients: 1,
             max_channels: 1,

@@ -37,6 +37,8 @@ pub struct Config {
     pub history_events: usize,
     /// `HISTORY_BYTES`.
     pub history_bytes: usize,
+    /// `HISTORY_AGE`; without it messages are retained however old they are.
+    pub history_age: Option<Duration>,
     /// `DATA_DIR`.
     pub data_dir: Option<DataDir>,
     /// `SYNC`.
@@ -100,6 +102,7 @@ impl Config {
             origins: env.origins()?,
             history_events: env.number("HISTORY_EVENTS", 100, 0..=1_000_000)?,
             history_bytes: env.number("HISTORY_BYTES", 16 << 20, 0..=MAX_BYTES)?,
+            history_age: Some(seconds("HISTORY_AGE", 0, 1..=YEAR)?).filter(|age| !age.is_zero()),
             channel_ttl: seconds("CHANNEL_TTL", channel_ttl, 0..=YEAR)?,
             heartbeat: seconds("HEARTBEAT", 15, 1..=HOUR)?,
             max_clients: env.number("MAX_CLIENTS", 10_000, 1..=1_000_000)?,

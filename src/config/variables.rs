@@ -1,7 +1,7 @@
 //! The table of variables, for `--help` and for slips.
 
 /// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
-pub const VARIABLES: [(&str, &str, &str); 20] = [
+pub const VARIABLES: [(&str, &str, &str); 21] = [
     (
         "LISTEN",
         "0.0.0.0:8080",
@@ -37,6 +37,11 @@ pub const VARIABLES: [(&str, &str, &str); 20] = [
         "HISTORY_BYTES",
         "16777216",
         "memory for all channels' history together; the oldest go first",
+    ),
+    (
+        "HISTORY_AGE",
+        "none",
+        "seconds after which a message is no longer retained",
     ),
     (
         "DATA_DIR",

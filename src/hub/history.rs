@@ -9,6 +9,7 @@ use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId, Prefix, Topic};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a client that came back has to get before it goes live.
 #[derive(Debug, Default)]
@@ -169,6 +170,18 @@ impl History {
         note(&mut self.unsaved, |unsaved| unsaved.touch(&name));
         if let Some(forgotten) = self.former.remember(name, newest) {
             note(&mut self.unsaved, |unsaved| unsaved.touch(&forgotten));
+        }
+    }
+
+    /// Drops what is older than `age`, in running time.
+    pub(super) fn drop_older_than(&mut self, age: Duration, now: Instant) {
+        while let Some(name) = self.by_age.values().next().cloned() {
+            let oldest = self.retained(&name).and_then(|one| one.events.front());
+            let is_old = |event: &Arc<Event>| now.saturating_duration_since(event.at) >= age;
+            if !oldest.is_some_and(is_old) {
+                return;
+            }
+            self.drop_oldest_of(&name);
         }
     }
 

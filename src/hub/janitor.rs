@@ -39,7 +39,11 @@ pub(super) fn sweep(shared: &Shared) {
         subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
     });
     wake_expired(shared);
-    shared.lock().history.watch_clock(Moment::now());
+    let now = Moment::now();
+    shared.lock().history.watch_clock(now);
+    if let Some(age) = shared.limits.history_age {
+        shared.lock().history.drop_older_than(age, now.at);
+    }
     expire_channels(shared);
 }
 

@@ -10,6 +10,8 @@ pub struct Limits {
     pub history_events: usize,
     /// Memory of all channels' history together, in bytes.
     pub history_bytes: usize,
+    /// How long a message is retained, if not for ever; at most a few seconds longer.
+    pub history_age: Option<Duration>,
     /// How long a channel that nobody uses is kept.
     pub channel_ttl: Duration,
     /// Clients that may be connected.

@@ -229,6 +229,7 @@ mod tests {
         let limits = Limits {
             history_events: 10,
             history_bytes: 1000,
+            history_age: None,
             channel_ttl: Duration::from_secs(60),
             max_clients: 10,
             max_channels: 10,

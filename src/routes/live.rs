@@ -44,6 +44,7 @@ impl LiveStatistics {
         let limits = Limits {
             history_events: 0,
             history_bytes: 0,
+            history_age: None,
             channel_ttl: ROUND,
             max_clients: MAX_WATCHERS,
             max_channels: 2,

@@ -109,6 +109,7 @@ mod tests {
         let limits = Limits {
             history_events: 0,
             history_bytes: 0,
+            history_age: None,
             channel_ttl: Duration::from_secs(1),
             max_clients: 1,
             max_channels: 1,

@@ -39,6 +39,7 @@ fn a_number_that_is_none_or_out_of_range_stops_the_start() {
     for (name, least) in [
         ("HISTORY_EVENTS", 0),
         ("HISTORY_BYTES", 0),
+        ("HISTORY_AGE", 1),
         ("CHANNEL_TTL", 0),
         ("HEARTBEAT", 1),
         ("MAX_CLIENTS", 1),
@@ -376,6 +377,7 @@ fn help_names_every_variable_with_its_default() {
         ("CORS_ORIGINS", "*"),
         ("HISTORY_EVENTS", "100"),
         ("HISTORY_BYTES", "16777216"),
+        ("HISTORY_AGE", "none"),
         ("CHANNEL_TTL", "300"),
         ("HEARTBEAT", "15"),
         ("MAX_CLIENTS", "10000"),

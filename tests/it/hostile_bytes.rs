@@ -217,6 +217,7 @@ fn configurations() {
         "CORS_ORIGINS",
         "HISTORY_EVENTS",
         "HISTORY_BYTES",
+        "HISTORY_AGE",
         "CHANNEL_TTL",
         "HEARTBEAT",
         "MAX_CLIENTS",

@@ -327,3 +327,16 @@ fn an_empty_header_leaves_it_to_the_query() {
     let mut stream = server.subscribe_with("/sse/a?last_event_id=0", &[("Last-Event-ID", "")]);
     assert_eq!(stream.next().data, "old");
 }
+
+#[test]
+fn a_message_that_is_too_old_is_retained_no_longer_and_told_as_a_gap() {
+    let server = Server::start(&[("HISTORY_AGE", "1")]);
+    let first = server.publish("a", "one");
+    server.publish("a", "two");
+    server.publish("broadcast", "to all");
+    wait_until("nothing is retained", common::BOUND, || {
+        server.stat("history_bytes") == 0
+    });
+    let gaps = [format!("gap a {first}"), format!("gap broadcast {first}")];
+    assert_eq!(replay(&server, "a", &first), gaps);
+}

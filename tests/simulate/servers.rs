@@ -601,6 +601,7 @@ fn limits(random: &mut Random, is_calm: bool) -> Limits {
     let ample = Limits {
         history_events: 100_000,
         history_bytes: 1 << 30,
+        history_age: None,
         channel_ttl: Duration::from_secs(100_000),
         max_clients: 100,
         max_channels: 100,
@@ -613,6 +614,7 @@ fn limits(random: &mut Random, is_calm: bool) -> Limits {
     Limits {
         history_events: random.pick(&[0, 1, 2, 3, 5, 10, 30, 1000]),
         history_bytes: random.pick(&[300, 1000, 3000, 10_000, 1 << 20]),
+        history_age: None,
         channel_ttl: Duration::from_millis(random.pick(&[500, 2000, 8000, 1 << 30])),
         max_channels: random.pick(&[1, 2, 3, 5, 10]),
         ..ample
