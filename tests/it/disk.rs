@@ -555,7 +555,8 @@ fn what_cannot_be_used_is_said_in_one_line() {
         ),
     ];
     for (variables, words) in cases {
-        let output = run(&[], &[variables, &[("AUTH_TOKEN", TOKEN)]].concat());
+        let always = [("AUTH_TOKEN", TOKEN), ("LISTEN", "127.0.0.1:0")];
+        let output = run(&[], &[variables, &always].concat());
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{variables:?}: {text}");
         assert!(
