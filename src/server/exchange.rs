@@ -57,14 +57,6 @@ impl Exchange {
         Request::new(method, Target::parse(raw.url()), peer, fields, body)
     }
 
-    /// Bytes of its body, as far as that is here.
-    pub fn body_size(&self) -> usize {
-        match &self.body {
-            Body::Whole(bytes) => bytes.len(),
-            Body::Announced(_) | Body::Failed(_) => 0,
-        }
-    }
-
     /// Asks the door for the body, of at most `limit` bytes. Then the request comes again.
     pub fn read_body(mut self, request: Request, limit: usize) {
         if let Some(mut parts) = self.parts.take() {

@@ -22,9 +22,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 const MAX_WAITING: usize = 1024;
 const WAITING_STACK: usize = 256 << 10;
 
-/// A body of at most so many bytes is published in a moment.
-const SMALL_BODY: usize = 4 << 10;
-
 /// Seconds after which a client may try again that met no free thread.
 const RETRY_AFTER: u32 = 5;
 
@@ -35,9 +32,6 @@ pub struct Pool {
     settings: Settings,
     /// Requests on their way through tiny_http, by their numbers. Held for a few lines.
     under_way: Mutex<HashMap<u64, Exchange>>,
-    /// Whoever holds it takes the next request, and serves it if it publishes a small message: that takes less time than to
-    /// wake another worker. Held while a worker waits for a request; the other locks here and the hub's are taken under it.
-    turn: Mutex<()>,
     /// Where the requests come from. Held for a line; replaced when the line broke.
     server: Mutex<Arc<Server>>,
     /// `server` was replaced, or the server stops.
@@ -57,7 +51,6 @@ impl Pool {
             app,
             settings,
             under_way: Mutex::default(),
-            turn: Mutex::default(),
             server: Mutex::new(line.server().clone()),
             server_changed: Condvar::new(),
             streams: Arc::default(),
@@ -118,9 +111,7 @@ impl Pool {
 
     /// A worker's life.
     fn work(self: Arc<Self>) {
-        let mut turn = None;
         while !self.is_stopping.load(Ordering::SeqCst) {
-            turn.get_or_insert_with(|| lock(&self.turn));
             let server = lock(&self.server).clone();
             // An error is a closed line.
             while let Ok((raw, number)) = server.next() {
@@ -128,11 +119,10 @@ impl Pool {
                 // One without an exchange was answered when its line broke.
                 if let Some(exchange) = exchange {
                     // The panic hook has put it into the log.
-                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw, exchange, &mut turn)));
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw, exchange)));
                 } else {
                     drop(raw.into_writer());
                 }
-                turn.get_or_insert_with(|| lock(&self.turn));
             }
             self.wait_for_another(&server);
         }
@@ -147,21 +137,12 @@ impl Pool {
         drop(self.server_changed.wait_while(lock(&self.server), has_none));
     }
 
-    /// Handles one request. Unless that takes only a moment, another worker gets its turn meanwhile.
-    fn serve(
-        self: &Arc<Self>,
-        raw: tiny_http::Request,
-        mut exchange: Exchange,
-        turn: &mut Option<MutexGuard<'_, ()>>,
-    ) {
-        let is_small = exchange.body_size() <= SMALL_BODY;
+    /// Handles one request.
+    fn serve(self: &Arc<Self>, raw: tiny_http::Request, mut exchange: Exchange) {
         let request = exchange.request(&raw);
         // tiny_http's part is done; dropped in any other way it would answer.
         drop(raw.into_writer());
         let family = routes::family(&request);
-        if !(is_small && family == Family::Publish) {
-            *turn = None;
-        }
         match routes::handle(&self.app, &request) {
             Outcome::ReadBody(limit) => exchange.read_body(request, limit),
             outcome => self.finish(exchange, outcome, family, request.peer),
