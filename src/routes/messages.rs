@@ -1,20 +1,17 @@
 //! `GET /messages`: what a script reads. What is retained, at once; or the first message that comes; or all that come.
 
-use super::addresses::AddressPlace;
 use super::app::App;
-use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
-use super::outcome::{Outcome, Stream};
+use super::joining::Joining;
+use super::outcome::Outcome;
 use super::parameters::{refused, single, topics};
-use crate::access::{Access, Caller, Denial, Permit};
 use crate::event::{encode, encode_gap, Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
-use crate::http::request::{Method, Peer, Request};
-use crate::hub::{Hub, Polled, Reading, Start, Subscription};
-use std::sync::Arc;
+use crate::http::request::{Method, Request};
+use crate::hub::{Polled, Reading, Start, Subscription};
 use std::time::{Duration, Instant};
 
 /// Seconds that a request may wait.
@@ -64,34 +61,20 @@ pub(super) fn read(
         _ => app.addresses.take_place(&request.peer)?,
     };
     let (since, last) = (wish.since.take(), wish.last);
-    let reader = Reader {
-        hub: app.hub.clone(),
-        access: app.access.clone(),
-        clients: app.clients.clone(),
-        place,
-        peer: request.peer,
-        wish,
-        caller,
-        permit,
-    };
+    let joining = Joining::new(app, place, request.peer, caller, permit);
+    let reader = Reader { joining, wish };
     history::begin(app, since, last, |start| reader.read(start))
 }
 
 /// A client that may have what it asks for.
 struct Reader {
-    hub: Arc<Hub>,
-    access: Arc<Access>,
-    clients: Clients,
-    place: Option<AddressPlace>,
-    peer: Peer,
+    joining: Joining,
     wish: Wish,
-    caller: Caller,
-    permit: Permit,
 }
 
 impl Reader {
     fn read(self, start: Start) -> Result<Outcome, Problem> {
-        let (hub, form) = (&self.hub, self.wish.form);
+        let (hub, form) = (&self.joining.hub, self.wish.form);
         let topics = &self.wish.topics;
         match self.wish.until {
             Until::Now => {
@@ -100,7 +83,7 @@ impl Reader {
             }
             Until::First(time) => {
                 let until = Instant::now() + time;
-                let permit = self.permit.clone();
+                let permit = self.joining.permit.clone();
                 match hub.poll(topics, form, start, permit).map_err(refused)? {
                     Polled::There(reading) => Ok(Outcome::Reply(self.answer(&reading))),
                     Polled::Waits(subscription) => {
@@ -109,7 +92,7 @@ impl Reader {
                 }
             }
             Until::Ever => {
-                let permit = self.permit.clone();
+                let permit = self.joining.permit.clone();
                 let subscription = hub.subscribe(topics, form, start, permit);
                 self.stream(subscription.map_err(refused)?, head_of_lines(form), None)
             }
@@ -126,7 +109,7 @@ impl Reader {
         for event in &replay.events {
             encode(event, form, &mut body);
         }
-        let delivered = &self.hub.counters().delivered;
+        let delivered = &self.joining.hub.counters().delivered;
         delivered.add(replay.events.len() as u64);
         answer_of(form)
             .with("Last-Event-ID", reading.up_to.to_string())
@@ -139,22 +122,9 @@ impl Reader {
         head: Reply,
         answer_by: Option<Instant>,
     ) -> Result<Outcome, Problem> {
-        // A reload in between has not seen this one among the open streams.
-        if !self.access.still_grants(&subscription.permit) {
-            return Err(denied(Denial::NotAllowed));
-        }
-        let listed = self
-            .clients
-            .add(&subscription, self.wish.topics, self.peer, &self.caller);
-        Ok(Outcome::Stream(Box::new(Stream {
-            head,
-            subscription,
-            kind: "client",
-            heartbeat_is_event: false,
-            answer_by,
-            place: self.place,
-            listed: Some(listed),
-        })))
+        let topics = self.wish.topics;
+        self.joining
+            .stream(subscription, topics, head, false, answer_by)
     }
 }
 

@@ -9,6 +9,7 @@ mod credentials;
 mod health;
 mod history;
 mod idempotency;
+mod joining;
 pub mod live;
 mod messages;
 mod metrics;

@@ -1,19 +1,16 @@
 //! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
 
-use super::addresses::AddressPlace;
 use super::app::App;
-use super::connected::Clients;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
-use super::outcome::{Outcome, Stream};
+use super::joining::Joining;
+use super::outcome::Outcome;
 use super::parameters::{refused, single, topics};
-use crate::access::{Access, Caller, Denial, Permit};
+use crate::access::{Caller, Permit};
 use crate::event::{Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
-use crate::http::request::{Peer, Request};
-use crate::hub::{Hub, Start};
-use std::sync::Arc;
+use crate::http::request::Request;
 
 /// What a client asks for.
 struct Wish {
@@ -32,55 +29,23 @@ pub(super) fn open(
     let (mut wish, caller, permit) = permitted_wish(app, request, segment)?;
     let since = wish.since.take();
     let last = wish.last;
-    let joining = Joining {
-        hub: app.hub.clone(),
-        access: app.access.clone(),
-        clients: app.clients.clone(),
-        place: app.addresses.take_place(&request.peer)?,
-        peer: request.peer,
-        wish,
-        caller,
-        permit,
-    };
-    history::begin(app, since, last, |start| joining.join(start))
-}
-
-/// A client that may have what it asks for.
-struct Joining {
-    hub: Arc<Hub>,
-    access: Arc<Access>,
-    clients: Clients,
-    place: Option<AddressPlace>,
-    peer: Peer,
-    wish: Wish,
-    caller: Caller,
-    permit: Permit,
-}
-
-impl Joining {
-    fn join(self, start: Start) -> Result<Outcome, Problem> {
-        let wish = self.wish;
-        let subscription = self
+    let place = app.addresses.take_place(&request.peer)?;
+    let joining = Joining::new(app, place, request.peer, caller, permit);
+    history::begin(app, since, last, move |start| {
+        let permit = joining.permit.clone();
+        let subscription = joining
             .hub
-            .subscribe(&wish.topics, wish.form, start, self.permit)
+            .subscribe(&wish.topics, wish.form, start, permit)
             .map_err(refused)?;
-        // A reload in between has not seen this one among the open streams.
-        if !self.access.still_grants(&subscription.permit) {
-            return Err(denied(Denial::NotAllowed));
-        }
-        let listed = self
-            .clients
-            .add(&subscription, wish.topics, self.peer, &self.caller);
-        Ok(Outcome::Stream(Box::new(Stream {
-            head: Reply::event_stream(),
+        let head = Reply::event_stream();
+        joining.stream(
             subscription,
-            kind: "client",
-            heartbeat_is_event: wish.heartbeat_is_event,
-            answer_by: None,
-            place: self.place,
-            listed: Some(listed),
-        })))
-    }
+            wish.topics,
+            head,
+            wish.heartbeat_is_event,
+            None,
+        )
+    })
 }
 
 /// The answer to `HEAD`: what `GET` would say, and no stream.

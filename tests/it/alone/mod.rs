@@ -6,6 +6,8 @@ mod crowds;
 #[cfg(feature = "disk")]
 mod disk_rates;
 mod memory;
+#[cfg(any(feature = "disk", feature = "redis"))]
+mod rate;
 #[cfg(feature = "redis")]
 mod redis_rates;
 mod slow_clients;

@@ -2,29 +2,12 @@
 
 use crate::common;
 
+use super::rate::rate;
 use crate::redis::three;
 use common::redis::Redis;
 use common::{redis, wait_until, Publisher, Server, BOUND, TOKEN};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// Messages a second that 16 publishers get through in a second.
-fn rate(server: &Server) -> f64 {
-    let count = AtomicUsize::new(0);
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                let mut publisher = Publisher::new(server);
-                while begun.elapsed() < Duration::from_secs(1) {
-                    publisher.publish("a", [b'x'; 64]);
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    count.into_inner() as f64 / begun.elapsed().as_secs_f64()
-}
 
 #[test]
 fn needs_redis_server_16_publishers_get_half_of_the_rate_without_redis_at_least() {

@@ -1,0 +1,72 @@
+//! A client that may have what it asks for, on its way into the hub. Of use to `subscribe` and `messages`.
+
+use super::addresses::AddressPlace;
+use super::app::App;
+use super::connected::Clients;
+use super::credentials::denied;
+use super::outcome::{Outcome, Stream};
+use crate::access::{Access, Caller, Denial, Permit};
+use crate::event::Topic;
+use crate::http::problem::Problem;
+use crate::http::reply::Reply;
+use crate::http::request::Peer;
+use crate::hub::{Hub, Subscription};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) struct Joining {
+    pub(super) hub: Arc<Hub>,
+    access: Arc<Access>,
+    clients: Clients,
+    place: Option<AddressPlace>,
+    peer: Peer,
+    caller: Caller,
+    pub(super) permit: Permit,
+}
+
+impl Joining {
+    pub(super) fn new(
+        app: &App,
+        place: Option<AddressPlace>,
+        peer: Peer,
+        caller: Caller,
+        permit: Permit,
+    ) -> Joining {
+        Joining {
+            hub: app.hub.clone(),
+            access: app.access.clone(),
+            clients: app.clients.clone(),
+            place,
+            peer,
+            caller,
+            permit,
+        }
+    }
+
+    /// Lists the client, and hands its stream over.
+    pub(super) fn stream(
+        self,
+        subscription: Subscription,
+        topics: Vec<Topic>,
+        head: Reply,
+        heartbeat_is_event: bool,
+        answer_by: Option<Instant>,
+    ) -> Result<Outcome, Problem> {
+        // A reload in between has not seen this one among the open streams.
+        if !self.access.still_grants(&subscription.permit) {
+            return Err(denied(Denial::NotAllowed));
+        }
+        let listed = self
+            .clients
+            .add(&subscription, topics, self.peer, &self.caller);
+        Ok(Outcome::Stream(Box::new(Stream {
+            head,
+            subscription,
+            kind: "client",
+            heartbeat_is_event,
+            answer_by,
+            place: self.place,
+            listed: Some(listed),
+        })))
+    }
+}
