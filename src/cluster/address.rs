@@ -1,11 +1,11 @@
-//! Where Redis is. What `REDIS_URL` may be, and what is wrong with it. Called by the configuration and the link.
+//! Where Redis is: what `REDIS_URL` may be, and what is wrong with it.
 
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// Where Redis is, from `REDIS_URL`. It is shown without user and password, also in `Debug`.
+/// The address in `REDIS_URL`. Never shown with user and password, not even in `Debug`.
 #[derive(Clone)]
 pub struct Address(ConnectionInfo);
 
@@ -13,7 +13,7 @@ impl Address {
     /// Reads a URL.
     ///
     /// # Errors
-    /// What is wrong with it, without showing it.
+    /// What is wrong with it. The URL itself is not shown.
     pub fn parse(url: &str) -> Result<Address, String> {
         const RIGHT: &str = "give redis://[user:password@]host[:port][/database]";
         if url.starts_with("rediss://") {
@@ -37,10 +37,9 @@ impl Address {
         self.0.redis_settings()
     }
 
-    /// Its addresses at this moment.
     ///
     /// # Errors
-    /// If the name cannot be looked up.
+    /// If the name cannot be resolved.
     pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match self.0.addr() {
             ConnectionAddr::Tcp(host, port) => {
@@ -52,8 +51,7 @@ impl Address {
     }
 }
 
-/// What the `redis` crate would leave out of what stands behind `redis://`, or would take for something else, and say
-/// nothing.
+/// The part behind `redis://` that the `redis` crate would ignore or misread without saying so.
 fn unusable_part(rest: &str) -> Option<&'static str> {
     if rest
         .bytes()

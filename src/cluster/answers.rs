@@ -1,5 +1,5 @@
-//! Those who wait for an answer, each with what is to be done when it comes: the writer says that Redis has stored
-//! something, and whoever brings it to the hub hands the answer over. No I/O here. Called by the writer and the follower.
+//! Publishers that wait for an answer: the writer says that Redis has stored something, and whoever brings it to the
+//! hub hands the answer over. No I/O here.
 
 use super::system::Mutex;
 use crate::event::EventId;
@@ -8,20 +8,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{MutexGuard, PoisonError};
 
-/// What Redis says of a publish.
+/// Redis's answer to a publish.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stored {
-    /// The first and the last id.
     pub(super) first: EventId,
     pub(super) last: EventId,
-    /// What is to be told of the clients, if that is fixed: with a key, every try gets the same answer.
+    /// The number of clients to report, if that is fixed: with a key, every try gets the same answer.
     pub(super) clients: Option<usize>,
-    /// It was there before, with the same key.
+    /// It had been stored before, with the same key.
     pub(super) is_repeated: bool,
 }
 
 impl Stored {
-    /// Messages of these ids, the first time.
+    /// For messages that were stored now.
     pub(super) fn new(first: EventId, last: EventId) -> Stored {
         Stored {
             first,
@@ -50,10 +49,10 @@ impl fmt::Debug for Then {
     }
 }
 
-/// Answers that wait until an id has been brought to the hub.
+/// Answers that wait until an id has reached the hub.
 #[derive(Debug, Default)]
 pub(super) struct PendingAnswers {
-    /// Guards who waits, and how far the hub is.
+    /// Guards who waits, and how far the hub has come.
     state: Mutex<Arrived>,
 }
 
@@ -64,7 +63,7 @@ struct Arrived {
 }
 
 impl PendingAnswers {
-    /// Gives this answer once its last id has arrived here.
+    /// Gives this answer once its last id is in the hub.
     pub(super) fn wait_for(&self, stored: Stored, then: Then) {
         let mut state = self.lock();
         if state.up_to < stored.last {
@@ -88,7 +87,7 @@ impl PendingAnswers {
         hand_over(ready);
     }
 
-    /// The follower has lost its connection: what is stored is not waited for.
+    /// The follower has lost its connection: answers everybody whose messages are stored.
     pub(super) fn give_up(&self) {
         let mut state = self.lock();
         let ready = std::mem::take(&mut state.answers);
@@ -96,7 +95,7 @@ impl PendingAnswers {
         hand_over(ready);
     }
 
-    /// Ids begin at the bottom again.
+    /// Ids start over.
     pub(super) fn start_over(&self) {
         self.give_up();
         self.lock().up_to = EventId::ZERO;

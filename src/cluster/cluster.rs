@@ -15,19 +15,19 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a question to Redis may take. The timeouts of a connection end it earlier; this is for the case that a thread
-/// is held up.
+/// How long a question to Redis may take. The timeouts of a connection usually end it earlier; this one is for a thread
+/// that is held up.
 const ANSWER_TIME: Duration = Duration::from_secs(4);
 
-/// How long a client that comes back with an id from another server waits until this server has come so far.
+/// How long a client that returns with another server's id waits until this server has that id.
 const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
-/// The writer and the follower, and what they know.
+/// The writer, the follower, and what they know.
 #[derive(Debug)]
 pub struct Cluster {
     shared: Arc<ClusterShared>,
     jobs: Sender<Job>,
-    /// Messages that the writer has, or is to get.
+    /// Bytes of messages that the writer has, or is about to get.
     waiting_bytes: WaitingBytes,
 }
 
@@ -35,7 +35,7 @@ impl Cluster {
     /// Starts both threads. Does not wait for Redis.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start(address: Address, hub: Arc<Hub>, name: String) -> std::io::Result<Arc<Cluster>> {
         let shared = Arc::new(ClusterShared::new(address, hub, name));
         follower::start(shared.clone())?;
@@ -47,20 +47,20 @@ impl Cluster {
         }))
     }
 
-    /// Waits until both connections stand and the history is here, at most so long. Whether that is so.
+    /// Waits until both connections are up and the history is here, at most for `bound`. Returns whether they are.
     pub fn wait_until_connected(&self, bound: Duration) -> bool {
         self.shared.state.wait_until_up(bound)
     }
 
-    /// Whether both connections stand.
+    /// Whether both connections are up.
     pub fn is_connected(&self) -> bool {
         self.shared.state.is_up()
     }
 
-    /// Publishes messages to one channel, and calls `then` with what came of it: when Redis has stored all of them, and
-    /// this server's own subscribers and history have them, too. Never waits. `then` is called
-    /// once, and must not wait for anybody. With an `attempt` they are published once, whichever server is asked, and how
-    /// often. A refusal means that nothing was published, but see `Refusal::Unconfirmed`.
+    /// Publishes messages to one channel, and calls `then` with the result, when Redis has stored all of them and this
+    /// server's history and subscribers have them too. Never waits. `then` is called once, and must not wait. With an
+    /// `attempt` the messages are published once, however often and on whichever server it is made. A refusal means
+    /// that nothing was published, except for `Refusal::Unconfirmed`.
     pub fn publish(
         &self,
         channel: ChannelName,
@@ -73,7 +73,7 @@ impl Cluster {
         if !self.is_connected() {
             return then(Err(self.shared.state.refusal()));
         }
-        if let Err(refusal) = hub.would_take(&channel, 0) {
+        if let Err(refusal) = hub.feed().would_take(&channel, 0) {
             return then(Err(refusal));
         }
         let bytes = messages.iter().map(|message| message.len()).sum();
@@ -91,7 +91,7 @@ impl Cluster {
                     first: stored.first,
                     last: stored.last,
                     count,
-                    clients: stored.clients.unwrap_or_else(|| hub.clients_of(&to)),
+                    clients: stored.clients.unwrap_or_else(|| hub.feed().clients_of(&to)),
                     is_repeated: stored.is_repeated,
                 }
             }));
@@ -106,20 +106,20 @@ impl Cluster {
         }));
     }
 
-    /// Whether `judge` would have to wait for Redis, or for what other servers have published.
+    /// Whether `judge` would have to wait for Redis, or for messages of other servers.
     pub fn has_to_wait_for(&self, id: &str) -> bool {
-        EventId::parse(id).is_some_and(|id| id > self.shared.hub.newest())
+        EventId::parse(id).is_some_and(|id| id > self.shared.hub.feed().newest())
     }
 
-    /// What to think of the id with which a client comes back. If another server has given it to the client, and this
-    /// one has not come so far, waits for that.
+    /// Judges the id of a returning client. If another server has given it and this one does not have it yet, waits for
+    /// it.
     pub fn judge(&self, id: String) -> LastId {
         let may_be_ahead = EventId::parse(&id).is_some_and(|id| self.may_be_ahead(id));
         LastId { id, may_be_ahead }
     }
 
     fn may_be_ahead(&self, id: EventId) -> bool {
-        if id <= self.shared.hub.newest() {
+        if id <= self.shared.hub.feed().newest() {
             return false;
         }
         // Without Redis nobody can tell. It is judged when Redis is back.
@@ -130,7 +130,7 @@ impl Cluster {
             Ok(stream) if id > stream.last => false,
             Ok(_) => {
                 let arrives = |then| self.shared.answers.wait_for(Stored::new(id, id), then);
-                // Late is not never: live delivery begins after the id in any case.
+                // A late id is no wrong one: live delivery begins after it in any case.
                 let _ = wait(CATCH_UP_TIME, arrives);
                 true
             }
@@ -142,12 +142,12 @@ impl Cluster {
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(job)) => job.answer(Err(Refusal::RedisAway)),
-            // The writer ends when the server stops.
+            // The writer ends only when the server stops.
             Err(TrySendError::Disconnected(job)) => job.answer(Err(Refusal::Closing)),
         }
     }
 
-    /// Takes this server out of the others' statistics, behind every publish that is under way. Nothing can be published
+    /// Removes this server from the others' statistics, after every publish under way. Nothing can be published
     /// afterwards.
     pub fn leave(&self, bound: Duration) {
         if self.is_connected() {
@@ -156,29 +156,29 @@ impl Cluster {
         }
     }
 
-    /// The figures of all servers that are alive, and their sums.
+    /// The figures of all live servers, and their sums.
     pub fn statistics(&self) -> Value {
         self.shared
             .reports
             .statistics(&self.shared.name, &self.shared.hub)
     }
 
-    /// Connections to Redis that were made again after they had been lost.
+    /// How often a connection to Redis was restored.
     pub fn reconnects(&self) -> u64 {
         self.shared.state.reconnects()
     }
 
-    /// Time from sending publishes to Redis to its answer.
+    /// Time from sending publishes to Redis's answer.
     pub fn round_trip(&self) -> &Histogram {
         &self.shared.round_trip
     }
 }
 
-/// Waits for an answer, at most so long.
+/// Waits for an answer, at most for `bound`.
 fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Stored, Refusal> {
     let (sender, answer) = crossbeam_channel::bounded(1);
     begin(Then::new(move |answer| {
-        // Nobody waits any more if the time was over.
+        // Nobody waits any more once the time is over.
         let _ = sender.send(answer);
     }));
     system::receive(&answer, bound).unwrap_or(Err(Refusal::Unconfirmed))

@@ -1,5 +1,4 @@
-//! A message as an entry of the Redis stream, both ways, and the commands about entries. No I/O here. Called by the writer
-//! and the follower.
+//! A message as an entry of the Redis stream, both ways, and the commands about entries. No I/O here.
 
 use super::link::text;
 use super::system;
@@ -8,10 +7,10 @@ use ::redis::{cmd, Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The stream with all messages of all channels.
+/// The stream with the messages of all channels.
 pub(super) const STREAM: &str = "sse-server:events";
 
-/// Packs the command that appends a message, with its writer's mark if it is the first of a lot. Where there is no stream the
+/// Packs the command that appends a message; the first of a lot carries its writer's mark. If there is no stream, the
 /// answer is nil.
 pub(super) fn pack_append(
     out: &mut Vec<u8>,
@@ -23,7 +22,7 @@ pub(super) fn pack_append(
     let mut command = cmd("XADD");
     command
         .arg(STREAM)
-        // Only `stream::begin` makes one, and gives it a generation.
+        // Only `stream::begin` creates the stream, with a generation.
         .arg("NOMKSTREAM")
         .arg("*")
         .arg("c")
@@ -39,7 +38,7 @@ pub(super) fn pack_append(
     command.write_packed_command(out);
 }
 
-/// The command that takes out what is older than an id, as far as that is little work.
+/// The command that removes what is older than an id, as far as that is cheap.
 pub(super) fn trim_before(id: EventId) -> Cmd {
     let mut command = cmd("XTRIM");
     command
@@ -50,7 +49,7 @@ pub(super) fn trim_before(id: EventId) -> Cmd {
     command
 }
 
-/// The same, however much work that is.
+/// The same, whatever it costs.
 pub(super) fn trim_exactly_before(id: EventId) -> Cmd {
     let mut command = cmd("XTRIM");
     command.arg(STREAM).arg("MINID").arg(id.to_string());
@@ -68,37 +67,36 @@ pub(super) fn read_after(id: EventId, wanted: usize, block: Option<Duration>) ->
     command
 }
 
-/// The command that reads the entry with this id alone. Where it is still there, nothing behind it was trimmed, and the stream is
-/// the one that it was in.
+/// The command that reads only the entry with this id. While it is there, nothing after it was trimmed, and the stream
+/// is the same.
 pub(super) fn read_one(id: EventId) -> Cmd {
     let mut command = cmd("XRANGE");
     command.arg(STREAM).arg(id.to_string()).arg(id.to_string());
     command
 }
 
-/// Whether an answer to that has the entry.
+/// Whether the answer to `read_one` has the entry.
 pub(super) fn has_one(value: &Value) -> bool {
     matches!(value, Value::Array(entries) if !entries.is_empty())
 }
 
-/// An id in an answer.
 pub(super) fn id(value: &Value) -> Option<EventId> {
     EventId::parse(&text(value)?)
 }
 
-/// An entry as it is read: its id, and the event, if it is one of ours.
+/// An entry: its id and, if it is one of ours, the event.
 #[derive(Debug, Default)]
 pub(super) struct StreamEntry {
     pub(super) id: EventId,
     pub(super) event: Option<Arc<Event>>,
-    /// The mark of who wrote it.
+    /// Its writer's mark.
     pub(super) mark: Option<Vec<u8>>,
-    /// It is the notice that the stream begins anew here, in this generation.
+    /// It is the notice that the stream starts over here, with this generation.
     pub(super) begins: Option<String>,
 }
 
 impl StreamEntry {
-    /// Memory that it takes, in bytes, about.
+    /// Approximate memory, in bytes.
     pub(super) fn cost(&self) -> usize {
         self.event.as_ref().map_or(0, |event| event.cost())
     }
@@ -116,8 +114,8 @@ impl StreamEntry {
         Some(entry)
     }
 
-    /// Takes what there is, and gives the event. Somebody else may write to the stream as well: what is no message of ours
-    /// is `None`.
+    /// Reads all fields, and returns the event. Others may write to the stream as well: what is no message of ours is
+    /// `None`.
     fn read_fields(&mut self, fields: Value) -> Option<Event> {
         let Value::Array(fields) = fields else {
             return None;
@@ -153,7 +151,7 @@ impl StreamEntry {
     }
 }
 
-/// The entries in an answer to `XREAD` of one stream; none in a nil.
+/// The entries in an answer to `XREAD` of one stream; a nil has none.
 pub(super) fn entries(value: Value) -> Option<Vec<StreamEntry>> {
     match value {
         Value::Nil => Some(Vec::new()),

@@ -1,21 +1,20 @@
-//! Why Redis cannot be used at this moment, as a line for a person.
+//! Why Redis cannot be used, as a line for a person.
 
 use ::redis::{RedisError, ServerError, Value};
 use std::io;
 
-/// Why Redis cannot be used at this moment.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// The same for what is the same to a person.
+    /// Faults that look the same to a person have the same kind.
     pub(super) kind: &'static str,
     /// What happened.
     pub(super) reason: String,
-    /// What would help.
+    /// What helps.
     pub(super) hint: &'static str,
 }
 
 impl Fault {
-    /// An answer that cannot be read.
+    /// An unreadable answer.
     pub(super) fn protocol() -> Fault {
         Fault {
             kind: "protocol",
@@ -24,7 +23,7 @@ impl Fault {
         }
     }
 
-    /// What Redis answered in place of what was asked for.
+    /// An error that Redis answered.
     pub(super) fn from_answer(error: &ServerError) -> Fault {
         let code = error.code();
         let (kind, hint) = match code {
@@ -51,7 +50,8 @@ impl Fault {
         }
     }
 
-    /// The first refusal among answers: in a transaction that is the reason, and the last only says that it was given up.
+    /// The first refusal among the answers. In a transaction that is the reason; the last one only says that it was
+    /// given up.
     pub(super) fn among(answers: &[Value]) -> Fault {
         let refusal = answers.iter().find_map(|answer| match answer {
             Value::ServerError(error) => Some(Fault::from_answer(error)),
@@ -60,8 +60,8 @@ impl Fault {
         refusal.unwrap_or_else(Fault::protocol)
     }
 
-    /// A read that Redis cut off: the client buffer that it allows may be too small for the answer, and that is all that it
-    /// does then.
+    /// A read that Redis cut off. The answer may be too large for the client buffer that Redis allows: it says nothing
+    /// then.
     pub(super) fn cut_off(self, entries: usize) -> Fault {
         if self.kind != NETWORK {
             return self;
@@ -73,7 +73,7 @@ impl Fault {
         }
     }
 
-    /// The stream cannot have another entry.
+    /// The stream cannot take another entry.
     pub(super) fn no_more_ids() -> Fault {
         Fault {
             kind: "ids",
@@ -82,7 +82,6 @@ impl Fault {
         }
     }
 
-    /// Whether it is that.
     pub(super) fn is_cut_off(&self) -> bool {
         self.kind == CUT_OFF
     }

@@ -1,9 +1,9 @@
-//! The follower: one thread that reads the stream from the id that it has seen last, and appends what comes to the hub. It
-//! never writes a message. Started by the cluster.
+//! The follower: one thread that reads the stream from the last id it has seen, and appends to the hub. It never writes
+//! a message.
 //!
-//! It knows when something was lost before it could read it: now and then it looks at the stream as a whole in the same
-//! transaction. Between two such looks it waits with `XREAD BLOCK`, and then reads the last entry that it had as well: where
-//! that is still there, nothing behind it was trimmed, and the stream is the same. Where it is not, it looks.
+//! It notices when something was lost before it could read it. Now and then it looks at the whole stream in the same
+//! transaction. Between two looks it waits with `XREAD BLOCK`, and also reads the last entry that it had: while that is
+//! there, nothing after it was trimmed, and the stream is the same. If it is gone, the follower looks.
 
 use super::entry::{self, StreamEntry};
 use super::fault::Fault;
@@ -20,16 +20,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long Redis waits for something new before it answers that there is nothing.
+/// How long Redis waits for something new before it answers with nothing.
 const BLOCK: Duration = Duration::from_secs(1);
 
-/// How long an answer may take: a connection that is silent for longer is lost.
+/// How long an answer may take. A connection that is silent for longer counts as lost.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// How often it looks whether something was lost, at least.
+/// How often it looks for losses, at least.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The pause after an answer with nothing new: the writer is busy and reads what comes.
+/// The pause after an answer with nothing new: the writer is busy, and reads what comes.
 const BREATH: Duration = Duration::from_millis(2);
 
 pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<()> {
@@ -46,7 +46,7 @@ fn run(shared: &ClusterShared) {
             shared.state.down(Side::Follower, &fault);
         }
         if is_to_be_told || fault.is_silence() {
-            // What is stored has waited long enough.
+            // What is stored has waited long enough for its answer.
             shared.answers.give_up();
         }
         system::pause(pause);
@@ -70,12 +70,12 @@ fn follow(shared: &ClusterShared, outage: &mut Outage) -> Result<Infallible, Fau
     }
 }
 
-/// What comes next, and whether it is all that came behind what the hub has.
+/// What comes next, and whether that is all that came after what the hub has.
 fn wait_for_news(
     shared: &ClusterShared,
     link: &mut Link,
 ) -> Result<(Vec<StreamEntry>, bool), Fault> {
-    let seen = shared.hub.newest();
+    let seen = shared.hub.feed().newest();
     let mut packed = Vec::new();
     entry::read_after(seen, shared.at_once(), Some(BLOCK)).write_packed_command(&mut packed);
     entry::read_one(seen).write_packed_command(&mut packed);
@@ -90,13 +90,13 @@ fn wait_for_news(
     Ok((entries, is_sure))
 }
 
-/// Reads all that there is, and looks each time whether something was lost.
+/// Reads everything, and looks for losses each time.
 fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
     let hub = &shared.hub;
     loop {
         let wanted = shared.at_once();
-        let seen = hub.newest();
-        let claims = hub.claims();
+        let seen = hub.feed().newest();
+        let claims = hub.feed().claims();
         let (stream, entries) = shared.look(link, seen, wanted)?;
         let is_all = entries.len() < wanted;
         if is_all && is_broken(&stream, &entries) {
@@ -110,7 +110,7 @@ fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
                 }
             }
             let known = stream.generation.or(stream.known);
-            stream::begin(link, hub.newest(), known.as_deref())?;
+            stream::begin(link, hub.feed().newest(), known.as_deref())?;
             continue;
         }
         shared.judge(&stream, &entries);
@@ -119,11 +119,11 @@ fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
             continue;
         }
         if !shared.has_all_of(&stream) {
-            stream::begin(link, hub.newest(), stream.generation.as_deref())?;
+            stream::begin(link, hub.feed().newest(), stream.generation.as_deref())?;
             continue;
         }
-        hub.set_filled();
-        hub.settle(&claims, stream.newest);
+        hub.feed().set_filled();
+        hub.feed().settle(&claims, stream.newest);
         if stream.newest == LAST_ID {
             return Err(Fault::no_more_ids());
         }
@@ -131,7 +131,7 @@ fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
     }
 }
 
-/// After this id there is none.
+/// The largest id.
 const LAST_ID: EventId = EventId {
     ms: u64::MAX,
     seq: u64::MAX,

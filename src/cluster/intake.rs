@@ -1,30 +1,29 @@
-//! How much of the stream to read at once, and from where on to keep it. No I/O here. Used by whoever reads from the stream.
+//! How much of the stream to read at once, and from where on to keep it. No I/O here.
 
 use crate::event::{Event, EventId};
 use crate::hub::Limits;
 use std::collections::VecDeque;
 
-/// Entries that one answer may have, and about how many bytes.
+/// Entries in one answer, and their approximate bytes.
 const MOST_AT_ONCE: usize = 500;
 const LEAST_AT_ONCE: usize = 32;
 const BYTES_AT_ONCE: u64 = 1 << 20;
 
-/// The stream keeps at least so many entries, whatever their size: not fewer than one answer has, or an answer that is not
-/// full would not prove that nothing was trimmed.
+/// The stream keeps at least this many entries, whatever their size. Not fewer than one answer has, or an answer that
+/// is not full would not prove that nothing was trimmed.
 const LEAST_KEPT: u64 = 2 * MOST_AT_ONCE as u64;
 
-/// It keeps so many if there is memory for them: room for a server that has lost its connection for some seconds, or is
-/// held up.
+/// It keeps this many if memory allows: room for a server that is held up, or disconnected for some seconds.
 const WELL_KEPT: u64 = 250_000;
 
-/// Redis may take so many times `HISTORY_BYTES`: it holds the stream once, for all servers, and a small message takes it
-/// less than half of what it takes a server.
+/// Redis may take this many times `HISTORY_BYTES`: it holds the stream once, for all servers, and a small message takes
+/// less than half of what it takes in a server.
 const SHARE_OF_REDIS: u64 = 4;
 
 /// Entries between two marks.
 const STEP: u64 = 64;
 
-/// A place in the stream: how many entries and bytes were read up to there.
+/// A place in the stream: the entries and bytes read up to there.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     id: EventId,
@@ -32,16 +31,16 @@ struct Mark {
     bytes: u64,
 }
 
-/// What was read so far, by number and size.
+/// What was read so far, in entries and bytes.
 #[derive(Debug)]
 pub(super) struct Intake {
     entries: u64,
     bytes: u64,
     /// Oldest first.
     marks: VecDeque<Mark>,
-    /// What an entry costs, on the average of the last some hundred.
+    /// The average cost of the last few hundred entries.
     cost: f64,
-    /// Entries that Redis has answered with, of late: it cuts answers off that are too large for it.
+    /// Entries in Redis's latest answers. It cuts off answers that are too large for it.
     most: usize,
 }
 
@@ -58,7 +57,7 @@ impl Default for Intake {
 }
 
 impl Intake {
-    /// Takes note of an entry that was read.
+    /// Counts an entry.
     pub(super) fn note(&mut self, id: EventId, cost: usize) {
         self.entries += 1;
         self.bytes += cost as u64;
@@ -79,19 +78,18 @@ impl Intake {
         fitting.min(self.most)
     }
 
-    /// So many were asked for, and Redis has cut the answer off.
+    /// Redis has cut off an answer of up to `wanted` entries.
     pub(super) fn was_cut_off(&mut self, wanted: usize) {
         self.most = (wanted / 4).max(1);
     }
 
-    /// Redis has answered.
     pub(super) fn was_answered(&mut self) {
         self.most = (self.most + 1 + self.most / 4).min(MOST_AT_ONCE);
     }
 
-    /// What is older than this id may go: the stream then still has what the channels' histories can have, and more for
-    /// who has lost the connection, but not more than there is memory for. Only what was read is counted, so nothing goes
-    /// that this server has not read.
+    /// Entries older than this id may go. The stream then still has all that the channels' histories can have and, for
+    /// disconnected servers, more, as far as memory allows. Only what was read is counted, so nothing goes that this
+    /// server has not read.
     pub(super) fn keep_from(&mut self, limits: &Limits, channels: usize) -> Option<EventId> {
         // One more for broadcasts.
         let histories = limits.history_events.saturating_mul(channels + 1) as u64;

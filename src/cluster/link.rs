@@ -1,5 +1,4 @@
-//! A connection to Redis: how to make one that will do. The `redis` crate packs what is sent and parses what comes; the socket
-//! is ours. Called by the writer and the follower.
+//! A connection to Redis. The `redis` crate packs what is sent and parses what comes; the socket is ours.
 
 use super::address::Address;
 use super::fault::Fault;
@@ -9,20 +8,20 @@ use ::redis::{cmd, Cmd, Parser, Value};
 use std::io;
 use std::time::Duration;
 
-/// The oldest Redis that says how many entries a stream has ever had, and which it has lost (`XINFO STREAM`,
+/// The oldest Redis that tells how many entries a stream ever had, and which it has lost (`XINFO STREAM`,
 /// `entries-added` and `max-deleted-entry-id`).
 const NEEDED_VERSION: (u32, u32) = (7, 0);
 
 /// A connection as Redis knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Session {
-    /// The run of Redis: another after each start.
+    /// Which run of Redis it is: another one after each start.
     run: String,
     /// The connection's number in that run, if Redis tells.
     client: Option<i64>,
 }
 
-/// A connection that was seen to lead to a Redis that will do. After a fault it is out of step, and of no use any more.
+/// A connection to a Redis that was found usable. After a fault it is out of step, and useless.
 pub(super) struct Link {
     socket: Socket,
     parser: Parser,
@@ -30,7 +29,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, within this time. `patience` is how long an answer may take from then on.
+    /// Connects within `bound`. From then on an answer may take `patience`.
     pub(super) fn open(
         address: &Address,
         patience: Duration,
@@ -51,7 +50,7 @@ impl Link {
         Ok(link)
     }
 
-    /// How long an answer may take from now on.
+    /// Sets how long an answer may take.
     pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
         self.socket.set_patience(patience)
     }
@@ -93,15 +92,14 @@ impl Link {
         Ok(())
     }
 
-    /// What Redis calls this connection.
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Makes sure that nothing that was sent on an earlier connection is done from now on. Whether that is sure.
+    /// Makes sure that Redis does nothing more for an earlier connection. Returns whether that is sure.
     pub(super) fn end(&mut self, earlier: &Session) -> Result<bool, Fault> {
         if earlier.run != self.session.run {
-            // Its Redis is no more, and took its connections along.
+            // That run of Redis is over, and its connections with it.
             return Ok(true);
         }
         let Some(number) = earlier.client else {
@@ -112,7 +110,7 @@ impl Link {
         Ok(matches!(self.try_ask(&kill)?, Value::Int(_)))
     }
 
-    /// One command. Redis's refusal is a fault.
+    /// Sends one command. A refusal is a fault.
     pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
         match self.try_ask(command)? {
             Value::ServerError(error) => Err(Fault::from_answer(&error)),
@@ -120,13 +118,13 @@ impl Link {
         }
     }
 
-    /// One command. Redis's refusal is a value.
+    /// Sends one command. A refusal is a value.
     fn try_ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
         let mut answers = self.ask_all(&command.get_packed_command(), 1)?;
         answers.pop().ok_or_else(Fault::protocol)
     }
 
-    /// Sends commands that are packed already, and gives so many answers. Redis's refusals are values.
+    /// Sends packed commands, and returns `wanted` answers. Refusals are values.
     pub(super) fn ask_all(&mut self, packed: &[u8], wanted: usize) -> Result<Vec<Value>, Fault> {
         self.socket.write_all(packed)?;
         let answers = (0..wanted).map(|_| self.parser.parse_value(&mut self.socket));
@@ -182,7 +180,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// What a list with alternating names and values has under a name.
+/// The value under a name, in a list of alternating names and values.
 pub(super) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
         Value::Array(items) => items

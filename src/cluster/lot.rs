@@ -1,6 +1,6 @@
-//! What the writer sends in one go: jobs, each with who waits for its answer, as one transaction. A lot has a mark, which the
-//! first of its entries carries: so the writer finds out what came of it when the connection died before the answer. No I/O here.
-//! Made by the cluster and the writer.
+//! What the writer sends in one transaction: jobs, each with somebody who waits for its answer. The first entry of a
+//! lot carries its mark: by it the writer finds out what became of a lot when the connection died before the answer. No
+//! I/O here.
 
 use super::answers::{Stored, Then};
 use super::entry::{self, pack_append, StreamEntry, STREAM};
@@ -18,7 +18,7 @@ use ::redis::{cmd, Value};
 use crossbeam_channel::Receiver;
 use std::time::Instant;
 
-/// How much is sent in one go.
+/// How much is sent at once.
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
@@ -27,27 +27,23 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 pub(super) struct Publication {
     pub(super) channel: ChannelName,
     pub(super) event_name: Option<EventName>,
-    /// All are stored, one behind the other, or none.
+    /// All or none are stored, without others in between.
     pub(super) messages: Vec<Box<str>>,
-    /// Its key, if it has one.
     pub(super) attempt: Option<Attempt>,
     pub(super) then: Then,
-    /// Held for as long as the messages are.
     pub(super) waits: Waits,
 }
 
-/// Something to ask Redis for.
+/// A request to Redis.
 #[derive(Debug)]
 pub(super) enum Job {
     Publish(Publication),
     /// The newest id of the stream.
     AskNewest(Then),
-    /// This server stops.
     Leave(Then),
 }
 
 impl Job {
-    /// Ends it with this answer.
     pub(super) fn answer(self, answer: Result<Stored, Refusal>) {
         match self {
             Job::Publish(publication) => publication.then.answer(answer),
@@ -62,7 +58,7 @@ impl Job {
         }
     }
 
-    /// Entries of it that have to be looked for where nobody knows what came of it: with a key it is sent again.
+    /// Its entries to look for when its fate is unknown: none if it has a key, because then it is sent again.
     fn entries(&self) -> usize {
         match self {
             Job::Publish(publication) if publication.attempt.is_none() => {
@@ -72,7 +68,7 @@ impl Job {
         }
     }
 
-    /// Answers that it gets from Redis within the transaction.
+    /// Answers that Redis gives it within the transaction.
     fn answers(&self) -> usize {
         match self {
             Job::Publish(publication) if publication.attempt.is_none() => {
@@ -87,7 +83,7 @@ impl Job {
         matches!(self, Job::Publish(publication) if publication.attempt.is_some())
     }
 
-    /// Appends its commands, and returns how many they are.
+    /// Appends its commands, and returns their number.
     fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
         match self {
             Job::Publish(publication) => publication.pack(out, mark, shared),
@@ -107,7 +103,7 @@ impl Publication {
     fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
         let (channel, name) = (&self.channel, self.event_name.as_ref());
         if let Some(attempt) = &self.attempt {
-            let clients = shared.hub.clients_of(channel);
+            let clients = shared.hub.feed().clients_of(channel);
             let (messages, mark) = (&self.messages, mark.text);
             once::pack(out, attempt, channel, name, messages, mark, clients);
             return 1;
@@ -119,7 +115,7 @@ impl Publication {
     }
 }
 
-/// A lot's mark, for the first entry that is to be found by it.
+/// A lot's mark, for the first entry to be found by it.
 struct Mark<'a> {
     text: &'a str,
     is_taken: bool,
@@ -132,9 +128,9 @@ impl<'a> Mark<'a> {
     }
 }
 
-/// What an answer from Redis says of a lot.
+/// What became of a lot.
 pub(super) enum Settlement {
-    /// It is done, with these answers, and the entries that were read behind it.
+    /// It is done: these are the answers, and the entries read after it.
     Done(Vec<Value>, Vec<StreamEntry>),
     /// There was no stream, so nothing was stored.
     NoStream,
@@ -145,16 +141,16 @@ pub(super) enum Settlement {
 pub(super) struct Lot {
     pub(super) jobs: Vec<Job>,
     mark: String,
-    /// All of its entries come after this id.
+    /// All its entries come after this id.
     pub(super) after: EventId,
-    /// The generation of the stream that it is for, as far as that is known.
+    /// The generation of the stream that it is for, if known.
     pub(super) generation: Option<String>,
     /// The connection on which it was sent last.
     pub(super) sent: Option<Session>,
 }
 
 impl Lot {
-    /// What waits, as far as it is sent in one go.
+    /// Takes what waits, as far as it is sent at once.
     pub(super) fn gather(first: Job, jobs: &Receiver<Job>, mark: String, after: EventId) -> Lot {
         let mut bytes = first.bytes();
         let mut gathered = vec![first];
@@ -163,7 +159,7 @@ impl Lot {
             bytes += job.bytes();
             gathered.push(job);
         }
-        // Those without a key stand together in the stream, right behind the mark.
+        // Those without a key are together in the stream, right behind the mark.
         gathered.sort_by_key(Job::has_key);
         Lot {
             jobs: gathered,
@@ -174,7 +170,7 @@ impl Lot {
         }
     }
 
-    /// Packs its commands, and those that read `seen` and what comes after it. Returns how many answers there will be.
+    /// Packs its commands, and those that read `seen` and what comes after it. Returns the number of answers.
     pub(super) fn pack(
         &self,
         out: &mut Vec<u8>,
@@ -195,7 +191,7 @@ impl Lot {
         count + 4
     }
 
-    /// Reads the answer to the transaction. `None` if there was none: then Redis has refused it as a whole.
+    /// Reads the answer to the transaction. `None` if Redis has refused all of it.
     pub(super) fn outcome(&self, transaction: Option<Value>) -> Option<Settlement> {
         let Some(Value::Array(mut answers)) = transaction else {
             return None;
@@ -203,7 +199,7 @@ impl Lot {
         let mut read = answers.pop().and_then(entry::entries).unwrap_or_default();
         let seen = answers.pop();
         if !seen.is_some_and(|seen| entry::has_one(&seen)) {
-            // Nobody knows what was before them: that is for the follower.
+            // Nobody knows what came before them. The follower will find out.
             read.clear();
         }
         if answers.contains(&Value::Nil) {
@@ -212,12 +208,12 @@ impl Lot {
         Some(Settlement::Done(answers, read))
     }
 
-    /// Whether it has to be found out what came of it.
+    /// Whether its entries have to be looked for if its fate is unknown.
     pub(super) fn is_to_be_found(&self) -> bool {
         self.jobs.iter().any(|job| job.entries() > 0)
     }
 
-    /// Since when its first publisher waits.
+    /// Since when its oldest publisher waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let publications = self.jobs.iter().filter_map(|job| match job {
             Job::Publish(publication) => Some(publication.waits.since),
@@ -226,18 +222,17 @@ impl Lot {
         publications.min()
     }
 
-    /// Whether it is the last.
     pub(super) fn is_last(&self) -> bool {
         self.jobs.iter().any(|job| matches!(job, Job::Leave(_)))
     }
 
-    /// Whether this may be the stream that it was sent to, with all that was there then.
+    /// Whether this may be the stream that it was sent to, with everything that was there then.
     pub(super) fn is_for(&self, stream: &StreamInfo) -> bool {
         let is_same = self.generation.is_none() || self.generation == stream.generation;
         is_same && stream.newest >= self.after
     }
 
-    /// Of these entries, those from its first on.
+    /// These entries, from its first one on.
     pub(super) fn beginning_at_mark(&self, entries: Vec<StreamEntry>) -> Vec<StreamEntry> {
         let is_first = |entry: &StreamEntry| entry.mark.as_deref() == Some(self.mark.as_bytes());
         let mut entries = entries.into_iter();
@@ -245,7 +240,7 @@ impl Lot {
         first.into_iter().chain(entries).collect()
     }
 
-    /// The ids of its entries, if these are they: what is stored in one transaction stands together.
+    /// The ids of its entries, if these are they. What one transaction stores is contiguous.
     pub(super) fn ids_of(&self, entries: &[StreamEntry]) -> Option<Vec<EventId>> {
         let mut entries = entries.iter();
         let mut ids = Vec::new();
@@ -266,12 +261,12 @@ impl Lot {
         Some(ids)
     }
 
-    /// Entries that it has in the stream when it is stored.
+    /// Entries that it has in the stream once stored.
     pub(super) fn entries(&self) -> usize {
         self.jobs.iter().map(Job::entries).sum()
     }
 
-    /// Gives each job that was found its answer, given the ids of all entries. What is left can be sent again.
+    /// Answers each job that was found, given the ids of all entries. What is left can be sent again.
     pub(super) fn hand_out_ids(&mut self, mut ids: &[EventId], shared: &ClusterShared) {
         for job in std::mem::take(&mut self.jobs) {
             match job {
@@ -288,7 +283,7 @@ impl Lot {
         }
     }
 
-    /// Gives each job its answer out of those to the transaction. Whether all was done.
+    /// Answers each job from the transaction's answers. Returns whether all was done.
     pub(super) fn hand_out(self, answers: &[Value], shared: &ClusterShared) -> bool {
         let mut rest = answers;
         let mut is_good = true;
@@ -300,7 +295,6 @@ impl Lot {
         is_good
     }
 
-    /// Ends all jobs with this answer.
     pub(super) fn refuse(self, refusal: &Refusal) {
         for job in self.jobs {
             job.answer(Err(refusal.clone()));
@@ -308,7 +302,7 @@ impl Lot {
     }
 }
 
-/// Gives one job its answer. Whether it was done.
+/// Answers one job. Returns whether it was done.
 fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> bool {
     match job {
         Job::Publish(Publication {
@@ -318,7 +312,7 @@ fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> 
         }) => {
             let answer = answers.first();
             match answer.and_then(|answer| once::outcome(answer, &attempt, mark)) {
-                // Who was first has waited, wherever that was.
+                // The first one has waited for that already, wherever it was.
                 Some(Ok(stored)) if stored.is_repeated => then.answer(Ok(stored)),
                 Some(Ok(stored)) => shared.answers.wait_for(stored, then),
                 Some(Err(refusal)) => then.answer(Err(refusal)),
@@ -339,7 +333,7 @@ fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> 
                     shared.answers.wait_for(stored, publication.then);
                     return true;
                 }
-                // The ids have come to their end in the middle of a batch.
+                // The ids ran out in the middle of a batch.
                 [_, ..] => publication.then.answer(Err(Refusal::Unconfirmed)),
                 [] => {
                     let reason = Fault::among(answers).reason;
@@ -349,7 +343,6 @@ fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> 
             false
         }
         Job::AskNewest(then) => {
-            // Without a stream there is no id.
             let newest = answers
                 .first()
                 .and_then(|info| field(info, "last-generated-id"))

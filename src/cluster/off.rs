@@ -1,4 +1,4 @@
-//! The cluster of a server that was built without the feature `redis`: there is none, and `REDIS_URL` is refused.
+//! In place of the cluster, where the feature `redis` is not built in: `REDIS_URL` is refused.
 
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventName};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Nowhere.
+/// There is none.
 #[derive(Clone, Debug)]
 pub struct Address(Infallible);
 
@@ -30,30 +30,26 @@ impl fmt::Display for Address {
     }
 }
 
-/// Never there.
+/// There is none, so none of its methods can be called.
 #[derive(Debug)]
 pub struct Cluster(Infallible);
 
 impl Cluster {
-    /// Cannot be called.
     ///
     /// # Errors
-    /// None.
+    /// Never.
     pub fn start(address: Address, _: Arc<Hub>, _: String) -> std::io::Result<Arc<Cluster>> {
         match address.0 {}
     }
 
-    /// Cannot be called.
     pub fn wait_until_connected(&self, _: Duration) -> bool {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn is_connected(&self) -> bool {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn publish(
         &self,
         _: ChannelName,
@@ -65,38 +61,32 @@ impl Cluster {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn has_to_wait_for(&self, _: &str) -> bool {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn judge(&self, _: String) -> LastId {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn leave(&self, _: Duration) {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn statistics(&self) -> Value {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn reconnects(&self) -> u64 {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn round_trip(&self) -> &Histogram {
         match self.0 {}
     }
 }
 
-/// Nobody asks for it.
+/// Never called.
 pub fn server_name(_: &str, _: [u8; 2]) -> String {
     String::new()
 }

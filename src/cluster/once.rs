@@ -1,6 +1,6 @@
-//! Publishes with a key, which may be sent again: one script stores the messages and the record of the key, or finds the
-//! record. So whoever sends the same again, another server or the writer on its next connection, stores nothing. No I/O here.
-//! Called by the lot.
+//! Publishes with a key, which may be sent again. One script stores the messages and a record of the key, or finds the
+//! record. So sending the same again, by another server or by the writer on its next connection, stores nothing. No I/O
+//! here.
 
 use super::answers::Stored;
 use super::entry::STREAM;
@@ -10,11 +10,11 @@ use crate::hub::Refusal;
 use crate::idempotency::{Attempt, LIFETIME};
 use ::redis::{cmd, Value};
 
-/// What the names of the records begin with.
+/// Prefix of the records' names.
 const PREFIX: &str = "sse-server:key:";
 
-/// Gives the record: the content, who has written it, the clients, the first and the last id. Nil if there is no stream; 0 if
-/// only a part of the messages was stored, because the ids have come to their end.
+/// Returns the record: the content, its writer's mark, the clients, the first and the last id. Nil if there is no
+/// stream; 0 if only some messages were stored, because the ids ran out.
 const STORE: &str = r"
 local known = redis.call('GET', KEYS[2])
 if known then return known end
@@ -34,8 +34,8 @@ redis.call('SET', KEYS[2], record, 'PX', ARGV[4])
 return record
 ";
 
-/// Packs the command that stores the messages of an attempt. `mark` is the lot's: by it the writer knows its own record, and
-/// `clients` what the answer tells.
+/// Packs the command that stores the messages of an attempt. By `mark`, the lot's, the writer knows its own record;
+/// `clients` is the number to report.
 pub(super) fn pack(
     out: &mut Vec<u8>,
     attempt: &Attempt,
@@ -63,7 +63,7 @@ pub(super) fn pack(
     command.write_packed_command(out);
 }
 
-/// What the script's answer says. `None` if it has failed, and nothing was stored.
+/// Reads the script's answer. `None` if it failed, and nothing was stored.
 pub(super) fn outcome(
     answer: &Value,
     attempt: &Attempt,

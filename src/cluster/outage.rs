@@ -1,35 +1,34 @@
-//! How long one of the two threads bears with a connection that is lost, before everybody is told. No I/O here. Used by the
-//! writer and the follower.
+//! How long a lost connection is tolerated before everybody is told. No I/O here.
 
 use super::fault::Fault;
 use super::system;
 use std::time::{Duration, Instant};
 
-/// A connection that is back after so long was never lost, for everybody else: publishers wait so long for it.
+/// A connection that is restored within this time was never lost, for everybody else: publishers wait this long.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// Connecting, with the first exchange.
+/// How long connecting may take, with the first exchange.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 
-/// A publisher waits for so long, all in all.
+/// A publisher's wait, altogether.
 pub(super) const MOST_WAIT: Duration = Duration::from_millis(2500);
 
-/// A trouble with Redis that may pass, and for how long it has lasted.
+/// A fault that may pass, and for how long it has lasted.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// Until when it may pass, and what it was.
+    /// Until when it may pass, and its reason.
     begun: Option<(Instant, String)>,
     backoff: Backoff,
 }
 
 impl Outage {
-    /// Takes note of a fault, and says how long to wait before the next try. `oldest` is since when somebody waits.
+    /// Records a fault, and returns the pause before the next try. `oldest` is since when somebody waits.
     pub(super) fn note(&mut self, fault: &Fault, oldest: Option<Instant>) -> Duration {
         if self.begun.is_none() {
             let end = system::now() + GRACE;
             let end = oldest.map_or(end, |oldest| end.min(oldest + MOST_WAIT));
             self.begun = Some((end, fault.reason.clone()));
-            // Most connections that die can be made again at once.
+            // Most lost connections can be restored at once.
             return Duration::ZERO;
         }
         if fault.is_cut_off() {
@@ -39,7 +38,7 @@ impl Outage {
         let pause = self.backoff.next();
         match self.grace() {
             Duration::ZERO => pause,
-            // Who waits has to be told in time.
+            // Those who wait have to be told in time.
             grace => pause.min(grace),
         }
     }
@@ -53,7 +52,6 @@ impl Outage {
         self.begun.as_ref().map_or(GRACE, |(end, _)| until(*end))
     }
 
-    /// How long a try to connect may take.
     pub(super) fn bound(&self) -> Duration {
         match self.begun {
             Some(_) if !self.grace().is_zero() => self.grace(),
@@ -61,16 +59,16 @@ impl Outage {
         }
     }
 
-    /// It is over. What its reason was, if there was one.
+    /// Ends it, and returns its reason, if there was one.
     pub(super) fn end(&mut self) -> Option<String> {
         self.backoff = Backoff::default();
         self.begun.take().map(|(_, reason)| reason)
     }
 }
 
-/// Pauses between tries: 50 ms, doubled each time up to 1 s, each a half longer or shorter at random, so that the
-/// servers do not all come at once. Not longer: two connections have to be made one after the other, publishers are refused
-/// until then, and a try a second costs Redis nothing.
+/// Pauses between tries: 50 ms, doubled each time up to 1 s, each up to a half longer or shorter at random, so that the
+/// servers do not all come at once. Not longer: two connections have to be made one after the other, publishers are
+/// refused until then, and one try a second costs Redis nothing.
 #[derive(Debug, Default)]
 struct Backoff {
     tries: u32,

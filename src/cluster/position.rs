@@ -1,29 +1,25 @@
-//! Where this server is in the stream, counted as well as named: so it is known whether something between there and the
-//! stream's first entry was taken out, and whether this is the stream that it was. No I/O here. Used by whoever reads from
-//! the stream.
+//! Where this server is in the stream, by id and by count. So it knows whether entries before the stream's first one
+//! were removed unread, and whether this is still the same stream. No I/O here.
 
 use super::entry::StreamEntry;
 use super::intake::Intake;
 use super::stream::{before, StreamInfo};
 use crate::event::EventId;
 
-/// One for each server. Its lock is held while entries are appended, so that they come to the hub in one order.
+/// Its lock is held while entries are appended, so that they reach the hub in one order.
 #[derive(Debug, Default)]
 pub(super) struct Position {
     /// Everything up to here is in the hub.
     id: EventId,
-    /// Entries that were ever added to the stream up to here, if that is known.
+    /// Entries ever added to the stream up to here, if known.
     added: Option<i64>,
-    /// Losses up to here were found.
     found: EventId,
-    /// Which stream it is.
     generation: Option<String>,
-    /// What was read on the way.
     pub(super) intake: Intake,
 }
 
 impl Position {
-    /// Begins with what is there, unless it has begun and that is still there.
+    /// Starts with what is there, unless it has started and that is still there.
     pub(super) fn begin_with(&mut self, stream: &StreamInfo) {
         self.generation.clone_from(&stream.generation);
         if stream.first.is_none_or(|first| first > self.id) {
@@ -31,7 +27,7 @@ impl Position {
         }
     }
 
-    /// Leaves only what is new, and counts it.
+    /// Removes what is not new, and counts the rest.
     pub(super) fn advance(&mut self, entries: &mut Vec<StreamEntry>) {
         let had = entries.partition_point(|entry| entry.id <= self.id);
         entries.drain(..had);
@@ -46,10 +42,10 @@ impl Position {
         }
     }
 
-    /// Everything of the stream as it was then has been read. Whether that was as much as there ever was.
+    /// Records that the whole stream, as it was then, has been read. Returns whether the count is right.
     pub(super) fn has_all_of(&mut self, stream: &StreamInfo) -> bool {
         if self.id > stream.newest {
-            // Somebody has read on since.
+            // Somebody has read further since.
             return true;
         }
         self.id = stream.newest;
@@ -62,25 +58,25 @@ impl Position {
         self.generation.as_deref()
     }
 
-    /// The stream goes on in this generation. Whether that is a new one.
+    /// Enters this generation. Returns whether it is new.
     pub(super) fn enter(&mut self, generation: &str) -> bool {
         let is_new = self.generation() != Some(generation);
         if is_new {
             self.generation = Some(generation.into());
-            // It is another stream, or one that has lost something.
+            // It is another stream, or one that lost something.
             self.added = None;
         }
         is_new
     }
 
-    /// If entries after this place were taken out of the stream, or it is another one and these entries do not say so: the
-    /// newest id that may be lost.
+    /// Finds entries that were lost after this place: removed from the stream, or replaced with another stream whose
+    /// entries do not say so. Returns the newest id that may be lost.
     pub(super) fn find_loss(
         &mut self,
         stream: &StreamInfo,
         entries: &[StreamEntry],
     ) -> Option<EventId> {
-        // Another thread may have read on since.
+        // Another thread may have read further since.
         let is_other = stream.is_other() && stream.known == self.generation;
         let next = entries.iter().find(|entry| entry.id > self.id);
         let is_told = next.is_some_and(|entry| entry.begins.is_some());
@@ -105,14 +101,14 @@ impl Position {
             self.generation.clone_from(&stream.generation);
         }
         self.found = lost;
-        // Counted again once all is read.
+        // Counted anew when everything is read.
         self.added = None;
         Some(lost)
     }
 }
 
-/// Whether the stream has to begin anew: it is not there or not one of ours, has less than was read, or is another and has
-/// nothing to tell so by. `entries` is all that it has after what was read.
+/// Whether the stream has to start over: it is missing, not ours, has less than was read, or is another one that has no
+/// entry to say so. `entries` is all that follows what was read.
 pub(super) fn is_broken(stream: &StreamInfo, entries: &[StreamEntry]) -> bool {
     let is_silent = stream.is_other() && entries.is_empty();
     stream.generation.is_none() || stream.newest < stream.seen || is_silent
@@ -134,7 +130,7 @@ mod tests {
         ids.map(entry).collect()
     }
 
-    /// Of entries 1, 2, … `newest`, those from `first` are there.
+    /// A stream of the entries 1 to `newest`, of which those before `first` are gone.
     fn stream(first: u64, newest: u64) -> StreamInfo {
         StreamInfo {
             newest: id(newest),
@@ -193,7 +189,6 @@ mod tests {
             let mut position = at(5);
             assert!(!is_broken(&other, &entries(6..newest + 1)));
             let lost = position.find_loss(&other, &entries(6..newest + 1));
-            // Right before what comes.
             assert_eq!(lost, Some(before(id(6))));
             assert_eq!(position.generation(), Some("second"));
         }

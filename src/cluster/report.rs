@@ -1,6 +1,5 @@
-//! What each server tells the others about itself, once a second, under a key of its own that Redis forgets a few seconds
-//! after the last report: so a server that has died drops out by itself. No I/O here. Called by the writer and, for the
-//! statistics, by the routes' side of the cluster.
+//! What each server reports about itself, once a second, under a key of its own that expires a few seconds after the
+//! last report. So a dead server drops out by itself. No I/O here.
 
 use super::link::text;
 use super::system::{self, Mutex};
@@ -12,27 +11,25 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// How often a server reports.
 pub(super) const ROUND: Duration = Duration::from_secs(1);
 
-/// How long a report lives.
 const LIFE: Duration = Duration::from_secs(5);
 
-/// The names of all servers that reported and were not seen to be gone.
+/// The names of all servers that reported and are not known to be gone.
 const SERVERS: &str = "sse-server:servers";
 
 fn key(name: &str) -> String {
     format!("sse-server:server:{name}")
 }
 
-/// What is known of the other servers, and of this one.
+/// The latest reports of all servers.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     /// Guards the reports by name, with the time at which each was written.
     known: Mutex<BTreeMap<String, (Json, Instant)>>,
 }
 
-/// Packs this server's report and the question for the others'. Returns the number of answers.
+/// Packs this server's report and the question for all others. Returns the number of answers.
 pub(super) fn pack(out: &mut Vec<u8>, own_name: &str, hub: &Hub) -> usize {
     cmd("SET")
         .arg(key(own_name))
@@ -44,7 +41,7 @@ pub(super) fn pack(out: &mut Vec<u8>, own_name: &str, hub: &Hub) -> usize {
         .arg(SERVERS)
         .arg(own_name)
         .write_packed_command(out);
-    // One answer, all of one moment; a name without a report is taken out.
+    // One consistent answer; a name without a report is removed.
     cmd("EVAL")
         .arg(COLLECT)
         .arg(1)
@@ -71,7 +68,7 @@ return found
 /// Answers to `pack_leave`.
 pub(super) const LEAVE_COMMANDS: usize = 2;
 
-/// Packs the commands that take this server out. Returns the number of answers.
+/// Packs the commands that remove this server. Returns the number of answers.
 pub(super) fn pack_leave(out: &mut Vec<u8>, name: &str) -> usize {
     cmd("DEL").arg(key(name)).write_packed_command(out);
     cmd("SREM").arg(SERVERS).arg(name).write_packed_command(out);
@@ -94,7 +91,7 @@ fn own(hub: &Hub) -> Json {
 }
 
 impl Reports {
-    /// Takes the answers to `pack`.
+    /// Reads the answers to `pack`.
     pub(super) fn take(&self, mut answers: Vec<Value>) {
         let Some(Value::Array(found)) = answers.pop() else {
             return;
@@ -116,7 +113,7 @@ impl Reports {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// The servers that are alive, this one as it is at this moment, and their sums.
+    /// The live servers, this one as of now, and their sums.
     pub(super) fn statistics(&self, own_name: &str, hub: &Hub) -> Json {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reports = known.clone();
@@ -132,7 +129,7 @@ impl Reports {
             servers.iter().map(of)
         };
         json!({
-            // Every server has the channels of all messages; only those that nobody has published to differ.
+            // Every server has the channels of all messages; only those without messages differ.
             "active_channels": figures("active_channels").max(),
             "connected_clients": figures("connected_clients").sum::<u64>(),
             "messages_published": figures("messages_published").sum::<u64>(),
@@ -164,7 +161,7 @@ fn server(name: String, report: &Json, written: Instant) -> Json {
     Json::Object(server)
 }
 
-/// A name for this server that no other has.
+/// A name that no other server has.
 pub fn server_name(port_or_path: &str, random: [u8; 2]) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = match host.trim() {

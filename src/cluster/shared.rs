@@ -1,4 +1,4 @@
-//! What the routes' side of the cluster and both threads share, and how entries come to the hub.
+//! What the routes' side of the cluster and both threads share, and how entries reach the hub.
 
 use super::address::Address;
 use super::answers::PendingAnswers;
@@ -17,27 +17,26 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// What the routes and both threads see.
 #[derive(Debug)]
 pub(super) struct ClusterShared {
     pub(super) hub: Arc<Hub>,
     pub(super) address: Address,
-    /// What this server is called among the others.
+    /// This server's name among the others.
     pub(super) name: String,
-    /// What its marks begin with: no other run of a server has that.
+    /// Prefix of its marks. No other run of a server has it.
     pub(super) run: String,
     pub(super) state: State,
-    /// Publishers whose messages are stored and on their way to the hub.
+    /// Publishers whose messages are stored, and on their way to the hub.
     pub(super) answers: PendingAnswers,
     pub(super) reports: Reports,
-    /// Guards where this server is in the stream. Whoever brings entries to the hub holds it, so they come in one order.
+    /// Guards where this server is in the stream. Held by whoever brings entries to the hub, so that they arrive in one
+    /// order.
     position: Mutex<Position>,
-    /// Time from sending publishes to Redis to its answer.
+    /// Time from sending publishes to Redis's answer.
     pub(super) round_trip: Histogram,
 }
 
 impl ClusterShared {
-    /// Without a connection, as yet.
     pub(super) fn new(address: Address, hub: Arc<Hub>, name: String) -> ClusterShared {
         ClusterShared {
             state: State::new(address.to_string()),
@@ -52,8 +51,8 @@ impl ClusterShared {
         }
     }
 
-    /// Brings entries to the hub: all that the stream has after an id that the hub had when they were asked for. Both
-    /// threads do that, and may have read the same. Whether there was anything new.
+    /// Brings entries to the hub: all that the stream has after an id that the hub had when they were requested. Both
+    /// threads do that, and may have read the same entries. Returns whether any were new.
     pub(super) fn take(&self, mut entries: Vec<StreamEntry>) -> bool {
         let mut position = self.position();
         position.advance(&mut entries);
@@ -64,37 +63,37 @@ impl ClusterShared {
         for entry in entries {
             if let Some(generation) = entry.begins {
                 let is_new = position.enter(&generation);
-                // Also what was read as history begins anew there.
-                if is_new || !self.hub.is_filled() {
-                    self.hub.append(std::mem::take(&mut events));
+                // What was read as history also starts over there.
+                if is_new || !self.hub.feed().is_filled() {
+                    self.hub.feed().append(std::mem::take(&mut events));
                     self.lose(entry.id);
                 }
             }
             events.extend(entry.event);
         }
-        self.hub.append(events);
-        self.hub.skip_to(newest);
+        self.hub.feed().append(events);
+        self.hub.feed().skip_to(newest);
         drop(position);
         self.answers.arrived(newest);
         true
     }
 
-    /// Messages up to this id may be lost, and all clients are told.
+    /// Records that messages up to this id may be lost. All clients are told.
     fn lose(&self, lost: EventId) {
-        if !self.hub.is_filled() {
-            return if self.hub.newest() == EventId::ZERO {
-                // Nothing has come in: nobody here can have had what was before.
-                self.hub.know_nothing_up_to(lost);
+        if !self.hub.feed().is_filled() {
+            return if self.hub.feed().newest() == EventId::ZERO {
+                // Nothing has come in, so no client here can have what was before.
+                self.hub.feed().know_nothing_up_to(lost);
             } else {
-                self.hub.begin_after(lost);
+                self.hub.feed().begin_after(lost);
             };
         }
-        let seen = self.hub.newest();
+        let seen = self.hub.feed().newest();
         log::warn!(
             "event=redis_gap after={seen} up_to={lost} hint=\"Redis has lost messages, or what is in the key sse-server:events was replaced, or trimmed before this server had read it; this server's clients were told\""
         );
-        self.hub.send_away_ahead_of(seen);
-        self.hub.lose_up_to(lost);
+        self.hub.feed().send_away_ahead_of(seen);
+        self.hub.feed().lose_up_to(lost);
     }
 
     /// Looks at the stream, and reads what comes after an id.
@@ -118,40 +117,40 @@ impl ClusterShared {
         self.position().generation().map(Into::into)
     }
 
-    /// Finds out whether something was lost before these entries, which come next, and tells the clients.
+    /// Checks whether something was lost before these entries, which come next, and tells the clients.
     pub(super) fn judge(&self, stream: &StreamInfo, entries: &[StreamEntry]) {
         let mut position = self.position();
-        if !self.hub.is_filled() {
+        if !self.hub.feed().is_filled() {
             position.begin_with(stream);
-            self.hub.begin_after(stream.begin());
+            self.hub.feed().begin_after(stream.begin());
         } else if let Some(lost) = position.find_loss(stream, entries) {
             self.lose(lost);
         }
     }
 
-    /// Everything of the stream as it was then is in the hub. Whether it was all that there ever was.
+    /// Records that the whole stream, as it was then, is in the hub. Returns whether the count is right.
     pub(super) fn has_all_of(&self, stream: &StreamInfo) -> bool {
         let mut position = self.position();
         let fits = position.has_all_of(stream);
-        self.hub.skip_to(stream.newest);
-        fits || !self.hub.is_filled()
+        self.hub.feed().skip_to(stream.newest);
+        fits || !self.hub.feed().is_filled()
     }
 
-    /// Has this server begin again as one that has just started: ids are to be smaller than those that it has.
+    /// Makes this server start over, with ids smaller than before.
     pub(super) fn start_over(&self) {
         let mut position = self.position();
         *position = Position::default();
-        self.hub.start_over();
+        self.hub.feed().start_over();
         drop(position);
         self.answers.start_over();
     }
 
-    /// Entries to ask for.
+    /// Entries to ask for at once.
     pub(super) fn at_once(&self) -> usize {
         self.position().intake.at_once()
     }
 
-    /// Where the stream may begin, if that has changed.
+    /// Where the stream may begin now, if that has changed.
     pub(super) fn keep_from(&self) -> Option<EventId> {
         let channels = self.hub.stats().active_channels;
         let limits = self.hub.limits();

@@ -1,5 +1,4 @@
-//! The socket below a connection to Redis: no operation waits for longer than it may, and no signal ends one. Called by the
-//! link.
+//! The socket below a connection to Redis: every operation is bounded in time, and no signal ends one.
 
 use super::address::Address;
 use super::outage::until;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Socket(TcpStream);
 
 impl Socket {
-    /// Connects to the first of the addresses that takes a connection, before `end`.
+    /// Connects to the first address that accepts, before `end`.
     pub(super) fn connect(address: &Address, end: Instant) -> io::Result<Socket> {
         let mut failed = io::Error::from(io::ErrorKind::NotFound);
         for place in address.resolve()? {
@@ -25,7 +24,7 @@ impl Socket {
         Err(failed)
     }
 
-    /// How long an answer may take from now on.
+    /// Sets how long an answer may take.
     pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
         self.0.set_read_timeout(Some(patience))?;
         self.0.set_write_timeout(Some(patience))
@@ -36,7 +35,7 @@ impl Socket {
     }
 }
 
-/// A read with a timeout ends with `EINTR` after the process was stopped and resumed, also where nobody handles signals
+/// A read with a timeout ends with `EINTR` after the process was stopped and resumed, even if nobody handles signals
 /// (`signal(7)`).
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -49,7 +48,7 @@ impl Read for Socket {
     }
 }
 
-/// Time left, and never none: that would be no bound at all.
+/// Time left, but never zero: that would mean no bound at all.
 pub(super) fn left(end: Instant) -> Duration {
     until(end).max(Duration::from_millis(1))
 }

@@ -1,5 +1,5 @@
-//! Whether Redis is there, for everybody who wants to know; and the log lines when that changes, one for each loss and
-//! not one for each try. Written by the writer and the follower.
+//! Whether Redis is available, for everybody who asks; and the log lines when that changes: one for each loss, not one
+//! for each try.
 
 use super::fault::Fault;
 use super::outage::until;
@@ -18,15 +18,15 @@ pub(super) enum Side {
     Follower,
 }
 
-/// Whether Redis is there, as both threads see it and as it was logged.
+/// Whether Redis is available, as both threads see it and as it was logged.
 #[derive(Debug)]
 pub(super) struct State {
     address: String,
-    /// Both connections stand. A copy of what `now` says, for those who only look.
+    /// Both connections are up. A copy of what `now` says, readable without the lock.
     is_up: AtomicBool,
-    /// Guards what follows it here.
+    /// Guards the figures below.
     now: Mutex<Now>,
-    /// Signalled when both connections stand.
+    /// Signalled when both connections are up.
     came_up: Condvar,
     reconnects: Counter,
 }
@@ -37,9 +37,9 @@ struct Now {
     follower: bool,
     was_up: bool,
     lost_at: Option<Instant>,
-    /// Kinds of faults that the log has of this loss.
+    /// Kinds of faults that were logged since this loss.
     told: HashSet<&'static str>,
-    /// What Redis says, where it is there and refuses.
+    /// What Redis says, if it answers and refuses.
     refusal: Option<String>,
 }
 
@@ -75,7 +75,6 @@ impl State {
         now.is_up()
     }
 
-    /// Why nothing is accepted.
     pub(super) fn refusal(&self) -> Refusal {
         let now = self.lock();
         match &now.refusal {
@@ -84,7 +83,7 @@ impl State {
         }
     }
 
-    /// A connection stands, or stands again after it was lost for this reason.
+    /// A connection is up, or is up again after it was lost for this reason.
     pub(super) fn up(&self, side: Side, lost: Option<String>) {
         let mut now = self.lock();
         let was_up = now.is_up();
@@ -97,7 +96,7 @@ impl State {
         if was_up || !now.is_up() {
             return;
         }
-        // Under the lock, so that it always says the same.
+        // Under the lock, so that both always agree.
         self.is_up.store(true, Ordering::Release);
         now.told.clear();
         now.refusal = None;
@@ -128,7 +127,7 @@ impl State {
         let mut now = self.lock();
         self.is_up.store(false, Ordering::Release);
         now.set(side, false);
-        // The follower notices first. What it has lost the writer may have lost, too: it has to show that it has not.
+        // The follower notices first. The writer may have lost its connection too, and has to prove that it has not.
         now.writer = false;
         now.lost_at.get_or_insert_with(system::now);
         now.refusal = (!fault.may_pass()).then(|| fault.reason.clone());

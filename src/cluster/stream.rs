@@ -1,10 +1,9 @@
-//! The stream as a whole: what it is like, a look at it, and how it begins. Only here is it made. Called by the writer and
-//! the follower.
+//! The stream as a whole: what it is like, a look at it, and how it begins. Only this file creates it.
 //!
-//! Each stream has a generation, which is the name of a consumer group that nobody consumes with: so it goes where the stream
-//! goes, and a stream that was put in its place has another or none. A stream that begins anew, because there was none or
-//! because Redis has lost a part of it, gets a new generation, and an entry that says so: who follows it reads that in its
-//! turn, and who was away sees that the generation is another.
+//! Each stream has a generation: the name of a consumer group that nobody uses. So it moves with the stream, and a
+//! stream that replaces it has another one or none. A stream that starts over, because it was gone or Redis has lost a
+//! part of it, gets a new generation, and an entry that says so: followers read it in its turn, and servers that were
+//! away notice the new generation.
 
 use super::entry::{self, StreamEntry, STREAM};
 use super::fault::Fault;
@@ -12,24 +11,24 @@ use super::link::{field, text, Link};
 use crate::event::EventId;
 use ::redis::{cmd, Value};
 
-/// What the names of generations begin with.
+/// Prefix of the generations' names.
 const PREFIX: &str = "sse-server:begin:";
 
-/// What `XINFO` tells of the stream; without one, nothing.
+/// What `XINFO` tells of the stream; all zero if there is none.
 #[derive(Debug, Default)]
 pub(super) struct StreamInfo {
-    /// The newest id that was ever given.
+    /// The newest id ever given.
     pub(super) newest: EventId,
-    /// The oldest entry that is there.
+    /// The oldest entry that is left.
     pub(super) first: Option<EventId>,
-    /// The newest that was deleted out of its turn.
+    /// The newest entry that was deleted out of turn.
     pub(super) deleted: EventId,
-    /// Entries that are there, and that were ever there.
+    /// Entries that are left, and entries ever added.
     pub(super) length: i64,
     pub(super) added: i64,
-    /// None if there is no stream, or if it is not of ours.
+    /// `None` if there is no stream, or if it is not ours.
     pub(super) generation: Option<String>,
-    /// Where this server was when it looked: the newest id that it had, and the generation.
+    /// Where this server was when it looked: its newest id, and the generation.
     pub(super) seen: EventId,
     pub(super) known: Option<String>,
 }
@@ -55,13 +54,13 @@ impl StreamInfo {
         }
     }
 
-    /// Whether it is another stream than this server knew when it looked.
+    /// Whether it is another stream than the one that this server knew when it looked.
     pub(super) fn is_other(&self) -> bool {
         self.known.is_some() && self.generation != self.known
     }
 
-    /// After this id everything is there. Who has an older one may have missed something, if only because it is of another
-    /// stream that is no more.
+    /// Everything after this id is there. A client with an older one may have missed something, if only because its id
+    /// is of a stream that is gone.
     pub(super) fn begin(&self) -> EventId {
         self.first.map_or(self.newest, before).max(self.deleted)
     }
@@ -88,16 +87,16 @@ pub(super) fn before(id: EventId) -> EventId {
     }
 }
 
-/// Whether ids may go on from here. No clock gives a later time than the year 9999, and ids behind that, which somebody has
-/// made up, soon come to their end.
+/// Whether ids may go on from here. No clock shows a time after the year 9999, and ids beyond that, which somebody has
+/// made up, soon run out.
 pub(super) fn can_grow(id: EventId) -> bool {
     /// In ms since 1970.
     const YEAR_10000: u64 = 253_402_300_800_000;
     id.ms < YEAR_10000
 }
 
-/// One transaction: what the stream is like, and up to `wanted` of the entries that come after an id, for a server that knows
-/// the stream by this generation.
+/// Reads in one transaction what the stream is like, and up to `wanted` entries after an id, for a server that knows
+/// the stream by the generation `known`.
 pub(super) fn look(
     link: &mut Link,
     known: Option<String>,
@@ -143,8 +142,7 @@ fn is_no_such_key(error: &::redis::ServerError) -> bool {
         .is_some_and(|details| details.contains("no such key"))
 }
 
-/// Has the stream begin anew, behind `seen`, unless somebody else has done that: then it is of another generation than
-/// `known`.
+/// Makes the stream start over, after `seen`, unless somebody else has done that: then its generation is not `known`.
 pub(super) fn begin(link: &mut Link, seen: EventId, known: Option<&str>) -> Result<(), Fault> {
     let mut command = cmd("EVAL");
     command
@@ -158,9 +156,9 @@ pub(super) fn begin(link: &mut Link, seen: EventId, known: Option<&str>) -> Resu
     link.ask(&command).map(drop)
 }
 
-/// The notice has an id of the next millisecond, if that is not too late: so it is behind all that was ever there, as far as
-/// ids are of this clock. A stream of before there were generations is only given one. The time of Redis and the largest id that was ever there
-/// make a name that no other generation has.
+/// The notice gets an id of the next millisecond, if that is not too late: so it comes after everything that was ever
+/// there, as far as ids follow this clock. A stream from before generations only gets one. The time of Redis and the
+/// largest id make a name that no other generation has.
 const BEGIN: &str = r"
 local key, ms, seq, known, prefix = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local info = redis.pcall('XINFO', 'STREAM', key)

@@ -1,5 +1,5 @@
-//! What the cluster has of the system: time, waiting, threads and mutexes. The simulation in `tests/simulate` puts its own in
-//! the place of these, and of `socket`.
+//! Time, waiting, threads and mutexes, as the cluster uses them. `tests/simulate` replaces them, and `socket`, with its
+//! own.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
@@ -11,19 +11,19 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// A number below 1000 that is another on every server.
+/// A number below 1000 that differs from server to server.
 pub(super) fn jitter() -> u32 {
-    // The clock's last digits are all that is needed.
+    // The clock's last digits are random enough.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |now| now.subsec_micros() % 1000)
 }
 
-/// Lets so much time pass, or less.
+/// Waits for this long, or less.
 pub(super) fn pause(time: Duration) {
     std::thread::park_timeout(time);
 }
 
-/// Waits for what comes next, at most so long.
+/// Waits for the next item, at most for `bound`.
 pub(super) fn receive<T>(from: &Receiver<T>, bound: Duration) -> Result<T, RecvTimeoutError> {
     from.recv_timeout(bound)
 }

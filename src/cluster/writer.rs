@@ -1,10 +1,11 @@
-//! The writer: one thread that stores what publishers bring. It takes all that waits, sends it as one transaction, and
-//! hands each its own answer: while Redis works on one lot the next gathers, so its round trip does not limit the rate. (A
-//! transaction because then followers are woken once for all of it; and so a batch is stored as a whole or not at all.)
-//! Once a second it reports this server's figures, which also shows whether Redis takes writes. Started by the cluster.
+//! The writer: one thread that stores what publishers bring. It takes everything that waits, sends it as one
+//! transaction, and hands out the answers. While Redis works on one lot the next one gathers, so the round trip does
+//! not limit the rate. (A transaction wakes followers once for all of it, and a batch is stored as a whole or not at
+//! all.) Once a second it reports this server's figures, which also shows whether Redis takes writes.
 //!
-//! A lot that was on its way when the connection died is settled by looking: the next connection ends the one before, so that
-//! nothing is done there any more, and reads the end of the stream. What is there was stored, what is not is sent again.
+//! A lot that was under way when the connection died is settled by looking: the next connection ends the previous one,
+//! so that Redis does nothing more for it, and reads the end of the stream. What is there was stored; what is not is
+//! sent again.
 
 use super::entry;
 use super::fault::Fault;
@@ -27,20 +28,21 @@ use std::time::Duration;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Who has waited for so long already waits for the answer half as long.
+/// A publisher that has waited this long waits only half of `PATIENCE` for the answer.
 const URGENT: Duration = Duration::from_secs(1);
 
 /// Jobs that may wait while Redis does not answer; more are refused.
 const MOST_WAITING: usize = 4096;
 
-/// How often a lot is sent that finds no stream, which is then made: more often only if somebody deletes it all the time.
+/// How often a lot is sent when it finds no stream, which is then created. More would only be needed if somebody kept
+/// deleting it.
 const TRIES: usize = 3;
 
-/// Messages may be so much older than the newest, in the stream: long enough for a history to survive a night without
+/// How much older than the newest a message in the stream may be: enough for a history to survive a night without
 /// servers.
 const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// How often they are taken out, by the time of the messages.
+/// How often older ones are removed, by the messages' time.
 const TRIM_ROUND: Duration = Duration::from_secs(60);
 
 pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<Sender<Job>> {
@@ -79,11 +81,11 @@ fn run(shared: &ClusterShared, jobs: &Receiver<Job>) {
 struct Writer<'a> {
     shared: &'a ClusterShared,
     jobs: &'a Receiver<Job>,
-    /// It was sent, and not answered.
+    /// Sent, and not answered.
     under_way: Option<Lot>,
-    /// Lots so far.
+    /// Number of lots so far.
     lots: u64,
-    /// The newest id's time when the stream was trimmed by age, in ms.
+    /// The newest id's time when the stream was last trimmed by age, in ms.
     trimmed_at: u64,
 }
 
@@ -126,10 +128,10 @@ impl Writer<'_> {
     fn gather(&mut self, first: Job) -> Lot {
         self.lots += 1;
         let mark = format!("{}.{:x}", self.shared.run, self.lots);
-        Lot::gather(first, self.jobs, mark, self.shared.hub.newest())
+        Lot::gather(first, self.jobs, mark, self.shared.hub.feed().newest())
     }
 
-    /// Refuses who asked before it was known, and waits. False once nobody can ask any more.
+    /// Refuses whoever asks, and waits. Returns false when nobody can ask any more.
     fn refuse_for(&self, pause: Duration) -> bool {
         let end = system::now() + pause;
         loop {
@@ -144,20 +146,20 @@ impl Writer<'_> {
     fn store(&mut self, link: &mut Link, mut lot: Lot) -> Result<(), Fault> {
         for _ in 0..TRIES {
             let mut packed = Vec::new();
-            // Not in the transaction: it needs no answer of its own.
+            // Outside the transaction: it needs no answer of its own.
             let trim = self.shared.keep_from().map(entry::trim_before);
             if let Some(trim) = &trim {
                 trim.write_packed_command(&mut packed);
             }
             let wanted = self.shared.at_once();
-            let seen = self.shared.hub.newest();
+            let seen = self.shared.hub.feed().newest();
             let count = lot.pack(&mut packed, seen, wanted, self.shared);
             lot.sent = Some(link.session().clone());
             lot.generation = self.shared.generation();
             let begun = system::now();
             let is_urgent = lot.oldest().is_some_and(|oldest| begun - oldest > URGENT);
             if is_urgent {
-                // Where this fails the exchange fails as well, and says why.
+                // If this fails, the exchange fails as well, and says why.
                 let _ = link.set_patience(PATIENCE / 2);
             }
             let answers = link.ask_all(&packed, usize::from(trim.is_some()) + count);
@@ -206,8 +208,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Finds out what came of a lot that was sent on a connection that died. If that cannot be known yet it is still under
-    /// way.
+    /// Finds out what became of a lot that was sent on a connection that died. If that cannot be known yet, it stays
+    /// under way.
     fn settle(&mut self, link: &mut Link, mut lot: Lot) -> Result<(), Fault> {
         let found = match self.find(link, &lot) {
             Ok(found) => found,
@@ -261,15 +263,15 @@ impl Writer<'_> {
         if own.is_empty() && is_whole && is_ended {
             return Ok(Found::Nothing);
         }
-        // Without the first it may have been there, or may come yet.
+        // Without the first entry, the others may have been stored, or may still be.
         Ok(lot.ids_of(&own).map_or(Found::Unsure, Found::All))
     }
 
-    /// Takes what is far older than the newest message out of the stream, now and then.
+    /// Removes what is far older than the newest message, now and then.
     fn trim_by_age(&mut self, link: &mut Link) -> Result<(), Fault> {
         let hub = &self.shared.hub;
-        let newest = hub.newest().ms;
-        if newest < self.trimmed_at + TRIM_ROUND.as_millis() as u64 || !hub.is_filled() {
+        let newest = hub.feed().newest().ms;
+        if newest < self.trimmed_at + TRIM_ROUND.as_millis() as u64 || !hub.feed().is_filled() {
             return Ok(());
         }
         self.trimmed_at = newest;
@@ -281,7 +283,7 @@ impl Writer<'_> {
         link.ask(&entry::trim_exactly_before(oldest)).map(drop)
     }
 
-    /// Takes out what nobody needs also where nobody publishes: what was read is remembered only until then.
+    /// Removes what nobody needs even if nobody publishes: what was read is remembered only until then.
     fn trim_by_number(&mut self, link: &mut Link) -> Result<(), Fault> {
         match self.shared.keep_from() {
             Some(id) => link.ask(&entry::trim_before(id)).map(drop),
@@ -303,12 +305,12 @@ impl Writer<'_> {
     }
 }
 
-/// What there is of a lot in the stream.
+/// What the stream has of a lot.
 enum Found {
     Nothing,
     /// The ids of its entries.
     All(Vec<EventId>),
-    /// Something else, or nobody can know.
+    /// Something else, or unknown.
     Unsure,
 }
 

@@ -67,7 +67,7 @@ impl Disk {
         draft.forgotten = kept.forgotten;
         let newest = kept.newest;
         let lost = kept.lost;
-        hub.fill(kept);
+        hub.feed().fill(kept);
         let now_ms = writer::wall_ms();
         for record in &known {
             let age = Duration::from_millis(now_ms.saturating_sub(record.at_ms));
@@ -145,7 +145,7 @@ impl Disk {
         if !self.is_writable() {
             return then(Err(self.state.refusal()));
         }
-        if let Err(refusal) = self.hub.would_take(&channel, 0) {
+        if let Err(refusal) = self.hub.feed().would_take(&channel, 0) {
             return then(Err(refusal));
         }
         let bytes = messages.iter().map(|message| message.len()).sum();

@@ -94,7 +94,7 @@ impl Lot {
             let mut published = Published::new(ids.0, ids.1, events.len());
             if let Some(attempt) = publication.attempt {
                 // Every try gets the same answer, so this is stored, too.
-                published.clients = numbering.hub.clients_of(&channel);
+                published.clients = numbering.hub.feed().clients_of(&channel);
                 numbered.keys.push(KeyRecord {
                     attempt,
                     published,
@@ -161,7 +161,7 @@ impl NumberedLot {
         for waiting in self.answers {
             let mut published = waiting.published;
             if !waiting.is_fixed {
-                published.clients = hub.clients_of(&waiting.channel);
+                published.clients = hub.feed().clients_of(&waiting.channel);
             }
             hub.counters().published.add(published.count as u64);
             (waiting.then)(Ok(published));
@@ -197,7 +197,7 @@ impl Numbering<'_> {
         Numbering {
             hub,
             first: EventId::ZERO,
-            newest: hub.newest(),
+            newest: hub.feed().newest(),
             tails: HashMap::new(),
             new_channels: 0,
             now_ms,
@@ -215,12 +215,12 @@ impl Numbering<'_> {
         let tail = match self.tails.entry(channel.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                match self.hub.would_take(channel, self.new_channels) {
+                match self.hub.feed().would_take(channel, self.new_channels) {
                     // It was taken before that.
                     Ok(()) | Err(Refusal::Closing) => {}
                     Err(refusal) => return Err(refusal),
                 }
-                let tail = self.hub.tail_of(channel);
+                let tail = self.hub.feed().tail_of(channel);
                 let is_new = tail.messages == 0 && !channel.is_broadcast();
                 self.new_channels += usize::from(is_new);
                 new.insert(tail)

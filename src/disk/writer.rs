@@ -129,7 +129,7 @@ impl Writer {
             self.is_doubtful = false;
             return Ok(());
         }
-        self.draft.note(self.hub.take_changes());
+        self.draft.note(self.hub.feed().take_changes());
         self.commit_draft()
     }
 
@@ -146,7 +146,7 @@ impl Writer {
         match self.store(&lot) {
             Ok(()) => {
                 let events = lot.events.iter().map(|kept| kept.event.clone());
-                self.hub.append(events.collect());
+                self.hub.feed().append(events.collect());
                 self.keys.extend(&lot.keys);
                 lot.confirm(&self.hub);
             }
@@ -159,7 +159,7 @@ impl Writer {
     }
 
     fn store(&mut self, lot: &NumberedLot) -> Result<(), Fault> {
-        self.draft.note(self.hub.take_changes());
+        self.draft.note(self.hub.feed().take_changes());
         let (records, newest) = (lot.records(), lot.newest());
         let Some(journal) = &mut self.journal else {
             return self.commit(&records, newest);
@@ -242,10 +242,10 @@ impl Writer {
     }
 
     fn keep_house(&mut self, now: Instant) -> Result<(), Fault> {
-        self.draft.note(self.hub.take_changes());
+        self.draft.note(self.hub.feed().take_changes());
         if now >= self.rounds.next_records {
             self.rounds.next_records = now + RECORDS_ROUND;
-            let records = self.hub.records();
+            let records = self.hub.feed().records();
             self.draft.note_records(records, wall_ms(), false);
             self.forget_old_keys();
             if !self.folder.store().exists() {
@@ -311,9 +311,9 @@ impl Writer {
         let path = self.folder.store();
         store::read(&path)?;
         let store = Store::open(&path)?;
-        let unpublished = store.keys_after(self.hub.newest())?;
+        let unpublished = store.keys_after(self.hub.feed().newest())?;
         self.store = Some(store);
-        self.draft.note(self.hub.take_changes());
+        self.draft.note(self.hub.feed().take_changes());
         let unpublished = unpublished.into_iter();
         unpublished.for_each(|key| self.draft.remove_record(key));
         self.commit_draft()
@@ -324,8 +324,8 @@ impl Writer {
         self.rounds.rebuilt = Instant::now();
         self.folder.tidy()?;
         // What has changed before is in what comes now. If that fails the other file needs it.
-        self.draft.note(self.hub.take_changes());
-        let kept = self.hub.kept();
+        self.draft.note(self.hub.feed().take_changes());
+        let kept = self.hub.feed().kept();
         let mut draft = Draft::of_all(&kept.channels);
         draft.forgotten = kept.forgotten;
         let mut meta = Meta {
@@ -364,8 +364,8 @@ impl Writer {
         if !self.state.is_up() {
             return;
         }
-        self.draft.note(self.hub.take_changes());
-        let records = self.hub.records();
+        self.draft.note(self.hub.feed().take_changes());
+        let records = self.hub.feed().records();
         self.draft.note_records(records, wall_ms(), true);
         self.meta.is_closed = true;
         if let Err(fault) = self.commit_draft() {

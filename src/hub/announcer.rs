@@ -1,9 +1,9 @@
-//! The announcer: one thread that carries what was published to the subscribers, in the order of ids.
+//! The announcer: one thread that brings what was published to the subscribers, in the order of ids.
 //!
-//! It never waits for a client. Where a stream's thread sleeps it writes in its place, as far as the client takes it at
-//! once: that saves waking a thread. What is published while it makes its round goes with the next round: batching comes
-//! by itself. An audience that does not keep up has a backlog here; publishers to its channels wait, everybody else goes
-//! on.
+//! It never waits for a client. While a stream's thread sleeps, the announcer writes in its place, as much as the
+//! client takes at once: that saves waking a thread. What is published during a round goes out with the next one, so
+//! batches form by themselves. An audience that does not keep up gets a backlog here: publishers to its channels wait,
+//! everybody else goes on.
 
 use super::audience::{AudienceId, Delivery, Members};
 use super::batch::Encoded;
@@ -18,16 +18,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A batch ends when it has this many bytes: large enough to make the cost of a write small beside that of its bytes.
+/// A batch ends at this many bytes: enough to make the cost of a write small beside that of its bytes.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Batches that somebody has still to write may take this much memory together, in bytes.
+/// Memory that all batches with bytes left to write may take together.
 const MAX_IN_FLIGHT: usize = 32 << 20;
 
-/// Events that may wait for an audience that is behind, where publishing to it does not wait for the audience.
+/// Events that may wait for an audience that is behind, where publishers do not wait for it.
 const OVERDUE: usize = 16 << 10;
 
-/// How long the announcer pauses before it looks again whether the others have caught up.
+/// The announcer's pause before it checks again whether the others have caught up.
 const BREATH: Duration = Duration::from_millis(1);
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
@@ -37,34 +37,32 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Owned by the thread that carries.
 #[derive(Debug)]
 pub(super) struct Announcer {
     shared: Arc<Shared>,
-    /// Messages that one batch may have: a part of a client's queue, so that one batch alone cannot fill it.
+    /// Messages in one batch, at most: a part of a client's queue, so that one batch alone cannot fill it.
     batch_messages: usize,
-    /// Bytes of the batches that somebody has still to write.
+    /// Bytes of all batches that are not yet written to everybody.
     in_flight: Arc<AtomicUsize>,
     helpers: Helpers,
     backlogs: Backlogs,
 }
 
-/// What an audience has still to get.
+/// What an audience is still to get.
 #[derive(Debug)]
 struct Backlog {
     subscribers: Members,
     events: Vec<Arc<Event>>,
-    /// Most of those who read are behind: it has to wait.
+    /// Most of the clients that read are behind, so the events have to wait.
     is_congested: bool,
 }
 
-/// What the announcer finds to do.
 pub(super) enum Work {
-    /// Bring these to their audiences, beside what those have still to get.
+    /// Bring these to their audiences, along with the backlogs.
     Carry(Vec<Delivery>),
-    /// Sleep until somebody wakes it.
+    /// Sleep until woken.
     Nothing,
-    /// End all streams: the hub closes, and everything is on its way.
+    /// End all streams: the hub closes, and nothing is pending.
     End,
 }
 
@@ -96,7 +94,7 @@ impl Announcer {
         self.shared.end_all_streams();
     }
 
-    /// Brings each audience what it has to get, as far as it keeps up, and tells publishers who has to wait.
+    /// Sends each audience its events, as far as it keeps up, and tells publishers who has to wait.
     pub(super) fn carry(&mut self, deliveries: Vec<Delivery>) {
         let mut backlogs = std::mem::take(&mut self.backlogs);
         for delivery in deliveries {
@@ -111,12 +109,12 @@ impl Announcer {
         self.backlogs = backlogs;
     }
 
-    /// Whether an audience has still to get something, or publishers still have to wait for one.
+    /// Whether an audience is still to get something, or publishers still have to wait for one.
     pub(super) fn has_backlog(&self) -> bool {
         !self.backlogs.is_empty()
     }
 
-    /// What there is to do now. After `Nothing` whoever publishes wakes the announcer.
+    /// What to do next. After `Nothing`, whoever publishes wakes the announcer.
     pub(super) fn next_work(&self) -> Work {
         let mut table = self.shared.lock();
         if let Some(deliveries) = table.take_deliveries() {
@@ -134,9 +132,9 @@ impl Announcer {
         Work::Nothing
     }
 
-    /// Sends an audience what it has to get, as far as it keeps up.
     fn announce(&self, backlog: &mut Backlog, made: &mut Option<Arc<Encoded>>) {
-        // Nobody waits for this audience where events come from outside: it gets them, and who stays behind is cut.
+        // Where events come from outside, nobody waits for the audience: it gets them, and whoever stays behind is cut
+        // off.
         let is_overdue = self.shared.limits.ids_come_from_outside && backlog.events.len() > OVERDUE;
         if backlog.is_congested {
             backlog.is_congested = self.look(backlog).is_late() && !is_overdue;
@@ -174,7 +172,7 @@ impl Announcer {
         self.helpers.run(round)
     }
 
-    /// How the clients of a congested audience keep up, without sending anything.
+    /// How the clients of a congested audience keep up. Sends nothing.
     fn look(&self, backlog: &Backlog) -> PaceCounts {
         let limit = self.shared.limits.client_queue;
         let now_ms = running_ms();
@@ -188,13 +186,12 @@ impl Announcer {
         counts
     }
 
-    /// Tells the publishers who has to wait.
     fn report(&self, backlogs: &Backlogs) {
         let memory_is_full = self.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT;
         if memory_is_full {
             self.shared
                 .cut_if_slow(|subscriber, limit, now_ms| subscriber.progress.hoards(limit, now_ms));
-            // Those who got a batch need a moment to write it.
+            // Gives those who got a batch a moment to write it.
             std::thread::park_timeout(BREATH);
         }
         let congested = |backlog: &Backlog| backlog.is_congested;
@@ -215,7 +212,7 @@ impl Announcer {
         self.shared.tell_of_room();
     }
 
-    /// Cuts the events into pieces that are written at once.
+    /// Cuts the events into pieces, each for one write.
     fn batches<'a>(&self, events: &'a [Arc<Event>]) -> impl Iterator<Item = &'a [Arc<Event>]> {
         let most = self.batch_messages;
         let mut rest = events;
@@ -250,7 +247,7 @@ fn add(backlogs: &mut Backlogs, delivery: Delivery) {
         }
         Entry::Occupied(mut entry) => {
             let backlog = entry.get_mut();
-            // Who joined since gets only what is newer than its replay.
+            // Clients that joined meanwhile get only what is newer than their replay.
             backlog.subscribers = delivery.subscribers;
             backlog.events.extend(delivery.events);
         }

@@ -1,4 +1,4 @@
-//! Audiences: the clients that follow the same, and so get the same bytes.
+//! Audiences: the clients that follow the same topics, and so get the same bytes.
 
 use super::subscriber::Subscriber;
 use super::topics::Topics;
@@ -9,10 +9,9 @@ use std::sync::Arc;
 /// Number of an audience, unique while the server runs.
 pub(super) type AudienceId = u64;
 
-/// The clients of one audience as the announcer takes them along.
+/// A snapshot of the clients of one audience, for the announcer.
 pub(super) type Members = Arc<[Arc<Subscriber>]>;
 
-/// What one audience has to get.
 pub(super) struct Delivery {
     pub(super) audience: AudienceId,
     pub(super) subscribers: Members,
@@ -22,19 +21,18 @@ pub(super) struct Delivery {
 
 #[derive(Debug)]
 struct Audience {
-    /// Empty for those who want broadcasts alone.
+    /// Empty for clients that follow `broadcast` alone.
     topics: Arc<Topics>,
     members: HashMap<u64, Arc<Subscriber>>,
-    /// `members` for the announcer; made anew when somebody came or went.
+    /// `members` for the announcer; rebuilt after somebody joined or left.
     snapshot: Option<Members>,
 }
 
 /// A client that has left.
 pub(super) struct Left {
     pub(super) subscriber: Arc<Subscriber>,
-    /// What it followed.
     pub(super) topics: Arc<Topics>,
-    /// Its audience, if nobody is left in it.
+    /// Its audience, if that is now empty.
     pub(super) deserted: Option<AudienceId>,
 }
 
@@ -54,7 +52,7 @@ impl Audiences {
         subscriber: Arc<Subscriber>,
     ) -> Option<AudienceId> {
         let known = self.by_topics.get(topics).copied();
-        // Clients' numbers are unique: so is that of the first.
+        // Clients' numbers are unique, so the first one's serves as the audience's.
         let id = known.unwrap_or(subscriber.number);
         let audience = self.by_id.entry(id).or_insert_with(|| {
             self.by_topics.insert(topics.clone(), id);
@@ -70,7 +68,7 @@ impl Audiences {
         known.is_none().then_some(id)
     }
 
-    /// Takes a client out; `None` if it is out already.
+    /// `None` if the client has left already.
     pub(super) fn leave(&mut self, number: u64) -> Option<Left> {
         let id = self.by_client.remove(&number)?;
         let audience = self.by_id.get_mut(&id)?;
@@ -89,12 +87,10 @@ impl Audiences {
         })
     }
 
-    /// Every audience.
     pub(super) fn ids(&self) -> impl Iterator<Item = AudienceId> + '_ {
         self.by_id.keys().copied()
     }
 
-    /// The clients of an audience.
     pub(super) fn members(&mut self, id: AudienceId) -> Option<Members> {
         let audience = self.by_id.get_mut(&id)?;
         let members = &audience.members;
@@ -104,13 +100,11 @@ impl Audiences {
         Some(snapshot.clone())
     }
 
-    /// Every client.
     pub(super) fn subscribers(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
         let audiences = self.by_id.values();
         audiences.flat_map(|audience| audience.members.values())
     }
 
-    /// Number of clients.
     pub(super) fn client_count(&self) -> usize {
         self.by_client.len()
     }

@@ -7,22 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-/// One encoded batch. Dropped when the last client that gets it has it, or has left.
+/// One encoded batch. Dropped when the last of its clients has it, or has left.
 #[derive(Debug)]
 pub struct Batch {
     frame: Frame,
-    /// The id of its last event.
     last: EventId,
-    /// Number of its messages.
     pub(super) messages: usize,
-    /// When the oldest of them was published.
+    /// When the oldest message was published.
     pub(super) oldest: Instant,
-    /// Bytes of all batches that somebody has still to write.
+    /// Bytes of all batches that are not yet written to everybody.
     in_flight: Arc<AtomicUsize>,
 }
 
 impl Batch {
-    /// `None` if there is nothing to write: notices alone, in a form that has none.
+    /// `None` if there is nothing to write: only notices, in a form that has none.
     pub(super) fn new(
         events: &[Arc<Event>],
         form: Form,
@@ -43,7 +41,6 @@ impl Batch {
         })
     }
 
-    /// Counts that a client has it.
     pub(super) fn count_delivery(&self, counters: &Counters) {
         let messages = self.messages as u64;
         counters.delivered.add(messages);
@@ -56,7 +53,7 @@ impl Batch {
         &self.frame
     }
 
-    /// Who has it has everything up to this id.
+    /// A client that has the batch has everything up to this id.
     pub fn last(&self) -> EventId {
         self.last
     }
@@ -82,13 +79,13 @@ impl Queued {
         &self.batch
     }
 
-    /// Bytes of the frame, as it is written to this client, that the client has already.
+    /// Bytes of the frame that this client already has, in the framing of its connection.
     pub fn written(&self) -> usize {
         self.written
     }
 }
 
-/// Events on their way to audiences that get the same, encoded when the first client wants them in its form.
+/// Events for audiences that get the same bytes. Encoded when the first client needs its form.
 #[derive(Debug)]
 pub(super) struct Encoded {
     events: Vec<Arc<Event>>,
@@ -104,14 +101,13 @@ impl Encoded {
         }
     }
 
-    /// Whether these are the events.
     pub(super) fn is_of(&self, events: &[Arc<Event>]) -> bool {
-        // Not by their ids: the notices of one gap share one.
+        // Ids do not tell: all notices of one gap share one.
         let mut pairs = self.events.iter().zip(events);
         self.events.len() == events.len() && pairs.all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
-    /// What a client has to get that has everything up to `joined_after`; `None` if that is nothing.
+    /// What a client that has everything up to `joined_after` is to get; `None` if nothing.
     pub(super) fn batch_for(
         &self,
         joined_after: EventId,
@@ -120,7 +116,7 @@ impl Encoded {
     ) -> Option<Arc<Batch>> {
         let had = self.events.partition_point(|event| match &event.kind {
             Kind::Message => event.id <= joined_after,
-            // Behind the event with its id, which the client has or did not ask for.
+            // It comes after the event of the same id, which the client has or did not ask for.
             Kind::Gap { .. } => event.id < joined_after,
         });
         if had > 0 {

@@ -1,4 +1,4 @@
-//! The channels that exist, and who follows them: by their names, or by patterns.
+//! The channels that exist, and who follows them, by name or by pattern.
 
 use super::audience::AudienceId;
 use super::patterns::Patterns;
@@ -8,13 +8,13 @@ use crate::event::{ChannelName, Topic};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A channel that was published to or is named by a client. It goes when it was not used for `CHANNEL_TTL`.
+/// A channel that was published to, or that a client names. It is removed when it has been unused for `CHANNEL_TTL`.
 #[derive(Debug)]
 pub(super) struct Channel {
-    /// Who follows it by its name; others may by patterns.
+    /// Audiences that follow it by name; others may by patterns.
     audiences: Vec<AudienceId>,
     clients: usize,
-    /// Clients that name it, also those that have it by a pattern. It exists for as long as there are any.
+    /// Clients that name it, even if a pattern of theirs covers it. The channel exists while there are any.
     pub(super) named: usize,
     pub(super) messages: u64,
     pub(super) last_used: Instant,
@@ -32,12 +32,12 @@ impl Channel {
     }
 }
 
-/// All but `broadcast`. Owned by the table, and guarded with it.
+/// All channels but `broadcast`. Owned by the table, and guarded with it.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     by_name: HashMap<ChannelName, Channel>,
-    /// Channels that had a message. They and the others are each bounded by `MAX_CHANNELS`, so that no subscriber keeps a
-    /// publisher out.
+    /// Channels that had a message. They and the others are each bounded by `MAX_CHANNELS`, so that subscribers cannot
+    /// keep publishers out.
     with_messages: usize,
     patterns: Patterns,
 }
@@ -47,7 +47,7 @@ impl Channels {
         self.by_name.len()
     }
 
-    /// Those that had a message.
+    /// Channels that had a message.
     pub(super) fn with_messages(&self) -> usize {
         self.with_messages
     }
@@ -68,7 +68,6 @@ impl Channels {
         self.by_name.get_mut(name)
     }
 
-    /// Adds a channel of an earlier run.
     pub(super) fn take_back(&mut self, name: ChannelName, messages: u64, last_used: Instant) {
         let mut channel = Channel::new();
         channel.messages = messages;
@@ -77,27 +76,26 @@ impl Channels {
         self.by_name.insert(name, channel);
     }
 
-    /// Whether the channel can have a message, where so many channels may. One that had none so far counts as new, whoever
-    /// follows it.
+    /// Whether the channel may have a message if at most `most` channels may. One that had none so far counts as new,
+    /// whoever follows it.
     pub(super) fn have_place_for(&self, name: &ChannelName, most: usize) -> bool {
         let channel = self.by_name.get(name);
         channel.is_some_and(|channel| channel.messages > 0) || self.with_messages < most
     }
 
-    /// Whether a client can name what it follows, where so many channels may be named that had no message.
+    /// Whether a client may name these channels if at most `most` without messages may exist.
     pub(super) fn have_place_for_all(&self, topics: &Topics, most: usize) -> bool {
         let is_new = |name: &&ChannelName| !self.by_name.contains_key(*name);
         let new = topics.named().filter(is_new).count();
         self.by_name.len() - self.with_messages + new <= most
     }
 
-    /// Whether a client names the channel.
     pub(super) fn is_named(&self, name: &ChannelName) -> bool {
         let channel = self.by_name.get(name);
         channel.is_some_and(|channel| channel.named > 0)
     }
 
-    /// Takes note of a message. Returns the number of clients that it reaches.
+    /// Counts a message. Returns the number of clients that it reaches.
     pub(super) fn note_message(&mut self, name: &ChannelName, at: Instant) -> usize {
         let by_patterns = self.clients_by_patterns(name);
         let channel = self
@@ -110,7 +108,6 @@ impl Channels {
         channel.clients + by_patterns
     }
 
-    /// Clients that a message to this channel reaches.
     pub(super) fn clients_of(&self, name: &ChannelName) -> usize {
         let by_name = self.by_name.get(name).map_or(0, |channel| channel.clients);
         by_name + self.clients_by_patterns(name)
@@ -121,7 +118,7 @@ impl Channels {
         followers.map(|followers| followers.clients).sum()
     }
 
-    /// Whom a message to this channel reaches. No audience is among them twice.
+    /// The audiences that a message to this channel reaches, each once.
     pub(super) fn audiences_of<'a>(
         &'a self,
         name: &'a ChannelName,
@@ -133,7 +130,7 @@ impl Channels {
         by_name.chain(by_patterns).copied()
     }
 
-    /// Who follows by this very topic.
+    /// The audiences that follow by exactly this topic.
     pub(super) fn audiences_by(&self, topic: &Topic) -> &[AudienceId] {
         let audiences = match topic {
             Topic::Channel(name) => self.by_name.get(name).map(|channel| &channel.audiences),
@@ -142,7 +139,7 @@ impl Channels {
         audiences.map_or(&[], Vec::as_slice)
     }
 
-    /// What somebody follows.
+    /// Every topic that a client follows.
     pub(super) fn followed(&self) -> impl Iterator<Item = Topic> + '_ {
         let channels = self.by_name.iter();
         let names = channels.filter(|(_, channel)| channel.clients > 0);
@@ -151,7 +148,7 @@ impl Channels {
         names.chain(patterns.map(|followers| Topic::Prefix(followers.prefix.clone())))
     }
 
-    /// Adds a client. `new_audience` is its audience, if that is new.
+    /// `new_audience` is the client's audience, if that is new.
     pub(super) fn join(&mut self, topics: &Topics, new_audience: Option<AudienceId>) {
         self.patterns.join(&topics.prefixes, new_audience);
         for name in topics.named() {
@@ -169,7 +166,7 @@ impl Channels {
         }
     }
 
-    /// Takes a client out. `deserted` is its audience, if nobody is left in that.
+    /// `deserted` is the client's audience, if that is now empty.
     pub(super) fn leave(&mut self, topics: &Topics, deserted: Option<AudienceId>) {
         self.patterns.leave(&topics.prefixes, deserted);
         let now = time::now();
@@ -189,7 +186,7 @@ impl Channels {
         }
     }
 
-    /// Channels that nobody names and that were not used for so long.
+    /// Channels that nobody names, unused for `ttl`.
     pub(super) fn unused_for(
         &self,
         ttl: Duration,
@@ -201,7 +198,6 @@ impl Channels {
         self.iter().filter(move |(_, channel)| is_over(channel))
     }
 
-    /// Takes a channel out.
     pub(super) fn remove(&mut self, name: &ChannelName) {
         if let Some(channel) = self.by_name.remove(name) {
             self.with_messages -= usize::from(channel.messages > 0);

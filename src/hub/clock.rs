@@ -1,4 +1,4 @@
-//! Where wall time and running time meet. Running time (`Instant`) never steps; the wall clock may be set at any moment.
+//! Wall time and running time together. Running time (`Instant`) never steps; the wall clock may be set at any moment.
 
 use super::time;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,15 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    /// The wall clock's time since the Unix epoch; a clock before 1970 counts as 1970.
+    /// Wall time since the Unix epoch; before 1970 counts as 1970.
     pub(super) unix: Duration,
-    /// Running time.
     pub(super) at: Instant,
 }
 
 impl Moment {
     pub(super) fn now() -> Moment {
-        // In this order: a thread that is held up in between sees the wall clock behind, and never ahead.
+        // In this order, a thread that is delayed in between sees the wall clock behind, never ahead.
         let unix = time::wall()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -22,19 +21,18 @@ impl Moment {
         Moment { unix, at }
     }
 
-    /// Milliseconds since the Unix epoch.
     pub(super) fn unix_ms(&self) -> u64 {
         self.unix.as_millis() as u64
     }
 }
 
-/// Steps ahead that are none: running time need not follow the wall clock to the microsecond from one look to the next.
+/// A step ahead that is no jump: the two clocks need not agree to the microsecond from one look to the next.
 const TOLERANCE: Duration = Duration::from_millis(1);
 
 /// Notices when the wall clock is set ahead.
 #[derive(Debug)]
 pub(super) struct ClockWatch {
-    /// The moment of the last look that the wall clock was not behind.
+    /// The moment of the last look at which the wall clock was not behind.
     last: Moment,
 }
 
@@ -43,8 +41,8 @@ impl ClockWatch {
         ClockWatch { last: now }
     }
 
-    /// Whether the wall clock was set ahead since the last look, beyond all that it has shown before. One that was set
-    /// back and comes back to the right time was not.
+    /// Whether the wall clock was set ahead since the last look, beyond everything that it has shown before. A clock
+    /// that was set back and returns to the right time does not count.
     pub(super) fn has_jumped(&mut self, now: Moment) -> bool {
         let expected = self.last.unix + now.at.saturating_duration_since(self.last.at);
         if now.unix < expected {

@@ -1,12 +1,12 @@
-//! Streams that are ended from outside, by new rules or by an operator. Their clients get what is queued for them, nothing
-//! that is published from then on, and the reason.
+//! Streams that new rules or an operator end. Their clients still get what is queued for them, but nothing published
+//! later, and are told the reason.
 
 use super::hub::Hub;
 use super::progress::End;
 use crate::access::Permit;
 
 impl Hub {
-    /// Ends the streams whose permit `still_grants` does not confirm, and returns how many.
+    /// Ends the streams whose permit `still_grants` rejects, and returns how many.
     pub fn revoke(&self, still_grants: impl Fn(&Permit) -> bool) -> usize {
         let table = self.shared.lock();
         let subscribers: Vec<_> = table.audiences.subscribers().cloned().collect();
@@ -22,7 +22,7 @@ impl Hub {
         count
     }
 
-    /// Ends the stream of the client of this number. Returns whether there was one.
+    /// Ends the stream of the client with this number. Returns whether there was one.
     pub fn end_client(&self, number: u64) -> bool {
         let left = self.shared.lock().leave(number);
         if let Some(subscriber) = &left {

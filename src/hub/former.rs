@@ -1,6 +1,5 @@
-//! What is remembered of channels that have no history: the newest id that each has had, so that a client that comes back
-//! to one is told of a gap only if it missed something of that channel. Bounded: for all that are forgotten there is one
-//! id.
+//! What is remembered of channels without a history: the newest id of each, so that a returning client is told of a gap
+//! only if it missed something there. Bounded: all channels that are forgotten share one id.
 
 use crate::event::{ChannelName, EventId, Prefix};
 use std::collections::{BTreeSet, HashMap};
@@ -10,13 +9,12 @@ use std::collections::{BTreeSet, HashMap};
 pub(super) struct FormerChannels {
     newest: HashMap<ChannelName, EventId>,
     by_age: BTreeSet<(EventId, ChannelName)>,
-    /// Every channel that is not named here may have had messages up to this id.
+    /// Every channel that is not listed may have had messages up to this id.
     forgotten: EventId,
     most: usize,
 }
 
 impl FormerChannels {
-    /// Remembers nothing yet, and at most `most` channels.
     pub(super) fn new(most: usize) -> FormerChannels {
         FormerChannels {
             newest: HashMap::new(),
@@ -26,20 +24,20 @@ impl FormerChannels {
         }
     }
 
-    /// The newest id that the channel has or may have had.
+    /// The newest id that the channel had, or may have had.
     pub(super) fn newest_of(&self, name: &ChannelName) -> EventId {
         self.newest.get(name).copied().unwrap_or(self.forgotten)
     }
 
-    /// Whether one of these channels has or may have had something after `id`.
+    /// Whether one of these channels had, or may have had, something after `id`.
     pub(super) fn has_had_after(&self, prefix: &Prefix, id: EventId) -> bool {
         let newest_first = self.by_age.iter().rev();
         let mut newer = newest_first.take_while(|(newest, _)| *newest > id);
-        // Any of them may be among those that are forgotten.
+        // The forgotten channels may include any of them.
         self.forgotten > id || newer.any(|(_, name)| prefix.covers(name))
     }
 
-    /// As `newest_of`, for a channel that has a history again: it is not remembered here any more.
+    /// As `newest_of`, for a channel that has a history again. It is removed here.
     pub(super) fn take(&mut self, name: &ChannelName) -> EventId {
         match self.newest.remove_entry(name) {
             Some((name, newest)) => {
@@ -50,7 +48,8 @@ impl FormerChannels {
         }
     }
 
-    /// Remembers a channel that has had messages up to `newest`, or further if that is known. Returns the one that is forgotten for it.
+    /// Remembers that a channel had messages up to `newest`, or further if that is known. Returns the channel that is
+    /// forgotten in its place.
     pub(super) fn remember(&mut self, name: ChannelName, newest: EventId) -> Option<ChannelName> {
         let newest = newest.max(self.take(&name));
         if newest <= self.forgotten {
@@ -67,22 +66,22 @@ impl FormerChannels {
         Some(name)
     }
 
-    /// Every channel that is not remembered by its name may have had messages up to this id.
+    /// Every channel that is not listed may have had messages up to this id.
     pub(super) fn forgotten(&self) -> EventId {
         self.forgotten
     }
 
-    /// The newest id of a channel that is remembered by its name.
+    /// The newest id of a listed channel.
     pub(super) fn known(&self, name: &ChannelName) -> Option<EventId> {
         self.newest.get(name).copied()
     }
 
-    /// Each channel that is remembered by its name, and its newest id.
+    /// Each listed channel, and its newest id.
     pub(super) fn all(&self) -> impl Iterator<Item = (&ChannelName, EventId)> {
         self.newest.iter().map(|(name, newest)| (name, *newest))
     }
 
-    /// Any channel may have had messages up to `id`.
+    /// Records that any channel may have had messages up to `id`.
     pub(super) fn forget_up_to(&mut self, id: EventId) {
         self.forgotten = self.forgotten.max(id);
         while let Some((oldest, _)) = self.by_age.first() {

@@ -1,21 +1,21 @@
 //! Who may write to a client: its stream's thread, or the announcer in its place while that thread sleeps.
 //!
-//! Waking a thread for each small write costs more than the write. No locks and no I/O here. `tests/loom` tries every
-//! interleaving of it: no wake-up is lost, and nobody writes between the parts of a frame.
+//! Waking a thread costs more than a small write. No locks and no I/O here. `tests/loom` tries every interleaving: no
+//! wake-up is lost, and nobody writes between the parts of a frame.
 
 use super::sync::{current, fence, park, AtomicU8, Ordering, Thread};
 use std::sync::OnceLock;
 
-/// The stream's thread is up, and the only one that writes.
+/// The stream's thread is up, and nobody else writes.
 const AWAKE: u8 = 0;
-/// It is parked, or about to be, and has to be woken when there is news.
+/// It is parked, or about to be, and has to be woken for news.
 const ASLEEP: u8 = 1;
 /// It is parked, and the announcer writes in its place.
 const HELPED: u8 = 2;
 /// The announcer writes, and has to wake the thread when that is done.
 const WANTED: u8 = 3;
 
-/// Shared by a stream's thread, the announcer, and whoever has news for the thread.
+/// Shared by the stream's thread, the announcer, and whoever has news for the thread.
 #[derive(Debug)]
 pub(super) struct Handoff {
     state: AtomicU8,
@@ -24,7 +24,6 @@ pub(super) struct Handoff {
 }
 
 impl Handoff {
-    /// The stream's thread is awake.
     pub(super) fn new() -> Handoff {
         Handoff {
             state: AtomicU8::new(AWAKE),
@@ -32,13 +31,13 @@ impl Handoff {
         }
     }
 
-    /// Wakes the stream's thread if it sleeps. What the caller changed before is seen by a thread that is about to sleep.
+    /// Wakes the stream's thread if it sleeps. A thread that is about to sleep sees what the caller has changed before.
     pub(super) fn wake(&self) {
         // Pairs with the fence in `sleep`.
         fence(Ordering::SeqCst);
         loop {
             match self.state.load(Ordering::SeqCst) {
-                // Whoever changes the state is the one that unparks.
+                // Whoever changes the state unparks.
                 ASLEEP if self.change(ASLEEP, AWAKE) => return self.unpark(),
                 HELPED if self.change(HELPED, WANTED) => return,
                 AWAKE | WANTED => return,
@@ -47,11 +46,11 @@ impl Handoff {
         }
     }
 
-    /// For the stream's thread: runs `sleep`, which parks it, unless `has_news`. Returns when the thread is again the only
-    /// one that writes; that need not mean that there is news.
+    /// For the stream's thread: runs `sleep`, which parks it, unless `has_news`. When this returns, nobody else writes.
+    /// That need not mean that there is news.
     pub(super) fn sleep(&self, has_news: impl FnOnce() -> bool, sleep: impl FnOnce()) {
         self.lie_down();
-        // What was changed before anybody could see that this thread sleeps has woken nobody, so it looks once more.
+        // A change made before anybody could see that this thread sleeps has woken nobody, so it checks once more.
         if !has_news() {
             sleep();
         }
@@ -73,15 +72,16 @@ impl Handoff {
                 AWAKE => return,
                 ASLEEP if self.change(ASLEEP, AWAKE) => return,
                 HELPED if !self.change(HELPED, WANTED) => {}
-                // The announcer does not wait when it writes, and unparks.
+                // The announcer never waits while it writes, and unparks this thread.
                 HELPED | WANTED => park(),
                 _ => {}
             }
         }
     }
 
-    /// For the announcer: runs `write` in the thread's place, if the thread sleeps. `write` must not wait, and has to leave
-    /// what it does not finish where the thread looks first: the thread may write as soon as `write` has returned.
+    /// For the announcer: runs `write` in the thread's place, if the thread sleeps. `write` must not wait. It has to
+    /// leave what it does not finish where the thread looks first: the thread may write as soon as `write` has
+    /// returned.
     pub(super) fn write_in_place<T>(&self, write: impl FnOnce() -> T) -> Option<T> {
         if !self.change(ASLEEP, HELPED) {
             return None;

@@ -1,5 +1,5 @@
-//! The janitor: one thread that once a second takes away what nobody needs any more, expired channels and clients that
-//! stay behind. It never touches a connection.
+//! The janitor: one thread that once a second removes expired channels and cuts off clients that stay behind. It never
+//! touches a connection.
 
 use super::clock::Moment;
 use super::pace::Pace;
@@ -9,10 +9,10 @@ use crate::host::memory::Trimmer;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it looks: well within the 5 s by which a channel may outlive its time.
+/// How often it sweeps: well within the 5 s by which a channel may outlive its time.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// A history of so many bytes is worth giving back to the system when it has gone.
+/// A history of this many bytes is worth giving back to the system once it is gone.
 const WORTHWHILE: usize = 1 << 20;
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
@@ -32,22 +32,21 @@ fn run(shared: &Shared) {
     }
 }
 
-/// Takes away what nobody needs any more.
 pub(super) fn sweep(shared: &Shared) {
-    // Also those to whom nothing is published any more.
+    // Also clients to which nothing is published any more.
     shared.cut_if_slow(|subscriber, limit, now_ms| {
         subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
     });
     wake_expired(shared);
     let now = Moment::now();
-    shared.lock().history.watch_clock(now);
+    shared.lock().history.ids.watch_clock(now);
     if let Some(age) = shared.limits.history_age {
         shared.lock().history.drop_older_than(age, now.at);
     }
     expire_channels(shared);
 }
 
-/// Has the streams whose permit has run out end, also when the wall clock was set while they slept.
+/// Wakes the streams whose permit has run out, also because the wall clock was set while they slept.
 fn wake_expired(shared: &Shared) {
     let wall = time::wall();
     let is_over = |expires| wall >= expires;
@@ -59,7 +58,7 @@ fn wake_expired(shared: &Shared) {
 }
 
 fn expire_channels(shared: &Shared) {
-    // Logged, and given back, when the lock is free again.
+    // Logged and freed after the lock is released.
     let expired = shared.lock().expire();
     for (channel, _) in expired {
         log::info!(

@@ -1,8 +1,8 @@
-//! What outlives the process, where somebody keeps a copy of the hub (the disk): what a new hub is filled with, and what has
-//! changed since. The events themselves come in by `Hub::append`.
+//! What outlives the process where the disk keeps a copy of the hub: what a new hub is filled with, and what has
+//! changed since. The events themselves come in by `Feed::append`.
 
 use super::clock::Moment;
-use super::hub::Hub;
+use super::feed::Feed;
 use super::table::Table;
 use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId};
@@ -13,26 +13,26 @@ use std::time::{Duration, Instant};
 /// A message as it was retained.
 #[derive(Clone, Debug)]
 pub struct KeptEvent {
-    /// The message. Its running time counts nothing: the wall time stands for it.
+    /// The message. Its running time means nothing; only its wall time counts.
     pub event: Arc<Event>,
-    /// The newest id that its channel has had, or may have had, before it.
+    /// The newest id that its channel had, or may have had, before it.
     pub before: EventId,
-    /// Which message of its channel it is; the first is 1.
+    /// Its number in its channel; the first is 1.
     pub number: u64,
 }
 
-/// What is to be known of a channel beside its retained events.
+/// What the copy has of a channel beside its retained events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelRecord {
-    /// It is gone, and has had messages up to this id.
+    /// It is gone, and had messages up to this id.
     Former(EventId),
     /// It exists.
     There {
-        /// The newest id that it has had and no longer has. Said better by its oldest event, where one is retained.
+        /// The newest id that it has had and no longer has. If an event is retained, the oldest one tells it better.
         dropped: EventId,
         /// Messages published since it exists.
         messages: u64,
-        /// Wall time of the last use in ms, where nobody follows it.
+        /// Wall time of the last use in ms, unless somebody follows it.
         last_used_ms: Option<u64>,
     },
 }
@@ -42,22 +42,22 @@ pub enum ChannelRecord {
 pub struct Kept {
     /// In the order of their ids.
     pub events: Vec<KeptEvent>,
-    /// Channels of which more is to be known.
+    /// Channels with more to tell than their events.
     pub channels: Vec<(ChannelName, ChannelRecord)>,
     /// The newest id that was given.
     pub newest: EventId,
-    /// Channels of which nothing is known may have had messages up to this id.
+    /// Channels that are not listed may have had messages up to this id.
     pub forgotten: EventId,
-    /// Messages up to this id may have been in any channel, and are lost.
+    /// Any channel may have had messages up to this id, which are lost.
     pub lost: EventId,
 }
 
-/// What has changed, beside the events that came in.
+/// What has changed, apart from the events that came in.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Events that are not retained any more.
     pub dropped: Vec<EventId>,
-    /// Channels, with what is to be known of them now.
+    /// Channels that have changed, with what is now to be kept of them.
     pub channels: Vec<(ChannelName, Option<ChannelRecord>)>,
     /// As in `Kept`.
     pub forgotten: EventId,
@@ -66,19 +66,19 @@ pub struct Changes {
 /// How far a channel has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail {
-    /// The newest id that it has had, or may have had.
+    /// Its newest id, or one that it may have had.
     pub newest: EventId,
     /// Messages published since it exists.
     pub messages: u64,
 }
 
-impl Hub {
-    /// Fills a hub whose ids come from outside with what was kept, before its first client and its first message. From
-    /// then on it collects changes.
+impl Feed<'_> {
+    /// Fills a hub with what was kept, before its first client and its first message. From then on the hub collects
+    /// changes.
     pub fn fill(&self, kept: Kept) {
         let mut table = self.shared.lock();
         table.history.unsaved = Some(Unsaved::default());
-        table.fill(kept);
+        fill(&mut table, kept);
     }
 
     /// What has changed since the last call, or since `fill`.
@@ -88,7 +88,7 @@ impl Hub {
         let Unsaved { dropped, touched } = unsaved.unwrap_or_default();
         let now = Moment::now();
         let channels = touched.into_iter().map(|name| {
-            let record = table.record_of(&name, now);
+            let record = record_of(&table, &name, now);
             (name, record)
         });
         Changes {
@@ -98,10 +98,10 @@ impl Hub {
         }
     }
 
-    /// All channels of which more is to be known than their events say.
+    /// All channels with more to tell than their events.
     pub fn records(&self) -> HashMap<ChannelName, ChannelRecord> {
         let table = self.shared.lock();
-        table.records(Moment::now()).collect()
+        records(&table, Moment::now()).collect()
     }
 
     /// How far a channel has come.
@@ -109,20 +109,21 @@ impl Hub {
         let table = self.shared.lock();
         Tail {
             newest: table.history.newest_of(name),
-            messages: table.messages_of(name),
+            messages: messages_of(&table, name),
         }
     }
 
-    /// Everything that a new hub would have to be filled with to be like this one.
+    /// Everything a new hub would need to become like this one. Holds the table's lock for as long as it takes to
+    /// collect it.
     pub fn kept(&self) -> Kept {
         let table = self.shared.lock();
         let now = Moment::now();
         let broadcast = ChannelName::broadcast();
         let names = table.channels.names().chain([&broadcast]);
         let mut kept = Kept {
-            events: names.flat_map(|name| table.kept_of(name)).collect(),
-            channels: table.records(now).collect(),
-            newest: table.history.newest(),
+            events: names.flat_map(|name| kept_of(&table, name)).collect(),
+            channels: records(&table, now).collect(),
+            newest: table.history.ids.newest(),
             forgotten: table.history.former.forgotten(),
             lost: table.history.lost_up_to,
         };
@@ -132,130 +133,129 @@ impl Hub {
     }
 }
 
-impl Table {
-    fn fill(&mut self, kept: Kept) {
-        let now = Moment::now();
-        self.history.former.forget_up_to(kept.forgotten);
-        let mut existing = Vec::new();
-        for (name, record) in kept.channels {
-            match record {
-                ChannelRecord::Former(newest) if name.is_broadcast() => {
-                    self.history.begin_channel(&name, newest);
-                }
-                ChannelRecord::Former(newest) => drop(self.history.former.remember(name, newest)),
-                ChannelRecord::There { .. } => existing.push((name, record)),
+fn fill(table: &mut Table, kept: Kept) {
+    let now = Moment::now();
+    table.history.former.forget_up_to(kept.forgotten);
+    let mut existing = Vec::new();
+    for (name, record) in kept.channels {
+        match record {
+            ChannelRecord::Former(newest) if name.is_broadcast() => {
+                table.history.begin_channel(&name, newest);
             }
-        }
-        for kept in kept.events {
-            self.take_back(kept, now);
-        }
-        // Behind the events, which have their dates.
-        for (name, record) in existing {
-            self.take_back_channel(name, record, now);
-        }
-        self.history.skip_to(kept.newest);
-        self.history.lose_up_to(kept.lost);
-        self.set_filled();
-    }
-
-    fn take_back(&mut self, kept: KeptEvent, now: Moment) {
-        let name = &kept.event.channel;
-        if !self.has_place_for(name, 0) {
-            // MAX_CHANNELS is lower than it was.
-            self.history.pass_over(&kept.event);
-            return;
-        }
-        if self.history.len_of(name) == 0 {
-            self.history.begin_channel(name, kept.before);
-        }
-        let mut event = kept.event;
-        if let Some(event) = Arc::get_mut(&mut event) {
-            event.at = at(event.timestamp_ms, now);
-        }
-        self.retain(&event);
-        if let Some(channel) = self.channels.get_mut(&event.channel) {
-            channel.messages = kept.number;
+            ChannelRecord::Former(newest) => drop(table.history.former.remember(name, newest)),
+            ChannelRecord::There { .. } => existing.push((name, record)),
         }
     }
-
-    fn take_back_channel(&mut self, name: ChannelName, record: ChannelRecord, now: Moment) {
-        let ChannelRecord::There {
-            dropped,
-            messages,
-            last_used_ms,
-        } = record
-        else {
-            return;
-        };
-        let last_used = last_used_ms.map_or(now.at, |ms| at(ms, now));
-        if let Some(channel) = self.channels.get_mut(&name) {
-            channel.last_used = channel.last_used.max(last_used);
-            return;
-        }
-        if !self.has_place_for(&name, 0) {
-            self.history.former.remember(name, dropped);
-            return;
-        }
-        self.history.begin_channel(&name, dropped);
-        self.channels.take_back(name, messages, last_used);
+    for kept in kept.events {
+        take_back(table, kept, now);
     }
-
-    fn messages_of(&self, name: &ChannelName) -> u64 {
-        self.channels
-            .get(name)
-            .map_or(0, |channel| channel.messages)
+    // After the events, which have their own dates.
+    for (name, record) in existing {
+        take_back_channel(table, name, record, now);
     }
+    table.history.ids.skip_to(kept.newest);
+    table.history.lose_up_to(kept.lost);
+    table.set_filled();
+}
 
-    fn records(&self, now: Moment) -> impl Iterator<Item = (ChannelName, ChannelRecord)> + '_ {
-        let existing = self.channels.names();
-        let former = self.history.former.all().map(|(name, _)| name);
-        let broadcast = std::iter::once(ChannelName::broadcast());
-        let names = existing.chain(former).cloned().chain(broadcast);
-        names.filter_map(move |name| Some((name.clone(), self.record_of(&name, now)?)))
+fn take_back(table: &mut Table, kept: KeptEvent, now: Moment) {
+    let name = &kept.event.channel;
+    if !table.has_place_for(name, 0) {
+        // MAX_CHANNELS is lower than it was.
+        table.history.pass_over(&kept.event);
+        return;
     }
-
-    /// What is to be known of the channel, where its events do not say it.
-    fn record_of(&self, name: &ChannelName, now: Moment) -> Option<ChannelRecord> {
-        let newest = self.history.events_of(name).next_back();
-        if name.is_broadcast() {
-            let dropped = self.history.dropped_of(name);
-            let is_needed = newest.is_none() && dropped > EventId::ZERO;
-            return is_needed.then_some(ChannelRecord::Former(dropped));
-        }
-        // One that is only followed has had what it had before it was gone.
-        let channel = self.channels.get(name);
-        let Some(channel) = channel.filter(|channel| channel.messages > 0) else {
-            return self.history.former.known(name).map(ChannelRecord::Former);
-        };
-        let is_said = newest.is_some_and(|event| event.at >= channel.last_used);
-        if channel.messages == 0 || (is_said && channel.named == 0) {
-            return None;
-        }
-        Some(ChannelRecord::There {
-            dropped: self.history.dropped_of(name),
-            messages: channel.messages,
-            last_used_ms: (channel.named == 0).then(|| wall_ms(channel.last_used, now)),
-        })
+    if table.history.len_of(name) == 0 {
+        table.history.begin_channel(name, kept.before);
     }
-
-    fn kept_of(&self, name: &ChannelName) -> Vec<KeptEvent> {
-        let mut before = self.history.dropped_of(name);
-        let first = self.messages_of(name) + 1;
-        let first = first.saturating_sub(self.history.len_of(name) as u64);
-        let events = self.history.events_of(name).zip(first..);
-        let kept = events.map(|(event, number)| KeptEvent {
-            before: std::mem::replace(&mut before, event.id),
-            event: event.clone(),
-            number,
-        });
-        kept.collect()
+    let mut event = kept.event;
+    if let Some(event) = Arc::get_mut(&mut event) {
+        event.at = at(event.timestamp_ms, now);
+    }
+    table.retain(&event);
+    if let Some(channel) = table.channels.get_mut(&event.channel) {
+        channel.messages = kept.number;
     }
 }
 
-/// The running time of a moment of the past. One of the future counts as now.
+fn take_back_channel(table: &mut Table, name: ChannelName, record: ChannelRecord, now: Moment) {
+    let ChannelRecord::There {
+        dropped,
+        messages,
+        last_used_ms,
+    } = record
+    else {
+        return;
+    };
+    let last_used = last_used_ms.map_or(now.at, |ms| at(ms, now));
+    if let Some(channel) = table.channels.get_mut(&name) {
+        channel.last_used = channel.last_used.max(last_used);
+        return;
+    }
+    if !table.has_place_for(&name, 0) {
+        table.history.former.remember(name, dropped);
+        return;
+    }
+    table.history.begin_channel(&name, dropped);
+    table.channels.take_back(name, messages, last_used);
+}
+
+fn messages_of(table: &Table, name: &ChannelName) -> u64 {
+    table
+        .channels
+        .get(name)
+        .map_or(0, |channel| channel.messages)
+}
+
+fn records(table: &Table, now: Moment) -> impl Iterator<Item = (ChannelName, ChannelRecord)> + '_ {
+    let existing = table.channels.names();
+    let former = table.history.former.all().map(|(name, _)| name);
+    let broadcast = std::iter::once(ChannelName::broadcast());
+    let names = existing.chain(former).cloned().chain(broadcast);
+    names.filter_map(move |name| Some((name.clone(), record_of(table, &name, now)?)))
+}
+
+/// What is to be kept of the channel, unless its events say it.
+fn record_of(table: &Table, name: &ChannelName, now: Moment) -> Option<ChannelRecord> {
+    let newest = table.history.events_of(name).next_back();
+    if name.is_broadcast() {
+        let dropped = table.history.dropped_of(name);
+        let is_needed = newest.is_none() && dropped > EventId::ZERO;
+        return is_needed.then_some(ChannelRecord::Former(dropped));
+    }
+    // A channel that is only followed had its messages before it was gone.
+    let channel = table.channels.get(name);
+    let Some(channel) = channel.filter(|channel| channel.messages > 0) else {
+        return table.history.former.known(name).map(ChannelRecord::Former);
+    };
+    let is_said = newest.is_some_and(|event| event.at >= channel.last_used);
+    if channel.messages == 0 || (is_said && channel.named == 0) {
+        return None;
+    }
+    Some(ChannelRecord::There {
+        dropped: table.history.dropped_of(name),
+        messages: channel.messages,
+        last_used_ms: (channel.named == 0).then(|| wall_ms(channel.last_used, now)),
+    })
+}
+
+fn kept_of(table: &Table, name: &ChannelName) -> Vec<KeptEvent> {
+    let mut before = table.history.dropped_of(name);
+    let first = messages_of(table, name) + 1;
+    let first = first.saturating_sub(table.history.len_of(name) as u64);
+    let events = table.history.events_of(name).zip(first..);
+    let kept = events.map(|(event, number)| KeptEvent {
+        before: std::mem::replace(&mut before, event.id),
+        event: event.clone(),
+        number,
+    });
+    kept.collect()
+}
+
+/// The running time of a past moment. A future one counts as now.
 fn at(wall_ms: u64, now: Moment) -> Instant {
     let age = Duration::from_millis(now.unix_ms().saturating_sub(wall_ms));
-    // A system whose running time cannot be before its start makes the moment its start.
+    // Where running time cannot go back beyond the machine's start, the moment becomes now.
     now.at.checked_sub(age).unwrap_or(now.at)
 }
 

@@ -1,30 +1,29 @@
-//! How much the hub takes on, and the answers that it gives.
+//! The hub's limits, and its answers.
 
 use crate::event::{ChannelName, EventId};
 use std::time::Duration;
 
-/// How much the hub takes on.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Messages retained per channel.
     pub history_events: usize,
-    /// Memory of all channels' history together, in bytes.
+    /// Bytes of all channels' history together.
     pub history_bytes: usize,
-    /// How long a message is retained, if not for ever; at most a few seconds longer.
+    /// How long a message is retained, if not for ever; it may stay a few seconds longer.
     pub history_age: Option<Duration>,
-    /// How long a channel that nobody uses is kept.
+    /// How long an unused channel is kept.
     pub channel_ttl: Duration,
     /// Clients that may be connected.
     pub max_clients: usize,
-    /// Channels that may have messages, and as many again that are only followed; `broadcast` not counted.
+    /// Channels that may have messages, and as many again that are only followed; without `broadcast`.
     pub max_channels: usize,
     /// Messages that a client may lag behind.
     pub client_queue: usize,
-    /// Events come in with their ids (`Hub::append`), which other hubs share, or the disk has.
+    /// Events come in with ids (`Feed::append`), from the disk or shared with other hubs.
     pub ids_come_from_outside: bool,
 }
 
-/// Why the hub does not take a publish or a subscribe.
+/// Why the hub refuses a publish or a subscribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `MAX_CLIENTS` are connected; holds the limit.
@@ -33,19 +32,19 @@ pub enum Refusal {
     TooManyChannels(usize),
     /// The server shuts down.
     Closing,
-    /// What its Redis retains has not come in yet.
+    /// Not all that Redis retains has come in.
     NotFilled,
-    /// Its Redis cannot be reached; nothing was published.
+    /// Redis cannot be reached. Nothing was published.
     RedisAway,
-    /// Its Redis refuses what it is asked for; holds its words. Nothing was published.
+    /// Redis refuses; holds its words. Nothing was published.
     RedisRefused(String),
-    /// Its disk does not take it; holds why. Nothing was published.
+    /// The disk refuses; holds why. Nothing was published.
     DiskFailed(String),
-    /// Its Redis did not confirm the message: it was published, or not.
+    /// Redis did not confirm the message: it may have been published, or not.
     Unconfirmed,
     /// Something else was published with the same key.
     KeyUsed,
-    /// The try with the same key that was under way has ended without an answer.
+    /// The earlier try with the same key ended without an answer.
     GivenUp,
 }
 
@@ -58,14 +57,14 @@ pub struct Published {
     pub last: EventId,
     /// Number of messages.
     pub count: usize,
-    /// Clients that they are on their way to.
+    /// Clients that they will reach.
     pub clients: usize,
-    /// It was published before, with the same key.
+    /// It had been published before, with the same key.
     pub is_repeated: bool,
 }
 
 impl Published {
-    /// So many messages from one id to another, for nobody as yet.
+    /// `clients` is 0.
     pub fn new(first: EventId, last: EventId, count: usize) -> Published {
         Published {
             first,
@@ -88,6 +87,6 @@ pub struct ChannelStats {
     pub messages: u64,
     /// Messages retained.
     pub history: usize,
-    /// Time since the last publish or the last leaving, whichever is later.
+    /// Time since the last publish or the last client left, whichever is later.
     pub idle: Duration,
 }

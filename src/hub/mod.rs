@@ -7,6 +7,7 @@ mod batch;
 mod channels;
 mod clock;
 mod endings;
+mod feed;
 mod former;
 mod handoff;
 mod history;
@@ -15,6 +16,7 @@ mod history;
     reason = "the room and the type that others see have one name"
 )]
 mod hub;
+mod ids;
 mod janitor;
 mod keep;
 mod limits;
@@ -23,6 +25,7 @@ mod patterns;
 mod pending;
 mod progress;
 mod readers;
+mod retained;
 mod round;
 mod shared;
 mod start;
@@ -36,6 +39,7 @@ mod unsaved;
 
 pub use arrivals::{Claim, LastId};
 pub use batch::{Batch, Queued};
+pub use feed::Feed;
 pub use history::Replay;
 pub use hub::{Attempt, Hub, HubStats, Turns};
 pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};

@@ -1,39 +1,39 @@
 //! The policy for slow clients: who keeps up, who holds publishers up, and who has to go. It works on figures alone: no
-//! clock, no thread and no socket. All times are running time in ms (`clock::running_ms`).
+//! clock, no thread, no socket. All times are running time in ms (`time::running_ms`).
 
-/// A client that lags by more than its queue for this long, and takes next to nothing meanwhile, is slow. Long enough for
-/// a busy machine to give its thread a turn, and for a phone to change its cell.
+/// A client that lags by more than its queue for this long, and takes next to nothing meanwhile, is slow. Long enough
+/// for a busy machine to give its thread a turn, and for a phone to change cells.
 const GRACE_MS: u64 = 3_000;
 
 /// Bytes that are next to nothing for `GRACE_MS`.
 const CRAWL_BYTES: u64 = 8 << 10;
 
-/// One that lags by more than its queue for this long is slow, whatever it takes.
+/// One that lags by more than its queue for this long is slow, however much it takes.
 const PATIENCE_MS: u64 = 10_000;
 
-/// One that lags by more than half of its queue for `PATIENCE_MS` while publishers wait for its audience is slow if it takes
-/// less than this meanwhile, in bytes. Lagging alone does not tell: on a machine without a moment to spare healthy clients
-/// lag as well, and take more.
+/// One that lags by more than half of its queue for `PATIENCE_MS` while publishers wait for its audience is slow if it
+/// takes less than this many bytes meanwhile. Lagging alone proves nothing: on a busy machine healthy clients lag as
+/// well, but take more.
 const TRICKLE_BYTES: u64 = 64 << 10;
 
 /// A client whose thread is inside one write for this long probably does not read.
 const STUCK_MS: u64 = 250;
 
-/// After this long in one write it has no say in how fast the others go, and it goes first when memory is short.
+/// After this long in one write it no longer counts for how fast the others go, and is the first to go when memory is
+/// short.
 const LOST_MS: u64 = 1_000;
 
 /// How a client keeps up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// It keeps up.
     Even,
     /// More than half of its queue is full, and it makes progress.
     Late,
-    /// It has been inside one write for a while: it does not read, or a busy machine has not come round to it.
+    /// It has been inside one write for a while: it does not read, or the machine is busy.
     Stuck,
     /// It has been inside one write for long, or its stream is about to end: waiting for it would help nobody.
     Lost,
-    /// It lagged behind for too long and has to go.
+    /// It lagged for too long and has to go.
     TooSlow,
 }
 
@@ -44,9 +44,8 @@ pub(super) struct Figures {
     pub(super) lag: usize,
     /// `CLIENT_QUEUE`.
     pub(super) limit: usize,
-    /// The moment.
     pub(super) now_ms: u64,
-    /// When the write began that its thread is in; 0 outside a write.
+    /// When its thread began the current write; 0 outside a write.
     pub(super) writing_since_ms: u64,
     /// Publishers wait until most clients of its audience keep up.
     pub(super) is_awaited: bool,
@@ -58,23 +57,22 @@ impl Figures {
     }
 }
 
-/// What is remembered of a client from one look to the next.
+/// What is remembered of a client between two looks.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
-    /// When its lag went over the limit and stayed there; 0 when it is not over.
+    /// Since when its lag is over the limit; 0 if it is not.
     since_ms: u64,
-    /// When its present grace began, and how many bytes it had confirmed then.
+    /// When its current grace began, and the bytes confirmed by then.
     grace_since_ms: u64,
     confirmed_then: u64,
-    /// When its lag was over half of the limit while publishers waited for it, and how many bytes it had confirmed then; 0
-    /// when it is not over half.
+    /// Since when its lag is over half of the limit while publishers wait, and the bytes confirmed by then; 0 if it is
+    /// not.
     late_since_ms: u64,
     late_confirmed: u64,
 }
 
 impl Behind {
-    /// How the client keeps up. `confirmed` gives the bytes that its system has confirmed so far; it is asked only of those
-    /// who are behind.
+    /// Judges the client. `confirmed` gives the bytes confirmed so far; it is called only for clients that are behind.
     pub(super) fn judge(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> Pace {
         let is_late = figures.lag > figures.limit / 2;
         if !is_late {
@@ -98,15 +96,15 @@ impl Behind {
         }
     }
 
-    /// Whether the client keeps memory occupied that others need: it does not read and has used its queue up, or it did
-    /// not get its queue nearly empty for a second. Only asked when memory is full.
+    /// Whether the client occupies memory that others need: it does not read and has used its queue up, or its queue
+    /// was not nearly empty for a second. Only asked when memory is full.
     pub(super) fn hoards(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> bool {
         let occupies = figures.lag > figures.limit / 16;
         let behind_ms = self.update(occupies, figures, confirmed).unwrap_or(0);
         (figures.lag > figures.limit && figures.writes_for(STUCK_MS)) || behind_ms >= LOST_MS
     }
 
-    /// For how long it has been behind, in ms; `None` if it is not.
+    /// How long it has been behind, in ms; `None` if it is not.
     fn update(
         &mut self,
         is_behind: bool,
@@ -124,8 +122,8 @@ impl Behind {
         Some(figures.now_ms.saturating_sub(self.since_ms))
     }
 
-    /// Whether it took next to nothing in its grace. If it took more it gets another one: a burst on a slow line, or to
-    /// many clients of one machine, takes its time. (How long a write takes does not tell: the system wakes a writer only
+    /// Whether it took next to nothing in its grace. If it took more, it gets another one: a burst on a slow line, or
+    /// to many clients of one machine, takes time. (The length of a write does not tell: the system wakes a writer only
     /// when a third of its buffer is free again.)
     fn has_stalled(&mut self, now_ms: u64, confirmed: impl Fn() -> u64) -> bool {
         if now_ms.saturating_sub(self.grace_since_ms) < GRACE_MS {
@@ -136,7 +134,7 @@ impl Behind {
         self.confirmed_then < then + CRAWL_BYTES
     }
 
-    /// Whether it took little in all the time that publishers wait for it.
+    /// Whether it took little for as long as publishers have waited for it.
     fn trickles(&mut self, now_ms: u64, confirmed: impl Fn() -> u64) -> bool {
         let is_new = self.late_since_ms == 0;
         if !is_new && now_ms.saturating_sub(self.late_since_ms) < PATIENCE_MS {
@@ -154,7 +152,7 @@ impl Behind {
     }
 }
 
-/// How many clients of an audience keep up, and how many do not. Who surely does not read has no say.
+/// How many clients of an audience keep up. Those that surely do not read do not count.
 #[derive(Debug, Default)]
 pub(super) struct PaceCounts {
     even: usize,
@@ -162,11 +160,10 @@ pub(super) struct PaceCounts {
     stuck: usize,
 }
 
-/// So many clients are stuck at the same time because a machine is busy, and not each for reasons of its own.
+/// This many clients are not stuck each for its own reason: the machine is busy.
 const MANY: usize = 16;
 
 impl PaceCounts {
-    /// Counts one client.
     pub(super) fn count(&mut self, pace: Pace) {
         match pace {
             Pace::Even => self.even += 1,
@@ -176,14 +173,13 @@ impl PaceCounts {
         }
     }
 
-    /// Adds what another thread has counted.
     pub(super) fn add(&mut self, other: &PaceCounts) {
         self.even += other.even;
         self.late += other.late;
         self.stuck += other.stuck;
     }
 
-    /// Most are behind: it is the machine, and not the clients.
+    /// Whether most are behind: then it is the machine, not the clients.
     pub(super) fn is_late(&self) -> bool {
         let stuck = if self.stuck >= MANY { self.stuck } else { 0 };
         self.late + stuck > self.even
@@ -198,7 +194,7 @@ mod tests {
     const START_MS: u64 = 50;
     const READS: u64 = CRAWL_BYTES;
 
-    /// What comes of a series of looks: (ms since the start, lag, ms in the present write, bytes confirmed).
+    /// The results of a series of looks: (ms since the start, lag, ms in the current write, bytes confirmed).
     fn paces(is_awaited: bool, looks: &[(u64, usize, u64, u64)]) -> Vec<Pace> {
         let mut behind = Behind::default();
         let judge = |&(ms, lag, writing_ms, confirmed): &(u64, usize, u64, u64)| {

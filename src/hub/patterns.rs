@@ -1,10 +1,9 @@
-//! Who follows channels by patterns, found by a channel's name. It knows no channels.
+//! Who follows channels by patterns, looked up by a channel's name. It knows no channels.
 
 use super::audience::AudienceId;
 use crate::event::{ChannelName, Prefix};
 use std::collections::{BTreeMap, HashMap};
 
-/// Who follows by one pattern.
 #[derive(Debug)]
 pub(super) struct Followers {
     pub(super) prefix: Prefix,
@@ -16,12 +15,12 @@ pub(super) struct Followers {
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     by_stem: HashMap<Box<str>, Followers>,
-    /// How many stems have each length: a name is looked up once for each, however many patterns there are.
+    /// The number of stems of each length: a name is looked up once for each length, however many patterns there are.
     lengths: BTreeMap<usize, usize>,
 }
 
 impl Patterns {
-    /// Adds a client. `new_audience` is its audience, if that is new.
+    /// `new_audience` is the client's audience, if that is new.
     pub(super) fn join(&mut self, prefixes: &[Prefix], new_audience: Option<AudienceId>) {
         for prefix in prefixes {
             let stem = prefix.stem();
@@ -39,7 +38,7 @@ impl Patterns {
         }
     }
 
-    /// Takes a client out. `deserted` is its audience, if nobody is left in that.
+    /// `deserted` is the client's audience, if that is now empty.
     pub(super) fn leave(&mut self, prefixes: &[Prefix], deserted: Option<AudienceId>) {
         for prefix in prefixes {
             let stem = prefix.stem();
@@ -63,7 +62,7 @@ impl Patterns {
         }
     }
 
-    /// Whom a message to this channel reaches by patterns. No client is among them twice: of its own patterns none begins
+    /// Those whom a message to this channel reaches by patterns. No client appears twice: none of its patterns begins
     /// with another.
     pub(super) fn of<'a>(&'a self, name: &'a ChannelName) -> impl Iterator<Item = &'a Followers> {
         let text = name.as_str();
@@ -78,12 +77,10 @@ impl Patterns {
         lengths.filter_map(move |(&length, _)| self.by_stem.get(text.get(..length)?))
     }
 
-    /// Who follows by this very pattern.
     pub(super) fn by(&self, prefix: &Prefix) -> Option<&Followers> {
         self.by_stem.get(prefix.stem())
     }
 
-    /// Every pattern.
     pub(super) fn all(&self) -> impl Iterator<Item = &Followers> {
         self.by_stem.values()
     }

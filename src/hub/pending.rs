@@ -1,12 +1,11 @@
-//! What was published and waits for the announcer, and why publishers have to wait for it.
+//! What was published and waits for the announcer, and why publishers have to wait.
 
 use super::audience::AudienceId;
 use crate::event::Event;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// At most this much may wait before publishers have to wait too. Small beside the history, large enough for a round's
-/// batches.
+/// When this much waits, publishers wait too. Small beside the history, large enough for a round's batches.
 const MAX_EVENTS: usize = 4096;
 const MAX_BYTES: usize = 4 << 20;
 
@@ -15,33 +14,32 @@ const MAX_BYTES: usize = 4 << 20;
 pub(super) struct Pending {
     events: Vec<Arc<Event>>,
     bytes: usize,
-    /// Audiences that do not keep up: publishers to their channels have to wait.
+    /// Audiences that do not keep up. Publishers to their channels wait.
     pub(super) congested: HashSet<AudienceId>,
-    /// Batches take too much memory: all publishers have to wait.
+    /// Batches take too much memory. All publishers wait.
     pub(super) memory_is_full: bool,
-    /// The announcer sleeps and has to be woken when there is news.
+    /// The announcer sleeps, and has to be woken for news.
     pub(super) announcer_asleep: bool,
 }
 
 impl Pending {
-    /// Leaves an event for the announcer.
     pub(super) fn add(&mut self, event: Arc<Event>) {
         self.bytes += event.cost();
         self.events.push(event);
     }
 
-    /// Takes all of it, in the order of ids.
+    /// In the order of ids.
     pub(super) fn take(&mut self) -> Vec<Arc<Event>> {
         self.bytes = 0;
         std::mem::take(&mut self.events)
     }
 
-    /// Whether nobody may publish: the announcer is behind, or memory is full.
+    /// Whether all publishers have to wait: the announcer is behind, or memory is full.
     pub(super) fn has_no_room(&self) -> bool {
         self.events.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES || self.memory_is_full
     }
 
-    /// Whether the announcer sleeps although there is something for it. The caller has to wake it then.
+    /// Whether the announcer sleeps although something is pending. The caller then has to wake it.
     pub(super) fn wakes_announcer(&mut self) -> bool {
         !self.events.is_empty() && std::mem::take(&mut self.announcer_asleep)
     }

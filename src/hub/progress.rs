@@ -1,5 +1,5 @@
-//! What the two ends of a subscriber share, the hub's and the stream's thread's: how far the client is, who may write to
-//! it, and why its stream has to end.
+//! What the hub and the stream's thread share about a client: how far it is, who may write to it, and why its stream
+//! has to end.
 
 use super::handoff::Handoff;
 use super::pace::{Behind, Figures, Pace};
@@ -10,57 +10,57 @@ use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Why a stream came to its end.
+/// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The hub closed: everything that was queued has been delivered.
+    /// The hub closed. Everything queued was delivered.
     Shutdown,
     /// The client read too slowly.
     Slow,
     /// The client has closed its connection.
     Gone,
-    /// Its permit has run out.
+    /// Its permit ran out.
     Expired,
     /// Its permit was taken away.
     Revoked,
     /// An operator has ended it.
     Ended,
-    /// What the client has does not fit to what there is: it has to come again.
+    /// What the client has does not match what is retained: it has to reconnect.
     SentAway,
 }
 
-/// A way to write to a client beside its stream's thread.
+/// A way to write to a client from outside its stream's thread.
 pub trait DirectWriter: Debug + Send + Sync {
-    /// Writes what the client takes of the frame without waiting, and returns the number of bytes and whether that is
-    /// all of it.
+    /// Writes as much of the frame as the client takes without waiting. Returns the number of bytes, and whether that
+    /// is all of it.
     fn try_write(&self, frame: &Frame) -> (usize, bool);
 
-    /// Bytes that the client's system has confirmed so far.
+    /// Bytes that the client's system has confirmed.
     fn confirmed(&self) -> u64;
 
-    /// Ends the connection, also for a thread that is inside a write.
+    /// Ends the connection, even while a thread writes to it.
     fn cut(&self);
 }
 
-/// How far a client is. Atomics, and one lock that is held for a few lines.
+/// A client's progress. Atomics, and one lock that is held for a few lines.
 #[derive(Debug)]
 pub struct Progress {
     pub(super) handoff: Handoff,
     /// Messages queued and not yet written.
     pub(super) lag: AtomicUsize,
-    /// When the write began that the stream's thread is in, in ms of running time; 0 outside a write.
+    /// When the stream's thread began its current write, in ms of running time; 0 outside a write.
     pub(super) writing_since: AtomicU64,
     /// What the policy for slow clients remembers of it.
     behind: Mutex<Behind>,
-    /// How to write to it while its thread sleeps, once that is known.
+    /// How to write to it while its thread sleeps, once known.
     pub(super) direct: OnceLock<Box<dyn DirectWriter>>,
-    /// When that was done last, in ms of running time; 0 for never.
+    /// When that was last done, in ms of running time; 0 for never.
     pub(super) helped_at: AtomicU64,
-    /// Live messages and replays that were written.
+    /// Messages written, live and replayed.
     pub(super) messages: AtomicU64,
-    /// `NOT_CUT`, or why the stream ends without waiting for its queue to run empty.
+    /// `NOT_CUT`, or why the stream ends without emptying its queue.
     cut: AtomicU8,
-    /// Why and since when it is not to go on, though its client could.
+    /// Why and since when the stream has to end, although its client could go on.
     pub(super) over: OnceLock<(End, Instant)>,
 }
 
@@ -84,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// Whether and why the stream has to end without waiting for its queue to run empty.
+    /// Why the stream has to end without emptying its queue, if so.
     pub fn cut(&self) -> Option<End> {
         match self.cut.load(Ordering::Acquire) {
             CUT_SLOW => Some(End::Slow),
@@ -99,7 +99,7 @@ impl Progress {
         self.cut_off(CUT_GONE);
     }
 
-    /// Ends the stream so that its client comes again.
+    /// Ends the stream, so that its client reconnects.
     pub(super) fn send_away(&self) {
         self.cut_off(CUT_SENT_AWAY);
     }
@@ -107,7 +107,6 @@ impl Progress {
     /// Ends the stream and its connection because the client reads too slowly.
     pub(super) fn cut_as_slow(&self) {
         self.cut_off(CUT_SLOW);
-        // Its thread may be inside a write.
         if let Some(direct) = self.direct.get() {
             direct.cut();
         }
@@ -121,14 +120,14 @@ impl Progress {
         self.handoff.wake();
     }
 
-    /// Ends the stream, of which the client is told the reason; what is queued is still delivered.
+    /// Ends the stream, and tells the client the reason. What is queued is still delivered.
     pub(super) fn end(&self, why: End) {
         // The first reason stays.
         let _ = self.over.set((why, time::now()));
         self.handoff.wake();
     }
 
-    /// Lets the announcer write to this client while its thread sleeps. The first way that is given stays.
+    /// Lets the announcer write to this client while its thread sleeps. Only the first call has an effect.
     pub fn allow_help(&self, direct: Box<dyn DirectWriter>) {
         let _ = self.direct.set(direct);
     }
@@ -138,12 +137,12 @@ impl Progress {
         self.direct.get().is_some()
     }
 
-    /// Messages that were written to this client, by the announcer and by its thread, replays too.
+    /// Messages written to this client, by the announcer and by its thread, replays included.
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// Messages that are queued for it and not yet written.
+    /// Messages queued for it and not yet written.
     pub fn lag(&self) -> usize {
         self.lag.load(Ordering::Relaxed)
     }
@@ -153,7 +152,7 @@ impl Progress {
         self.judge(self.figures(limit, now_ms))
     }
 
-    /// As `pace`, of a client for whose audience publishers wait.
+    /// As `pace`, for a client whose audience publishers wait for.
     pub(super) fn pace_if_awaited(&self, limit: usize, now_ms: u64) -> Pace {
         let mut figures = self.figures(limit, now_ms);
         figures.is_awaited = true;
@@ -162,13 +161,13 @@ impl Progress {
 
     fn judge(&self, figures: Figures) -> Pace {
         if self.cut().is_some() {
-            // What it has not got has no say any more.
+            // What it has not received no longer counts.
             return Pace::Lost;
         }
         self.behind().judge(&figures, || self.confirmed())
     }
 
-    /// Whether the client keeps memory occupied that others need.
+    /// Whether the client occupies memory that others need.
     pub(super) fn hoards(&self, limit: usize, now_ms: u64) -> bool {
         let figures = self.figures(limit, now_ms);
         self.behind().hoards(&figures, || self.confirmed())

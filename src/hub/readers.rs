@@ -1,9 +1,10 @@
-//! The hub as those see it who read: from a stream, at once, or by waiting for what comes.
+//! The hub as readers see it: by a stream, at once, or by waiting for the next message.
 
 use super::arrivals::Arrivals;
 use super::history::Replay;
 use super::hub::Hub;
 use super::limits::Refusal;
+use super::shared::Shared;
 use super::start::{From, Start};
 use super::subscription::{self, Joining, Subscription};
 use super::table::Table;
@@ -12,31 +13,30 @@ use crate::access::Permit;
 use crate::event::{EventId, Form, Topic};
 use std::sync::Arc;
 
-/// What was there when somebody read.
+/// The result of a read.
 #[derive(Debug)]
 pub struct Reading {
-    /// What there was.
     pub replay: Replay,
-    /// Behind this id the next reading begins: nothing up to it is still to come.
+    /// The next read begins after this id: nothing up to it is still to come.
     pub up_to: EventId,
 }
 
-/// What comes of reading for somebody who would wait.
+/// The result of a read that may wait.
 #[derive(Debug)]
 pub enum Polled {
-    /// There is something already.
+    /// Something is there already.
     There(Reading),
-    /// It gets what comes.
+    /// Nothing is there: the client gets what comes.
     Waits(Subscription),
 }
 
 impl Hub {
-    /// Connects a client to `topics` (`broadcast` comes with all of them). Where `start` asks for history it first gets
-    /// that; replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated. The stream ends
-    /// when its permit does.
+    /// Connects a client to `topics`; `broadcast` comes with all of them. If `start` asks for history, it gets that
+    /// first. Replay and live delivery meet at one id, taken under one lock, so nothing is lost or repeated. The stream
+    /// ends when its permit does.
     ///
     /// # Errors
-    /// The refusal, and nothing has changed.
+    /// The refusal. Nothing has changed.
     pub fn subscribe(
         &self,
         topics: &[Topic],
@@ -45,7 +45,7 @@ impl Hub {
         permit: Permit,
     ) -> Result<Subscription, Refusal> {
         let topics = Arc::new(Topics::new(topics));
-        let open = self.open_sender()?;
+        let open = self.open().clone().ok_or(Refusal::Closing)?;
         let mut table = self.shared.lock();
         let number = table.admit(&topics)?;
         let (replay, joined_after) = replay_for(&table, &topics, start);
@@ -57,10 +57,10 @@ impl Hub {
             replay,
             open,
         };
-        Ok(self.join(&mut table, &topics, joining))
+        Ok(join(&self.shared, &mut table, &topics, joining))
     }
 
-    /// What is retained of `topics` and of `broadcast`. Who reads is no client, and makes no channel.
+    /// What is retained of `topics` and `broadcast`. A reader is no client, and creates no channel.
     ///
     /// # Errors
     /// The refusal.
@@ -68,10 +68,10 @@ impl Hub {
         read(&self.shared.lock(), &Topics::new(topics), start)
     }
 
-    /// As `read`; if there is nothing, it connects a client that gets what comes.
+    /// As `read`; if nothing is there, it connects a client that gets what comes.
     ///
     /// # Errors
-    /// The refusal, and nothing has changed.
+    /// The refusal. Nothing has changed.
     pub fn poll(
         &self,
         topics: &[Topic],
@@ -80,7 +80,7 @@ impl Hub {
         permit: Permit,
     ) -> Result<Polled, Refusal> {
         let topics = Arc::new(Topics::new(topics));
-        let open = self.open_sender()?;
+        let open = self.open().clone().ok_or(Refusal::Closing)?;
         let mut table = self.shared.lock();
         let reading = read(&table, &topics, start)?;
         let has_gaps = !reading.replay.gaps.is_empty() && form != Form::Text;
@@ -95,17 +95,22 @@ impl Hub {
             replay: None,
             open,
         };
-        Ok(Polled::Waits(self.join(&mut table, &topics, joining)))
-    }
-
-    fn join(&self, table: &mut Table, topics: &Arc<Topics>, joining: Joining) -> Subscription {
-        let (subscriber, subscription) = subscription::pair(self.shared.clone(), joining);
-        table.join(topics, subscriber);
-        subscription
+        let subscription = join(&self.shared, &mut table, &topics, joining);
+        Ok(Polled::Waits(subscription))
     }
 }
 
-/// What is there now.
+fn join(
+    shared: &Arc<Shared>,
+    table: &mut Table,
+    topics: &Arc<Topics>,
+    joining: Joining,
+) -> Subscription {
+    let (subscriber, subscription) = subscription::pair(shared.clone(), joining);
+    table.join(topics, subscriber);
+    subscription
+}
+
 fn read(table: &Table, topics: &Topics, start: Start) -> Result<Reading, Refusal> {
     if !table.arrivals.is_filled() {
         return Err(Refusal::NotFilled);
@@ -115,11 +120,11 @@ fn read(table: &Table, topics: &Topics, start: Start) -> Result<Reading, Refusal
     Ok(Reading { replay, up_to })
 }
 
-/// The replay for a client that wants history, if there can be one, and the id after which live delivery begins. With both
-/// taken under one lock nothing is lost or repeated between them.
+/// The replay for a client that wants history, if there can be one, and the id after which live delivery begins. Both
+/// are taken under one lock, so nothing is lost or repeated between them.
 fn replay_for(table: &Table, topics: &Topics, start: Start) -> (Option<Replay>, EventId) {
     let (history, arrivals) = (&table.history, &table.arrivals);
-    let newest = history.newest();
+    let newest = history.ids.newest();
     let named = match start.from {
         From::Now => return (None, arrivals.live_from(newest)),
         From::Moment(_) if !arrivals.is_filled() => return (None, Arrivals::EARLY),

@@ -1,8 +1,8 @@
-//! One round: some events on their way to all subscribers of one audience, by the announcer and its helpers together.
+//! One round: the announcer and its helpers bring some events to all subscribers of one audience.
 //!
-//! A write to a client takes some microseconds, so for thousands of clients one thread is slower than the machine. Each
-//! subscriber is served by one thread in a round, and the announcer waits for the end of a round before it begins the
-//! next, so a stream's order is kept. Nobody waits for a client here.
+//! A write takes some microseconds, so one thread alone would make thousands of clients wait. In a round each
+//! subscriber is served by one thread, and the announcer waits for the end of a round before it begins the next: so a
+//! stream's order is kept. Nobody waits for a client here.
 
 use super::audience::Members;
 use super::batch::Encoded;
@@ -14,16 +14,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// A thread takes so many subscribers at a time: few enough that nobody waits long for the last one.
+/// Subscribers that a thread takes at a time: few enough that nobody waits long for the last one.
 const CHUNK: usize = 16;
 
-/// So many subscribers are worth waking a helper for.
+/// From this many subscribers on, helpers take part.
 const WORTH_HELP: usize = 64;
 
-/// Helpers at most: beyond that the system's own work for loopback or network is the limit.
+/// Beyond this number of helpers the system's own work for the network is the limit.
 const MOST_HELPERS: usize = 3;
 
-/// How often the announcer looks whether a round has ended, if nobody wakes it.
+/// How often the announcer checks whether a round has ended, if nobody wakes it.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Shared by the announcer and its helpers until all subscribers are served.
@@ -38,7 +38,7 @@ pub(super) struct Round {
     next: AtomicUsize,
     /// Subscribers that are still to be served.
     left: AtomicUsize,
-    /// How the subscribers keep up. Held for a line, once a chunk.
+    /// How the subscribers keep up. Held for a line, once per chunk.
     counts: Mutex<PaceCounts>,
     announcer: Thread,
 }
@@ -64,7 +64,7 @@ impl Round {
         }
     }
 
-    /// Serves subscribers for as long as there are any that nobody serves.
+    /// Serves subscribers until all are taken.
     fn serve(&self) {
         loop {
             let first = self.next.fetch_add(CHUNK, Ordering::Relaxed);
@@ -104,12 +104,12 @@ impl Round {
 #[derive(Debug, Default)]
 pub(super) struct Helpers {
     current: Arc<CurrentRound>,
-    /// How many there are; unknown until they are needed.
+    /// Their number; unknown until they are needed.
     count: OnceLock<usize>,
 }
 
 impl Helpers {
-    /// Sees a round to its end, and says how its subscribers keep up.
+    /// Runs a round to its end, and returns how its subscribers keep up.
     pub(super) fn run(&self, round: Round) -> PaceCounts {
         let round = Arc::new(round);
         let is_shared = round.subscribers.len() >= WORTH_HELP && self.count() > 0;
@@ -131,7 +131,7 @@ impl Helpers {
         *self.count.get_or_init(|| self.start())
     }
 
-    /// Starts one for each core beside the announcer's own, as far as the system gives threads.
+    /// Starts one for each core but the announcer's own, as far as the system can start threads.
     fn start(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let start_one = |_: &usize| {
@@ -162,7 +162,7 @@ struct CurrentRound {
 
 #[derive(Debug, Default)]
 struct CurrentState {
-    /// Counts the rounds, so that each helper takes each once.
+    /// Counts the rounds, so that each helper takes part in each once.
     number: u64,
     round: Option<Arc<Round>>,
     is_over: bool,
@@ -181,7 +181,6 @@ impl CurrentRound {
         }
     }
 
-    /// A helper's thread.
     fn help(&self) {
         let mut seen = 0;
         while let Some(round) = self.next(&mut seen) {
@@ -189,7 +188,7 @@ impl CurrentRound {
         }
     }
 
-    /// Waits for a round that was not seen yet; `None` when there will be none.
+    /// Waits for a round that was not seen yet; `None` when no more will come.
     fn next(&self, seen: &mut u64) -> Option<Arc<Round>> {
         let mut state = self.lock();
         loop {

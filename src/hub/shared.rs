@@ -1,12 +1,13 @@
-//! What the hub's threads and every stream's thread share: the table behind its mutex, and the ways to wake those who wait
-//! for it.
+//! What the hub's threads and all streams' threads share: the table behind its mutex, and the ways to wake those who
+//! wait for it.
 
-use super::limits::Limits;
+use super::limits::{Limits, Published, Refusal};
 use super::subscriber::Subscriber;
 use super::sync::{current, Thread};
 use super::table::Table;
 use super::time::running_ms;
 use crate::counters::Counters;
+use crate::event::{ChannelName, EventName};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -37,12 +38,12 @@ impl Shared {
         }
     }
 
-    /// Nothing that holds the lock can panic half-way through a change, so a poisoned lock guards a good table.
+    /// Nothing that holds the lock can panic halfway through a change, so a poisoned lock guards a good table.
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the table when it has room, in which `has_no_room` is no longer so.
+    /// Locks the table once `has_no_room` is false.
     pub(super) fn lock_unless(
         &self,
         has_no_room: impl Fn(&Table) -> bool,
@@ -52,24 +53,43 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has those look again who wait for room.
+    /// Locks the table once a publisher to this channel need not wait.
+    pub(super) fn lock_with_room_for(&self, channel: &ChannelName) -> MutexGuard<'_, Table> {
+        self.lock_unless(|table| table.has_no_room_for(channel))
+    }
+
+    /// Publishes messages, and unlocks the table.
+    pub(super) fn publish(
+        &self,
+        mut table: MutexGuard<'_, Table>,
+        channel: &ChannelName,
+        event_name: Option<&EventName>,
+        messages: Vec<Box<str>>,
+    ) -> Result<Published, Refusal> {
+        let published = table.publish(channel, event_name, messages)?;
+        self.announce(table);
+        self.counters.published.add(published.count as u64);
+        Ok(published)
+    }
+
+    /// Lets those who wait for room check again.
     pub(super) fn tell_of_room(&self) {
         self.room.notify_all();
     }
 
-    /// Makes the calling thread the one that `wake_announcer` wakes.
+    /// Makes `wake_announcer` wake the calling thread.
     pub(super) fn become_announcer(&self) {
         self.announcer.get_or_init(current);
     }
 
-    /// Wakes the announcer, whether or not there is something for it.
+    /// Wakes the announcer, even if nothing is pending.
     pub(super) fn wake_announcer(&self) {
         if let Some(thread) = self.announcer.get() {
             thread.unpark();
         }
     }
 
-    /// Unlocks the table, and wakes the announcer if there is something for it.
+    /// Unlocks the table, and wakes the announcer if something is pending.
     pub(super) fn announce(&self, mut table: MutexGuard<'_, Table>) {
         let wake = table.pending.wakes_announcer();
         drop(table);
@@ -78,14 +98,14 @@ impl Shared {
         }
     }
 
-    /// Takes a client out; nothing happens if it is out already.
+    /// Removes a client; does nothing if it has left already.
     pub(super) fn leave(&self, number: u64) {
-        // Bound to a name, so that the lock is free again when the subscriber's memory is given back.
+        // Bound to a name, so that the lock is released before the subscriber's memory is freed.
         let left = self.lock().leave(number);
         drop(left);
     }
 
-    /// Takes a client out that reads too slowly, and ends its stream.
+    /// Removes a client that reads too slowly, and ends its stream.
     pub(super) fn cut_as_slow(&self, subscriber: &Subscriber) {
         let left = self.lock().leave(subscriber.number);
         if left.is_some() {
@@ -94,7 +114,7 @@ impl Shared {
         }
     }
 
-    /// Does so with every client that `is_slow` fits, which is told the limit and the running time in ms.
+    /// As `cut_as_slow`, for every client that `is_slow` accepts. It gets the limit, and the running time in ms.
     pub(super) fn cut_if_slow(&self, is_slow: impl Fn(&Subscriber, usize, u64) -> bool) {
         let limit = self.limits.client_queue;
         let now_ms = running_ms();
@@ -107,7 +127,7 @@ impl Shared {
         }
     }
 
-    /// Closes every subscriber's channel: each stream's thread writes what it still has, and ends.
+    /// Closes every subscriber's channel. Each stream's thread writes what it still has, and ends.
     pub(super) fn end_all_streams(&self) {
         let subscribers = self.lock().leave_if(|_| true);
         let progress: Vec<_> = subscribers.iter().map(|s| s.progress.clone()).collect();

@@ -5,31 +5,28 @@ use super::arrivals::LastId;
 /// Where a stream or an answer begins.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// From here on.
     pub from: From,
-    /// Of the history from there only the newest so many.
+    /// Only the newest messages of that history, at most this many.
     pub last: Option<usize>,
 }
 
 /// Where history begins.
 #[derive(Clone, Debug)]
 pub enum From {
-    /// There is none: with what comes live.
+    /// No history: live messages only.
     Now,
-    /// Behind the id with which a client comes back. It is told of what is lost.
+    /// After the id that a returning client names. It is told of losses.
     Id(LastId),
-    /// At a moment of the wall clock, in ms since the Unix epoch. What is lost is not told: the client knows no id.
+    /// At a moment of the wall clock, in ms since the Unix epoch. Losses are not told: the client names no id.
     Moment(u64),
 }
 
 impl Start {
-    /// With what comes live.
     pub const NOW: Start = Start {
         from: From::Now,
         last: None,
     };
 
-    /// Behind this id.
     pub fn after(last_id: LastId) -> Start {
         Start {
             from: From::Id(last_id),

@@ -1,4 +1,4 @@
-//! The hub's end of a subscriber: send, see how far behind it is, end its stream.
+//! The hub's end of a subscriber.
 
 use super::batch::{Batch, Queued};
 use super::pace::Pace;
@@ -10,25 +10,22 @@ use crossbeam_channel::Sender;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-/// In the table for as long as the stream is open. The stream's thread finds its channel closed when the last one who
-/// holds this has dropped it.
+/// In the table while the stream is open. The stream's thread finds its channel closed when the last holder has dropped
+/// this.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     /// Number of the client, unique while the server runs.
     pub(super) number: u64,
-    /// The form in which it wants its events.
     pub(super) form: Form,
-    /// It has, or did not ask for, everything up to this id.
+    /// It has everything up to this id, or did not ask for it.
     pub(super) joined_after: EventId,
-    /// What it is allowed for.
     pub(super) permit: Arc<Permit>,
-    /// Unbounded, which costs no memory while it is empty; the lag is what bounds it.
+    /// Unbounded, which costs no memory while empty; the lag bounds it.
     pub(super) queue: Sender<Queued>,
-    /// Shared with the stream's thread.
     pub(super) progress: Arc<Progress>,
 }
 
-/// How much of a batch was written in a thread's place.
+/// How much of a batch was written in the thread's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
     Whole,
@@ -38,7 +35,7 @@ enum Written {
 }
 
 impl Subscriber {
-    /// Writes a batch if that is possible without waiting; otherwise queues it, and wakes the thread if it sleeps. Says
+    /// Writes a batch if that works without waiting; otherwise queues it, and wakes the thread if it sleeps. Returns
     /// how the client keeps up. Only the announcer and its helpers may call this, one at a time.
     pub(super) fn send(
         &self,
@@ -63,13 +60,13 @@ impl Subscriber {
         self.progress.pace(queue_limit, now_ms)
     }
 
-    /// Writes in the thread's place, if the thread sleeps with nothing queued.
+    /// Writes in the thread's place, if the thread sleeps and nothing is queued.
     fn write_in_place(&self, batch: &Arc<Batch>) -> Written {
         let Some(direct) = self.progress.direct.get() else {
             return Written::Nothing;
         };
         let write = || {
-            // Nobody takes from the queue now, and nobody but the caller adds to it.
+            // Nobody takes from the queue now, and only the caller adds to it.
             if !self.queue.is_empty() || self.progress.cut().is_some() {
                 return Written::Nothing;
             }
@@ -87,11 +84,11 @@ impl Subscriber {
         written.unwrap_or(Written::Nothing)
     }
 
-    /// Leaves a batch, of which the client has `written` bytes, for the thread.
+    /// Queues a batch of which the client has `written` bytes.
     fn enqueue(&self, batch: Arc<Batch>, written: usize) {
         let lag = &self.progress.lag;
         lag.fetch_add(batch.messages, Ordering::Relaxed);
-        // The receiver is gone when the stream's thread is: the client left a moment ago.
+        // If the stream's thread is gone, the client has just left.
         let _ = self.queue.send(Queued { batch, written });
     }
 }

@@ -1,4 +1,4 @@
-//! The stream thread's end of a subscriber: take what is queued, sleep, report what was written.
+//! The stream thread's end of a subscriber.
 
 use super::batch::{Batch, Queued};
 use super::history::Replay;
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Held by the stream's thread. Dropping it takes the client out of the hub.
+/// Held by the stream's thread. Dropping it removes the client from the hub.
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
@@ -24,12 +24,11 @@ pub struct Subscription {
     pub form: Form,
     /// It gets what comes after this id.
     pub joined_after: EventId,
-    /// What it is allowed for.
     pub permit: Arc<Permit>,
     queue: Receiver<Queued>,
     progress: Arc<Progress>,
     replay: Option<Replay>,
-    /// Closes when the last subscription is dropped: how the end of all streams is awaited.
+    /// Closes when the last subscription is dropped: that is how `main` waits for the end of all streams.
     _open: Sender<Infallible>,
 }
 
@@ -44,11 +43,10 @@ pub enum Next {
     End(End),
 }
 
-/// A client that was admitted.
 pub(super) struct Joining {
     pub(super) number: u64,
     pub(super) form: Form,
-    /// It has, or did not ask for, everything up to this id, but for the replay.
+    /// Apart from the replay, it has everything up to this id, or did not ask for it.
     pub(super) joined_after: EventId,
     pub(super) permit: Permit,
     pub(super) replay: Option<Replay>,
@@ -84,12 +82,12 @@ pub(super) fn pair(shared: Arc<Shared>, joining: Joining) -> (Arc<Subscriber>, S
 }
 
 impl Subscription {
-    /// What both ends see; whoever watches the connection can end the stream through it.
+    /// Shared with the hub; whoever watches the connection can end the stream through it.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
-    /// What has to be sent before anything that is live, if the client asked for it. Once.
+    /// What has to be sent before live messages, if the client asked for it. `None` from the second call on.
     pub fn take_replay(&mut self) -> Option<Replay> {
         self.replay.take()
     }
@@ -97,8 +95,8 @@ impl Subscription {
     /// The next batch, without waiting.
     pub fn try_next(&self) -> Next {
         match self.progress.cut() {
-            // What was begun is finished, so that the client can tell this end from an event that is cut in two. It is the
-            // first in the queue: nothing is written in the thread's place while something is queued.
+            // A frame that was begun is finished, so that the client can tell this end from a truncated event. It is
+            // the first in the queue: nothing is written in the thread's place while something is queued.
             Some(End::SentAway) => match self.queue.try_recv() {
                 Ok(queued) if queued.written > 0 => return Next::Batch(queued),
                 _ => return Next::End(End::SentAway),
@@ -123,7 +121,7 @@ impl Subscription {
         }
     }
 
-    /// Why and since when the stream may not go on. What was published before is still delivered.
+    /// Why and since when the stream has to end. What was published before is still delivered.
     fn is_over(&self) -> Option<(End, Instant)> {
         if let Some(over) = self.progress.over.get() {
             return Some(*over);
@@ -133,14 +131,14 @@ impl Subscription {
         (now >= until).then_some((End::Expired, until))
     }
 
-    /// Sleeps until there may be something new, or until `deadline`, or until the permit has run out.
+    /// Sleeps until there may be news, until `deadline`, or until the permit runs out.
     ///
-    /// Not a blocking `recv`: that spins and yields before it sleeps, which with thousands of threads on few cores
-    /// costs more than all the writing.
+    /// Not a blocking `recv`: that spins and yields before it sleeps. With thousands of threads on few cores this costs
+    /// more than all the writing.
     pub fn sleep(&self, deadline: Instant) {
         let sleep = || {
             let now = time::now();
-            // As the clocks stand: when the wall clock is set, the janitor wakes those who have expired by that.
+            // As the clocks are now: when the wall clock is set, the janitor wakes those that have expired.
             let until = self.permit.valid_until(now, time::wall());
             let deadline = until.map_or(deadline, |until| until.min(deadline));
             if deadline > now {
@@ -150,14 +148,14 @@ impl Subscription {
         self.progress.handoff.sleep(|| self.has_news(), sleep);
     }
 
-    /// Whether `try_next` may find something, but for the end of the permit.
+    /// Whether `try_next` may find something, apart from the permit's end.
     pub(super) fn has_news(&self) -> bool {
         let progress = &self.progress;
         let must_end = progress.cut().is_some() || progress.over.get().is_some();
         must_end || !self.queue.is_empty() || self.shared.is_closed()
     }
 
-    /// Time since the announcer wrote to this client; `None` if it never did.
+    /// Time since the announcer last wrote to this client; `None` if it never did.
     pub fn time_since_help(&self) -> Option<Duration> {
         match self.progress.helped_at.load(Ordering::Relaxed) {
             0 => None,
@@ -165,7 +163,7 @@ impl Subscription {
         }
     }
 
-    /// Runs one write to the client, so that the hub sees for how long it is under way.
+    /// Runs one write to the client, so that the hub sees how long it takes.
     pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
         let since = &self.progress.writing_since;
         since.store(running_ms(), Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What decides who sleeps and who wakes whom, from the standard library. The model of `handoff` in `tests/loom` puts loom's own
-//! in the place of these, and the simulation in `tests/simulate` its own.
+//! The primitives that decide who sleeps and who wakes whom, from the standard library. `tests/loom` replaces them with
+//! loom's, `tests/simulate` with its own.
 
 pub(super) use std::sync::atomic::{fence, AtomicU8, Ordering};
 pub(super) use std::thread::{current, park, Thread};

@@ -1,5 +1,5 @@
-//! The table: every channel, who follows it, what is retained of it, and what waits for the announcer. One mutex guards
-//! all of it (in `Shared`), so nothing here takes a lock, waits, or writes to a client.
+//! The table: every channel, who follows it, what it retains, and what waits for the announcer. One mutex (in `Shared`)
+//! guards all of it, so nothing here takes a lock, waits, or writes to a client.
 
 use super::arrivals::{gap_notices, Arrivals};
 use super::audience::{AudienceId, Audiences, Delivery};
@@ -15,10 +15,9 @@ use crate::event::{ChannelName, Event, EventId, EventName, Kind, Topic};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// A place in a millisecond that no message comes to.
+/// A sequence number that no message reaches within a millisecond.
 const UNUSED_SEQ: u64 = 1 << 32;
 
-/// Everything that the hub's mutex guards.
 #[derive(Debug)]
 pub(super) struct Table {
     limits: Limits,
@@ -35,13 +34,12 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(limits: Limits) -> Table {
         let now = Moment::now();
-        // Ids from outside outlive a run.
         let born = if limits.ids_come_from_outside {
             EventId::ZERO
         } else {
             EventId {
-                // One that no run gives, since none comes so far in a millisecond: whoever reads is given it as the newest
-                // before there is any other. An earlier run may have been in this very millisecond.
+                // No run gives this id, since none gets this far within a millisecond: whoever reads before the first
+                // message gets it as the newest. An earlier run may have been in this very millisecond.
                 ms: now.unix_ms() + 1,
                 seq: UNUSED_SEQ,
             }
@@ -65,10 +63,9 @@ impl Table {
     }
 
     /// Whether a publisher to this channel has to wait: for the announcer, or because the channel's clients are behind.
-    /// While the hub closes nobody waits.
+    /// While the hub closes, nobody waits.
     pub(super) fn has_no_room_for(&self, name: &ChannelName) -> bool {
         let congested = &self.pending.congested;
-        // A broadcast reaches everybody.
         let is_congested = || {
             name.is_broadcast()
                 || self
@@ -80,10 +77,10 @@ impl Table {
         !has_room && !self.closing
     }
 
-    /// Whether a message to this channel could be taken, beside so many others to channels that have had none yet.
+    /// Whether a message to this channel would be taken, after `beside` others to channels that have had none yet.
     ///
     /// # Errors
-    /// Why not.
+    /// The refusal.
     pub(super) fn would_take(&self, name: &ChannelName, beside: usize) -> Result<(), Refusal> {
         if self.closing {
             return Err(Refusal::Closing);
@@ -99,7 +96,7 @@ impl Table {
         name.is_broadcast() || self.channels.have_place_for(name, most)
     }
 
-    /// Gives each message its id and its place in the history, and leaves them for the announcer: all, or none.
+    /// Gives each message its id and its place in the history, and leaves it for the announcer: all messages, or none.
     pub(super) fn publish(
         &mut self,
         name: &ChannelName,
@@ -108,10 +105,10 @@ impl Table {
     ) -> Result<Published, Refusal> {
         self.would_take(name, 0)?;
         let now = Moment::now();
-        let newest = self.history.newest();
+        let newest = self.history.ids.newest();
         let mut published = Published::new(newest, newest, messages.len());
         for (number, text) in messages.into_iter().enumerate() {
-            let id = self.history.next_id(now);
+            let id = self.history.ids.next(now);
             let event = Arc::new(Event {
                 id,
                 channel: name.clone(),
@@ -133,23 +130,23 @@ impl Table {
         Ok(published)
     }
 
-    /// Takes an event that has its id already: into the history, and, once the table is filled, on to the announcer. One
-    /// that it has is passed over.
+    /// Takes an event that has an id: into the history and, once the table is filled, to the announcer. One that it has
+    /// is skipped.
     pub(super) fn append(&mut self, event: Arc<Event>) {
-        let newest = self.history.newest();
+        let newest = self.history.ids.newest();
         if event.id <= newest {
             return;
         }
         if newest == EventId::ZERO && self.arrivals.is_filled() {
-            // The first of all: who comes with an older id has it from a history that is lost.
+            // The first event of all: a client with an older id has it from a history that is lost.
             self.history.lose_up_to(event.id);
         }
-        self.history.skip_to(event.id);
+        self.history.ids.skip_to(event.id);
         let name = &event.channel;
         let clients = if self.channels.is_named(name) || self.has_place_for(name, 0) {
             self.retain(&event)
         } else {
-            // Who follows it by a pattern gets it.
+            // Those who follow it by a pattern get it.
             self.history.pass_over(&event);
             self.clients_of(name)
         };
@@ -158,7 +155,7 @@ impl Table {
         }
     }
 
-    /// Puts the event into its channel's history. Returns the number of clients that it reaches.
+    /// Adds the event to its channel's history. Returns the number of clients that it reaches.
     pub(super) fn retain(&mut self, event: &Arc<Event>) -> usize {
         self.history.append(event);
         if event.channel.is_broadcast() {
@@ -167,19 +164,18 @@ impl Table {
         self.channels.note_message(&event.channel, event.at)
     }
 
-    /// Takes note that messages up to `id` may have been in any channel, and are not retained anywhere. Clients are told at once,
-    /// for each of their channels.
+    /// Records that any channel may have had messages up to `id` that are lost. Clients are told at once, for each of
+    /// their topics.
     pub(super) fn lose_up_to(&mut self, id: EventId) {
-        let after = self.history.newest();
+        let after = self.history.ids.newest();
         self.history.lose_up_to(id);
-        // No message can have the ids that are lost: the notices have a place there.
-        self.history.skip_to(id);
+        // No message can have a lost id, so the notices can.
+        self.history.ids.skip_to(id);
         self.tell_of_gaps(after);
     }
 
-    /// Takes note that everything retained outside is here: from now on events are announced. Clients that are here already
-    /// may have missed something: nobody can tell what was published after they came, nor what of that is not retained any
-    /// more.
+    /// Records that everything retained outside is here: from now on events are announced. Clients that are connected
+    /// may have missed something: nobody can tell what was published after they came, nor what of that is lost.
     pub(super) fn set_filled(&mut self) {
         self.arrivals.set_filled();
         if self.audiences.client_count() > 0 {
@@ -187,15 +183,14 @@ impl Table {
         }
     }
 
-    /// Tells everybody, for each of its topics, that messages after `after` are, or may be, lost.
+    /// Tells every client, for each of its topics, that messages after `after` are, or may be, lost.
     fn tell_of_gaps(&mut self, after: EventId) {
         let broadcast = Topic::Channel(ChannelName::broadcast());
         let all = self.channels.followed().chain([broadcast]);
-        let notices = gap_notices(all.collect(), self.history.newest(), after);
+        let notices = gap_notices(all.collect(), self.history.ids.newest(), after);
         notices.for_each(|notice| self.pending.add(notice));
     }
 
-    /// Clients that a message to this channel reaches.
     pub(super) fn clients_of(&self, name: &ChannelName) -> usize {
         if name.is_broadcast() {
             return self.audiences.client_count();
@@ -203,10 +198,10 @@ impl Table {
         self.channels.clients_of(name)
     }
 
-    /// Gives the number for one more client, of these topics, if there is room for it.
+    /// Returns the number for a new client of these topics, if there is room for it.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The refusal.
     pub(super) fn admit(&mut self, topics: &Topics) -> Result<u64, Refusal> {
         if self.closing {
             return Err(Refusal::Closing);
@@ -223,9 +218,8 @@ impl Table {
         Ok(number)
     }
 
-    /// Adds a client that was admitted.
     pub(super) fn join(&mut self, topics: &Arc<Topics>, subscriber: Arc<Subscriber>) {
-        if subscriber.joined_after > self.history.newest() {
+        if subscriber.joined_after > self.history.ids.newest() {
             self.arrivals
                 .claim(subscriber.number, subscriber.joined_after);
         }
@@ -233,7 +227,7 @@ impl Table {
         self.channels.join(topics, new_audience);
     }
 
-    /// Takes a client out; `None` if it is out already.
+    /// `None` if the client has left already.
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Subscriber>> {
         let left = self.audiences.leave(number)?;
         self.arrivals.forget(number);
@@ -241,7 +235,7 @@ impl Table {
         Some(left.subscriber)
     }
 
-    /// Takes out the clients that `goes` fits, and returns them.
+    /// Removes the clients that `goes` accepts, and returns them.
     pub(super) fn leave_if(&mut self, goes: impl Fn(&Subscriber) -> bool) -> Vec<Arc<Subscriber>> {
         let subscribers = self.audiences.subscribers();
         let going = subscribers.filter(|subscriber| goes(subscriber));
@@ -250,7 +244,7 @@ impl Table {
         left.collect()
     }
 
-    /// Takes everything that was published since the last time, by audience. `None` if there is nothing.
+    /// Takes everything that is pending, by audience. `None` if there is nothing.
     pub(super) fn take_deliveries(&mut self) -> Option<Vec<Delivery>> {
         let events = self.pending.take();
         if events.is_empty() {
@@ -279,8 +273,8 @@ impl Table {
         Some(deliveries.collect())
     }
 
-    /// Takes out the channels that nobody names and that were not used for `CHANNEL_TTL`: what they were, and what they
-    /// retained, for the caller to drop when the lock is free again.
+    /// Removes the channels that nobody names and that were unused for `CHANNEL_TTL`. Returns their figures and their
+    /// events, for the caller to drop after the lock is released.
     pub(super) fn expire(&mut self) -> Vec<(ChannelStats, VecDeque<Arc<Event>>)> {
         let unused = self.channels.unused_for(self.limits.channel_ttl);
         let expired: Vec<_> = unused
@@ -294,12 +288,11 @@ impl Table {
         expired.into_iter().map(take_out).collect()
     }
 
-    /// Number of channels, without `broadcast`.
     pub(super) fn channel_count(&self) -> usize {
         self.channels.len()
     }
 
-    /// Each channel's figures, in no order.
+    /// In no order.
     pub(super) fn channel_stats(&self) -> Vec<ChannelStats> {
         let stats_of = |(name, channel)| self.stats_of(name, channel);
         self.channels.iter().map(stats_of).collect()

@@ -1,5 +1,4 @@
-//! The two clocks, as everything in the hub reads them. The simulation in `tests/simulate` puts its own in the place of
-//! these.
+//! The two clocks, as the hub reads them. `tests/simulate` replaces them with its own.
 
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime};
@@ -9,7 +8,7 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// Wall time; the clock may be set at any moment.
+/// Wall time, which may be set at any moment.
 pub(super) fn wall() -> SystemTime {
     SystemTime::now()
 }

@@ -1,15 +1,15 @@
-//! What one client follows, in the one form in which two that follow the same are equal.
+//! What one client follows, in a normal form: two clients that follow the same have equal ones.
 
 use crate::event::{ChannelName, Prefix, Topic};
 
-/// What one client follows. A channel reaches it by one of `channels` or by one of `prefixes`, and never by two.
+/// A channel reaches the client by one of `channels` or by one of `prefixes`, never by two.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Topics {
-    /// Sorted, without `broadcast`, and without what a prefix covers.
+    /// Sorted, without `broadcast`, and without those that a prefix covers.
     pub(super) channels: Box<[ChannelName]>,
-    /// Channels that the client names, and has by a prefix.
+    /// Channels that the client names although a prefix covers them.
     pub(super) covered: Box<[ChannelName]>,
-    /// Sorted, and none begins with another one.
+    /// Sorted; none begins with another one.
     pub(super) prefixes: Box<[Prefix]>,
 }
 
@@ -27,7 +27,7 @@ impl Topics {
         channels.sort_unstable();
         channels.dedup();
         prefixes.sort_unstable_by(|a, b| a.stem().cmp(b.stem()));
-        // A shorter one sorts before all that begin with it.
+        // A shorter stem sorts before all that begin with it.
         prefixes.dedup_by(|longer, shorter| longer.stem().starts_with(shorter.stem()));
         let is_covered = |name: &ChannelName| prefixes.iter().any(|prefix| prefix.covers(name));
         let (covered, channels): (Vec<_>, Vec<_>) = channels.into_iter().partition(is_covered);
@@ -38,7 +38,7 @@ impl Topics {
         }
     }
 
-    /// Channels that the client names: these exist for as long as it is there.
+    /// Channels that the client names. They exist while the client is connected.
     pub(super) fn named(&self) -> impl Iterator<Item = &ChannelName> {
         self.channels.iter().chain(&self.covered)
     }

@@ -1,5 +1,4 @@
-//! What has changed in the history since whoever keeps a copy of it (the disk) has asked, beside the events that came in.
-//! It knows no history.
+//! What has changed in the history since the disk last asked, apart from the events that came in.
 
 use crate::event::{ChannelName, EventId};
 use std::collections::HashSet;
@@ -9,7 +8,7 @@ use std::collections::HashSet;
 pub(super) struct Unsaved {
     /// Events that are not retained any more.
     pub(super) dropped: Vec<EventId>,
-    /// Channels of which something else has changed than which events are retained.
+    /// Channels that have changed in other ways than by their events.
     pub(super) touched: HashSet<ChannelName>,
 }
 

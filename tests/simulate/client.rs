@@ -143,7 +143,7 @@ impl<J: Judge> Client<J> {
             wire,
             parser: Parser::default(),
         });
-        self.oracle.connect(book, server, hub.newest());
+        self.oracle.connect(book, server, hub.feed().newest());
         Ok(())
     }
 

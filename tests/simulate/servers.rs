@@ -218,9 +218,9 @@ impl Servers {
         for number in 0..SERVERS {
             let member = &mut self.members[number];
             member.server.sweep();
-            let newest = member.server.hub.newest();
+            let newest = member.server.hub.feed().newest();
             let was = std::mem::replace(&mut self.book.newest[number], newest);
-            let is_filled = member.server.hub.is_filled();
+            let is_filled = member.server.hub.feed().is_filled();
             if is_filled {
                 member.filled_at.get_or_insert(newest);
             }
@@ -357,7 +357,7 @@ impl Servers {
         let told = format!("{last:?}");
         self.tally.came_back += usize::from(last.is_some());
         let filled_at = self.members[server].filled_at;
-        let has_begun = filled_at.is_some_and(|at| hub.newest() > at);
+        let has_begun = filled_at.is_some_and(|at| hub.feed().newest() > at);
         joining.oracle.is_calm = self.is_calm && has_begun;
         let result = joining.connect(&hub, server, permit, last, &self.book, &mut self.random);
         self.tell(|_| format!("client {client} joins server {server} with {told}: {result:?}"));

@@ -50,7 +50,7 @@ impl Disk {
         self.draft = Draft::new(&kept.channels, Batch::new());
         self.draft.forgotten = kept.forgotten;
         self.meta = meta;
-        hub.fill(kept);
+        hub.feed().fill(kept);
         Ok(())
     }
 
@@ -64,29 +64,29 @@ impl Disk {
         if !hub.has_room_for(channel) {
             return Ok(Attempt::NoRoom(messages));
         }
-        hub.would_take(channel, 0)?;
+        hub.feed().would_take(channel, 0)?;
         let mut numbering = Numbering::new(hub, time::wall_ms(), time::now());
         let events = numbering.take(channel, None, messages)?;
         let lot = NumberedLot::of_all(events, Vec::new());
-        self.draft.note(hub.take_changes());
+        self.draft.note(hub.feed().take_changes());
         self.meta.newest = lot.newest();
         self.commit(lot.records());
         let ids = lot.events.iter().map(|kept| kept.event.id);
         let first = ids.min().unwrap_or_default();
         let published = Published {
-            clients: hub.clients_of(channel),
+            clients: hub.feed().clients_of(channel),
             ..Published::new(first, lot.newest(), lot.events.len())
         };
         let events = lot.events.into_iter().map(|kept| kept.event);
-        hub.append(events.collect());
+        hub.feed().append(events.collect());
         Ok(Attempt::Published(published))
     }
 
     /// What the writer does now and then, or at the end.
     pub fn keep_house(&mut self, hub: &Hub, is_end: bool) {
-        self.draft.note(hub.take_changes());
+        self.draft.note(hub.feed().take_changes());
         self.draft
-            .note_records(hub.records(), time::wall_ms(), is_end);
+            .note_records(hub.feed().records(), time::wall_ms(), is_end);
         self.commit(Vec::new());
     }
 

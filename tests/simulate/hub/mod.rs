@@ -14,6 +14,8 @@ mod channels;
 mod clock;
 #[path = "../../../src/hub/endings.rs"]
 mod endings;
+#[path = "../../../src/hub/feed.rs"]
+mod feed;
 #[path = "../../../src/hub/former.rs"]
 mod former;
 #[path = "../../../src/hub/handoff.rs"]
@@ -26,6 +28,8 @@ mod history;
 )]
 #[path = "../../../src/hub/hub.rs"]
 mod hub;
+#[path = "../../../src/hub/ids.rs"]
+mod ids;
 #[path = "../../../src/hub/janitor.rs"]
 mod janitor;
 #[path = "../../../src/hub/keep.rs"]
@@ -42,6 +46,8 @@ mod pending;
 mod progress;
 #[path = "../../../src/hub/readers.rs"]
 mod readers;
+#[path = "../../../src/hub/retained.rs"]
+mod retained;
 #[path = "../../../src/hub/round.rs"]
 mod round;
 #[path = "../../../src/hub/shared.rs"]

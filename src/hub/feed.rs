@@ -1,0 +1,156 @@
+//! The hub as the cluster and the disk see it: messages come in with ids, and some may be lost.
+
+use super::arrivals::Claim;
+use super::hub::Hub;
+use super::limits::Refusal;
+use super::shared::Shared;
+use super::subscriber::Subscriber;
+use super::table::Table;
+use crate::event::{ChannelName, Event, EventId};
+use std::sync::Arc;
+
+/// Events appended under one lock: enough to make its cost small, few enough to let others have it soon.
+const APPEND_AT_ONCE: usize = 64;
+
+/// The hub's side for the cluster and the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Feed<'a> {
+    pub(super) shared: &'a Shared,
+}
+
+impl Hub {
+    /// Where the cluster and the disk bring messages in.
+    pub fn feed(&self) -> Feed<'_> {
+        Feed {
+            shared: &self.shared,
+        }
+    }
+}
+
+impl Feed<'_> {
+    /// Whether a message to this channel, which will come in by `append`, would be taken after `beside` others, each to
+    /// another new channel.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn would_take(&self, channel: &ChannelName, beside: usize) -> Result<(), Refusal> {
+        self.shared.lock().would_take(channel, beside)
+    }
+
+    /// Takes events that have ids, in their order, and brings them to the subscribers. Those that it has are skipped.
+    /// Waits while the hub has no room, but not for the clients of a single channel, which must not hold up all others.
+    pub fn append(&self, events: Vec<Arc<Event>>) {
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let has_no_room = |table: &Table| table.pending.has_no_room() && !table.closing;
+            let mut table = self.shared.lock_unless(has_no_room);
+            let some = events.by_ref().take(APPEND_AT_ONCE);
+            some.for_each(|event| table.append(event));
+            self.shared.announce(table);
+        }
+    }
+
+    /// Records that everything up to `id` has been read, including entries that are not our messages.
+    pub fn skip_to(&self, id: EventId) {
+        self.shared.lock().history.ids.skip_to(id);
+    }
+
+    /// Records that any channel may have had messages up to `id`, before anything has come in.
+    pub fn know_nothing_up_to(&self, id: EventId) {
+        self.shared.lock().history.lose_up_to(id);
+    }
+
+    /// Records that nothing up to `id` is retained anywhere, before the hub is filled.
+    pub fn begin_after(&self, id: EventId) {
+        let mut table = self.shared.lock();
+        let newest = table.history.ids.newest();
+        if table.arrivals.begin_after(id, newest) {
+            table.history.lose_up_to(id);
+        }
+    }
+
+    /// Records that messages up to `id` are lost. Every client is told, for each of its topics.
+    pub fn lose_up_to(&self, id: EventId) {
+        let mut table = self.shared.lock();
+        table.lose_up_to(id);
+        self.shared.announce(table);
+    }
+
+    /// Whether everything retained elsewhere has come in.
+    pub fn is_filled(&self) -> bool {
+        self.shared.lock().arrivals.is_filled()
+    }
+
+    /// Records that everything retained elsewhere has come in: from now on events are announced. Clients that returned
+    /// with an id before this got nothing yet, and have to reconnect; the others are told that they may have missed
+    /// something.
+    pub fn set_filled(&self) {
+        let mut table = self.shared.lock();
+        if table.arrivals.is_filled() {
+            return;
+        }
+        // Those first, so that only the clients that stay are told of a gap.
+        let early = table.leave_if(|subscriber| subscriber.joined_after > EventId::ZERO);
+        table.set_filled();
+        self.shared.announce(table);
+        send_away(&early);
+    }
+
+    /// Starts over, with ids smaller than before. Every client has to reconnect, and learns then that its id is of
+    /// another time.
+    pub fn start_over(&self) {
+        let mut table = self.shared.lock();
+        let left = table.leave_if(|_| true);
+        let fresh = Table::new(self.shared.limits.clone());
+        table.history = fresh.history;
+        table.arrivals = fresh.arrivals;
+        table.pending.take();
+        drop(table);
+        send_away(&left);
+    }
+
+    /// Clients' ids that have not come in, or were never given.
+    pub fn claims(&self) -> Vec<Claim> {
+        self.shared.lock().arrivals.claims()
+    }
+
+    /// Settles claims with the newest id found after they were made. A client that named a newer one has to reconnect,
+    /// and is told then.
+    pub fn settle(&self, claims: &[Claim], newest: EventId) {
+        if claims.is_empty() {
+            return;
+        }
+        let mut table = self.shared.lock();
+        let wrong = table.arrivals.settle(claims, newest);
+        let left: Vec<_> = wrong
+            .into_iter()
+            .filter_map(|client| table.leave(client))
+            .collect();
+        drop(table);
+        send_away(&left);
+    }
+
+    /// Ends the streams of clients that claim more than `id`, the newest there is.
+    pub fn send_away_ahead_of(&self, id: EventId) {
+        let mut table = self.shared.lock();
+        let ahead = table.leave_if(|subscriber| subscriber.joined_after > id);
+        drop(table);
+        send_away(&ahead);
+    }
+
+    pub fn newest(&self) -> EventId {
+        self.shared.lock().history.ids.newest()
+    }
+
+    /// Clients that a message to this channel reaches.
+    pub fn clients_of(&self, channel: &ChannelName) -> usize {
+        self.shared.lock().clients_of(channel)
+    }
+}
+
+/// Ends the streams of clients that have left the table, so that they reconnect.
+fn send_away(subscribers: &[Arc<Subscriber>]) {
+    for subscriber in subscribers {
+        subscriber.progress.send_away();
+    }
+}
