@@ -1,5 +1,5 @@
-//! Counters of what the server did, and its start. Atomics, so that nobody waits here; only where a client leaves there
-//! is a lock for a moment. Written by the hub, the server and the stream threads, read by the statistics routes.
+//! Counters of what the server has done since its start. Atomics, so nobody waits here, except for a short lock when a
+//! client leaves.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,36 +11,36 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts `n` more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// The current count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The counts of a histogram's buckets, each of what lies above the bound before.
+/// The counts of a histogram's buckets. Each counts what lies above the bound before its own.
 pub type Buckets = [u64; Histogram::BOUNDS_MS.len() + 1];
 
-/// How often something took how long.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One for each of `BOUNDS_MS`, and one for what took longer; each counts alone what lies above the bound before.
+    /// One for each of `BOUNDS_MS`, and one for longer durations.
     buckets: [Counter; Histogram::BOUNDS_MS.len() + 1],
     sum_us: Counter,
 }
 
 impl Histogram {
-    /// Upper bounds of the buckets, in milliseconds.
+    /// The buckets' upper bounds, in milliseconds.
     pub const BOUNDS_MS: [f64; 16] = [
         0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0,
         5000.0, 10_000.0,
     ];
 
-    /// Counts `n` that took so long.
+    /// Counts `n` times this duration.
     pub fn observe(&self, duration: Duration, n: u64) {
         let ms = duration.as_secs_f64() * 1000.0;
         let bucket = Self::BOUNDS_MS.partition_point(|&bound| bound < ms);
@@ -49,13 +49,13 @@ impl Histogram {
         self.sum_us.add(us.saturating_mul(n));
     }
 
-    /// The count of each bucket at this moment.
+    /// The current counts.
     pub fn buckets(&self) -> Buckets {
         std::array::from_fn(|place| self.buckets[place].get())
     }
 
-    /// The time that this part of what was counted took at most, as near as buckets tell: between two bounds all times count
-    /// as equally frequent, and what lies above the last bound counts as that. `None` if nothing was counted.
+    /// The quantile `part` (0 to 1), as near as buckets tell: times between two bounds count as evenly spread, and
+    /// those above the last bound count as that bound. `None` if nothing was counted.
     pub fn quantile(buckets: &Buckets, part: f64) -> Option<Duration> {
         let all: u64 = buckets.iter().sum();
         let wanted = part * all as f64;
@@ -73,7 +73,7 @@ impl Histogram {
         (all > 0).then(|| Duration::from_secs_f64(lower / 1000.0))
     }
 
-    /// For each bound in seconds, and then for infinity, how many took at most so long.
+    /// For each bound in seconds, and for infinity, the number of durations up to it.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let bounds = Self::BOUNDS_MS.iter().map(|ms| ms / 1000.0);
         let mut count = 0;
@@ -86,13 +86,13 @@ impl Histogram {
             })
     }
 
-    /// All durations together, in seconds.
+    /// The sum of all durations, in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_us.get() as f64 / 1e6
     }
 }
 
-/// Which part of the server a request is for.
+/// The part of the API that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `/publish`
@@ -101,7 +101,7 @@ pub enum Family {
     Subscribe,
     /// `/messages`
     Messages,
-    /// Everything else; the server's own probes are there, too.
+    /// Everything else, the server's own probes included.
     Other,
 }
 
@@ -114,31 +114,31 @@ impl Family {
     ];
 }
 
-/// How often requests were answered with which status.
+/// The number of answers with each status.
 #[derive(Debug, Default)]
 pub struct Answers([[Counter; Answers::STATUSES.len()]; Family::ALL.len()]);
 
 impl Answers {
-    /// The statuses that are told apart.
+    /// The statuses that are counted.
     const STATUSES: [u16; 17] = [
         200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 417, 422, 429, 431, 500, 503, 505,
     ];
 
-    /// Counts an answer. The server gives no other statuses than these.
+    /// Counts an answer. The server uses no other statuses.
     pub fn count(&self, family: Family, status: u16) {
         if let Some(place) = Self::STATUSES.iter().position(|&known| known == status) {
             self.0[family as usize][place].add(1);
         }
     }
 
-    /// How many publishes, subscribes and reads were answered with this status.
+    /// How many publishes, subscribes and reads got this status.
     pub fn of_clients(&self, status: u16) -> u64 {
         let place = Self::STATUSES.iter().position(|&known| known == status);
         let of = |family| place.map_or(0, |place| self.0[family as usize][place].get());
         of(Family::Publish) + of(Family::Subscribe) + of(Family::Messages)
     }
 
-    /// Each family's name, status and number.
+    /// Each family's name, each status, and its count.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, u16, u64)> + '_ {
         Family::ALL.iter().flat_map(move |&(family, name)| {
             let counters = self.0[family as usize].iter();
@@ -148,53 +148,51 @@ impl Answers {
     }
 }
 
-/// How often something happened for which reason.
+/// The number of events for each reason.
 #[derive(Debug)]
 pub struct ReasonCounts(Mutex<BTreeMap<&'static str, u64>>);
 
 impl ReasonCounts {
-    /// All at zero. Reasons that are not named here begin to show when they happen.
+    /// All at zero. Reasons that are not listed appear when they first happen.
     fn new(reasons: &[&'static str]) -> ReasonCounts {
         ReasonCounts(Mutex::new(
             reasons.iter().map(|&reason| (reason, 0)).collect(),
         ))
     }
 
-    /// Counts one more.
     pub fn count(&self, reason: &'static str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(reason).or_default() += 1;
     }
 
-    /// Each reason and its number.
+    /// Each reason and its count.
     pub fn all(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.clone()
     }
 }
 
-/// What happened since the start.
+/// What has happened since the start.
 #[derive(Debug)]
 pub struct Counters {
     started: Instant,
-    /// The same by the wall clock.
+    /// The start by the wall clock.
     pub started_at: SystemTime,
-    /// Messages that were accepted from publishers.
+    /// Messages accepted from publishers.
     pub published: Counter,
-    /// Messages that were written to clients, replays too.
+    /// Messages written to clients, replays included.
     pub delivered: Counter,
-    /// Clients that were disconnected because they read too slowly.
+    /// Clients disconnected because they read too slowly.
     pub slow_clients: Counter,
-    /// Time from a message's publish to the end of its write to a client, live messages only.
+    /// Time from a message's publish to the end of its write to a client; live messages only.
     pub delay: Histogram,
-    /// Requests, by what they were answered with.
+    /// Answers, by status.
     pub answers: Answers,
-    /// Clients whose stream has ended, by the reason that the log gives.
+    /// Clients whose stream has ended, by the reason in the log.
     pub disconnected: ReasonCounts,
 }
 
 impl Counters {
-    /// All at zero, as of now.
     pub fn new() -> Counters {
         Counters {
             started: Instant::now(),
@@ -260,7 +258,7 @@ mod tests {
         };
         let mut buckets = Buckets::default();
         assert_eq!(quantile(&buckets, 0.5), None);
-        // Up to 0.1 ms, and from 1 ms to 2.5 ms.
+        // 50 up to 0.1 ms, and 50 from 1 ms to 2.5 ms.
         buckets[0] = 50;
         buckets[4] = 50;
         let parts = [0.25, 0.5, 0.75, 1.0].map(|part| quantile(&buckets, part));

@@ -1,13 +1,13 @@
-//! How much is on its way to a store, Redis or the disk. No I/O here. Called by the cluster and by the disk.
+//! How many bytes are on their way to a store, Redis or the disk. No I/O here.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Messages that may wait while the store does not answer, in bytes; more are refused.
+/// Bytes of messages that may wait while the store does not answer; more are refused.
 const MOST_WAITING_BYTES: usize = 64 << 20;
 
-/// How many bytes of messages wait, of all publishers.
+/// Bytes of messages that wait, of all publishers.
 #[derive(Debug, Default)]
 pub struct WaitingBytes(Arc<AtomicUsize>);
 
@@ -22,7 +22,7 @@ pub struct Waits {
 }
 
 impl WaitingBytes {
-    /// Adds so many, from now on, if there is room for them. There is for a single publish, however large.
+    /// Adds bytes, if there is room for them. A single publish always fits.
     pub fn add(&self, bytes: usize, now: Instant) -> Option<Waits> {
         let fits = |waiting: usize| {
             let all = waiting.saturating_add(bytes);

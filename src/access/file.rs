@@ -1,20 +1,21 @@
-//! Reads the file of the rules, and nothing that only looks like a file: whoever waits for a pipe's writer hears no signal
-//! meanwhile. The only place of this room that reads a file.
+//! Reads the rules' file, and only a regular file: opening a pipe would wait for a writer, and meanwhile hear no
+//! signal.
 
 use std::fs::{FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Size of the largest file: some 100,000 tokens with their rights. It is held in memory while it is read.
+/// The largest file: some 100,000 tokens with their rights. It is held in memory while it is read.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// What the file holds. Never waits, not for a writer and not for a device.
+/// The file's content. Never waits, neither for a writer nor for a device.
 ///
 /// # Errors
-/// What is wrong with it and what would be right, without the path.
+/// What is wrong with the file and what would be right, without the path.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    // Looked at before it is opened, which makes some devices do things, and after, when it cannot be another any more.
+    // Checked before it is opened, because opening some devices has effects, and after, when it can no longer be
+    // replaced.
     refuse_others(std::fs::metadata(path).map_err(unreadable)?.file_type())?;
     let file = OpenOptions::new()
         .read(true)
@@ -23,7 +24,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
         .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     refuse_others(metadata.file_type())?;
-    // Some have more in them than they say.
+    // Some files are longer than they say.
     let mut bytes = Vec::new();
     if metadata.len() <= MAX_BYTES {
         file.take(MAX_BYTES + 1)

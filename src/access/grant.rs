@@ -1,4 +1,4 @@
-//! What somebody may do, and with which channels. Read from JSON, for the rules and for signed tokens.
+//! Rights: what somebody may do, with which channels. Read from JSON, for the rules and for signed tokens.
 
 use super::object::Shape;
 use super::patterns::Patterns;
@@ -21,12 +21,11 @@ pub enum Action {
 pub struct Grant {
     publish: Patterns,
     subscribe: Patterns,
-    /// To see each channel's figures.
+    /// The right to see each channel's figures.
     pub stats: bool,
 }
 
 impl fmt::Display for Grant {
-    /// For a person, on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rights = Vec::new();
         for (right, channels) in [("subscribe", &self.subscribe), ("publish", &self.publish)] {
@@ -48,7 +47,6 @@ impl Shape for Grant {
 }
 
 impl Grant {
-    /// These rights.
     pub fn new(subscribe: Patterns, publish: Patterns, stats: bool) -> Grant {
         Grant {
             publish,
@@ -57,12 +55,11 @@ impl Grant {
         }
     }
 
-    /// Whether it covers this.
     pub fn allows(&self, action: Action, channel: &ChannelName) -> bool {
         self.channels(action).include(channel)
     }
 
-    /// The channels that this may be done with.
+    /// The channels that the right covers.
     pub fn channels(&self, action: Action) -> &Patterns {
         match action {
             Action::Publish => &self.publish,

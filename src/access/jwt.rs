@@ -1,5 +1,5 @@
-//! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515), signed with HS256
-//! and nothing else. No rights are read from a token before its signature was found to be good. Called by `Access`.
+//! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515), signed with
+//! HS256 only. No rights are read from a token before its signature is verified.
 
 use super::grant::{Action, Grant};
 use super::object::{Object, Shape};
@@ -12,14 +12,14 @@ use sha2::Sha256;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// Shortest secret, in bytes: as long as the signature (RFC 7518, section 3.2).
+/// The shortest secret, in bytes: as long as the signature (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A token may be used this much before its `nbf`: the clocks of two machines differ by that. Its `exp` is taken as it
-/// is, because its stream ends at that moment.
+/// A token may be used this long before its `nbf`, because clocks differ. Its `exp` is exact: its stream ends at that
+/// moment.
 const EARLY: Duration = Duration::from_secs(5);
 
-/// The secrets of `JWT_SECRET`: a token that is signed with one of them is good.
+/// The secrets of `JWT_SECRET`: each of them makes valid signatures.
 #[derive(Clone)]
 pub struct Secrets(Vec<Hmac<Sha256>>);
 
@@ -29,45 +29,44 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// What a good token says.
+/// The content of a valid token.
 #[derive(Debug)]
 pub struct Claims {
-    /// Whom it was made for.
+    /// For whom it was made.
     pub subject: Option<String>,
-    /// What its holder may do.
+    /// Its holder's rights.
     pub grant: Grant,
     /// When it expires.
     pub expires: SystemTime,
 }
 
-/// Why a token is not good.
+/// Why a token is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// It is not three parts of base64url, the first of them a header.
     Malformed,
     /// `alg` is not `HS256`.
     WrongAlgorithm,
-    /// The header has `crit`: something that has to be understood, and is not. Whatever its value is: those that are
-    /// none are no less a sign of it (RFC 7515, section 4.1.11).
+    /// The header has `crit`: it demands something that is not supported here, whatever the value is (RFC 7515, section
+    /// 4.1.11).
     UnknownExtension,
-    /// The header has `b64` as `false`: the claims would be something else than what is signed here (RFC 7797, which
-    /// in section 7 forbids it for claims).
+    /// The header sets `b64` to `false`: then the claims would be something else than what is signed here (RFC 7797,
+    /// which in section 7 forbids it for claims).
     UnencodedClaims,
-    /// None of the secrets has made the signature.
+    /// No secret has made the signature.
     WrongSignature,
-    /// The claims cannot be read; holds why.
+    /// The claims cannot be read. Holds why.
     BadClaims(String),
     /// There is no `exp`.
     NoExpiry,
-    /// `exp` is over.
+    /// `exp` has passed.
     Expired,
     /// `nbf` is still to come.
     NotYetValid,
 }
 
-/// The header's fields that matter. All others, `typ`, `cty` and `kid` among them, are for whoever has a use for them
-/// (RFC 7515, sections 4 and 4.1.10): the claims of a token within the token are no object, so `cty` is not needed to
-/// tell.
+/// The header's fields that matter. The others, such as `typ`, `cty` and `kid`, are for applications (RFC 7515,
+/// sections 4 and 4.1.10). Claims that are themselves a token are no JSON object, so `cty` is not needed.
 #[derive(Deserialize)]
 struct JwtHeader {
     alg: String,
@@ -81,7 +80,7 @@ impl Shape for JwtHeader {
     const SHAPE: &'static str = "an object such as {\"alg\": \"HS256\"}";
 }
 
-/// The claims that matter. A time that is null is no time, and must not pass for one that is not there.
+/// The claims that matter. A time that is null is an error, not a missing time.
 #[derive(Deserialize)]
 struct Written {
     #[serde(default, deserialize_with = "not_null")]
@@ -107,7 +106,7 @@ fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// Seconds since the Unix epoch, with or without a fraction (RFC 7519, section 2). What is before the epoch is taken for
+/// Seconds since the Unix epoch, with or without a fraction (RFC 7519, section 2). A time before the epoch counts as
 /// the epoch.
 struct NumericDate(SystemTime);
 
@@ -149,10 +148,10 @@ fn beyond_the_clock<E: Error>() -> E {
 }
 
 impl Secrets {
-    /// Takes one secret, or several that are separated by commas.
+    /// Parses one secret, or several separated by commas.
     ///
     /// # Errors
-    /// What is wrong and what would be right, without a secret.
+    /// What is wrong and what would be right. No secret is shown.
     pub fn parse(text: &str) -> Result<Secrets, String> {
         let secrets = text.split(',').enumerate().map(|(i, secret)| {
             let number = i + 1;
@@ -173,12 +172,12 @@ impl Secrets {
         secrets.collect::<Result<_, _>>().map(Secrets)
     }
 
-    /// Number of secrets.
+    /// The number of secrets.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Makes a token, signed with the first secret. None if `expires` is beyond what can be told.
+    /// Makes a token, signed with the first secret. `None` if `expires` cannot be represented.
     pub fn sign(
         &self,
         subject: Option<&str>,
@@ -206,7 +205,7 @@ impl Secrets {
         Some(format!("{signed}.{}", encode(&mac.finalize().into_bytes())))
     }
 
-    /// Reads a token as of `now`.
+    /// Reads a token that has to be valid at `now`.
     ///
     /// # Errors
     /// The first flaw.
@@ -222,7 +221,7 @@ impl Secrets {
         Ok(claims)
     }
 
-    /// Reads a token whose time may be over, or yet to come. The second is its `nbf`.
+    /// Reads a token whatever its times are. The second value is its `nbf`.
     ///
     /// # Errors
     /// The first flaw.
@@ -257,7 +256,7 @@ impl Secrets {
         Ok((claims, not_before))
     }
 
-    /// Whether one of the secrets has made the signature; compared in constant time.
+    /// Whether one of the secrets made the signature; compared in constant time.
     fn have_signed(&self, signed: &str, signature: &[u8]) -> bool {
         self.0.iter().any(|key| {
             let mac = key.clone().chain_update(signed);
@@ -266,12 +265,12 @@ impl Secrets {
     }
 }
 
-/// Base64url without padding, and without a bit too many (RFC 7515, section 2).
+/// Base64url without padding and without surplus bits (RFC 7515, section 2).
 fn decode(part: &str) -> Result<Vec<u8>, Flaw> {
     Base64UrlUnpadded::decode_vec(part).map_err(|_| Flaw::Malformed)
 }
 
-/// A JSON object in which no key that matters is there twice (RFC 7515, section 4; RFC 7519, section 4).
+/// A JSON object in which no key that matters appears twice (RFC 7515, section 4; RFC 7519, section 4).
 fn object<T: DeserializeOwned + Shape>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(bytes).map(|Object(it)| it)
 }

@@ -25,36 +25,35 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 use token::Digest;
 
-/// Why not.
+/// Why something is denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// A token is needed and none was given.
     TokenMissing,
-    /// The token that was given is not good.
+    /// The token is invalid.
     TokenWrong {
         /// What is wrong with it, in words that a header can carry (RFC 6750, section 3).
         why: &'static str,
-        /// More of it, for the answer's body; may be empty.
+        /// Details for the answer's body; may be empty.
         more: String,
     },
-    /// The token is good, and does not have this right.
+    /// The token is valid, but does not have this right.
     NotAllowed,
 }
 
-/// Whose token it is; in a permit, whose the rules know it to be.
+/// Whose token it is. In a permit: whom the rules know it belongs to.
 #[derive(Clone, Debug)]
 enum Identity {
-    /// Nobody's: there is none.
+    /// There is no token.
     Anyone,
     /// The holder of `AUTH_TOKEN`.
     Operator,
-    /// Somebody whom the rules know.
     Listed(Arc<Entry>),
     /// The holder of a signed token.
     Bearer(Arc<Claims>),
 }
 
-/// Where a request comes from, as far as its token tells, and the rules that it meets.
+/// Who sends a request, as far as the token tells, and the rules in force.
 #[derive(Clone, Debug)]
 pub struct Caller {
     identity: Identity,
@@ -62,36 +61,36 @@ pub struct Caller {
     rules: Arc<Rules>,
 }
 
-/// A stream's right to go on, as far as it can go.
+/// A stream's right to go on.
 #[derive(Clone, Debug)]
 pub struct Permit {
     identity: Identity,
-    /// What the rules have to give for as long as the stream lasts.
+    /// What the rules have to grant while the stream lasts.
     needs: Needs,
     is_for_channel_figures: bool,
-    /// A moment of the wall clock, which is what the token names: its length from now changes when the clock is set.
+    /// A moment of the wall clock, as the token names it: the time left changes when the clock is set.
     expires: Option<SystemTime>,
 }
 
 #[derive(Clone, Debug)]
 enum Needs {
-    /// To follow these.
+    /// The right to follow these.
     Topics(Box<[Topic]>),
-    /// To see each channel's figures.
+    /// The right to see each channel's figures.
     ChannelFigures,
 }
 
-/// Decides who may do what, by the rules as they are now.
+/// Decides who may do what, by the current rules.
 #[derive(Debug)]
 pub struct Access {
     operator: Option<Digest>,
     secrets: Option<Secrets>,
-    /// Held to take or to replace the pointer, never while something is checked.
+    /// Held to copy or replace the pointer, never during a check.
     rules: RwLock<Arc<Rules>>,
 }
 
 impl Access {
-    /// Access by the operator's token, by signed tokens, and by rules; whatever of it there is.
+    /// Access by the operator's token, by signed tokens, and by rules; each is optional.
     pub fn new(operator: Option<Token>, secrets: Option<Secrets>, rules: Rules) -> Access {
         Access {
             operator: operator.map(|token| token.digest()),
@@ -100,11 +99,11 @@ impl Access {
         }
     }
 
-    /// Reads the rules again, and gives the number of tokens in them. Streams that are open do not notice: ask
-    /// `still_grants` for each of them.
+    /// Reads the rules again, and returns their number of tokens. Open streams are not affected: ask `still_grants` for
+    /// each of them.
     ///
     /// # Errors
-    /// What is wrong with the file; then the rules stay as they were.
+    /// What is wrong with the file. The rules then stay as they were.
     pub fn reload(&self, path: &Path) -> Result<usize, FileFault> {
         let rules = Rules::read(path)?;
         let tokens = rules.token_count();
@@ -117,10 +116,10 @@ impl Access {
         rules.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks a token up.
+    /// Finds out whose token it is.
     ///
     /// # Errors
-    /// `TokenWrong`, also where none would be needed: whoever sends one wants it to count.
+    /// `TokenWrong`, even where no token is needed: whoever sends one wants it to count.
     pub fn identify(&self, token: Option<&str>) -> Result<Caller, Denial> {
         let rules = self.rules();
         let digest = token.map(Digest::of);
@@ -142,7 +141,7 @@ impl Access {
         if let Some(entry) = rules.find(&digest) {
             return Ok(Identity::Listed(entry.clone()));
         }
-        // Three parts: whoever sends this means a signed token.
+        // Three parts: this is meant as a signed token.
         let looks_signed = token.bytes().filter(|&b| b == b'.').count() == 2;
         match &self.secrets {
             Some(secrets) if looks_signed => secrets
@@ -153,8 +152,8 @@ impl Access {
         }
     }
 
-    /// Whether the rules as they are now still give what the permit is for. A token that is not in them any more is wrong,
-    /// and what is wrong is refused even where none is needed.
+    /// Whether the current rules still grant what the permit is for. A token that the rules no longer know is invalid,
+    /// and an invalid token is refused even where none is needed.
     pub fn still_grants(&self, permit: &Permit) -> bool {
         let rules = self.rules();
         let identity = match &permit.identity {
@@ -177,10 +176,10 @@ impl Access {
 }
 
 impl Caller {
-    /// Whether this may be done with this channel.
+    /// Checks an action on a channel.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why it is denied.
     pub fn check(&self, action: Action, channel: &ChannelName) -> Result<(), Denial> {
         self.require(|grant| grant.allows(action, channel))
     }
@@ -189,32 +188,33 @@ impl Caller {
         self.require(|grant| grant.channels(Action::Subscribe).include_all_of(topic))
     }
 
-    /// Whether this may be done with any channel at all: where a request does not name one, but nonsense.
+    /// Checks an action without a channel, for a request that does not name a valid one: whether any channel would
+    /// allow it.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why it is denied.
     pub fn check_any(&self, action: Action) -> Result<(), Denial> {
         self.require(|grant| !grant.channels(action).is_empty())
     }
 
-    /// Whether it may see each channel's figures.
+    /// Whether the caller may see each channel's figures.
     pub fn may_see_channels(&self) -> bool {
         self.require(|grant| grant.stats).is_ok()
     }
 
-    /// What distinguishes it from callers with other tokens; those without one are the same. Not to be shown: a weak token
-    /// can be guessed from it.
+    /// Bytes that tell this caller from those with other tokens; callers without a token share theirs. Not to be shown:
+    /// a weak token can be guessed from them.
     pub fn scope(&self) -> &[u8] {
         self.token.as_ref().map_or(&[], Digest::bytes)
     }
 
-    /// What its token gives, beside what is public; `None` is everything.
+    /// The rights of its token, apart from the public ones; `None` means everything.
     pub fn own_grant(&self) -> Option<Grant> {
         let is_operator = matches!(self.identity, Identity::Operator);
         (!is_operator).then(|| self.token_grant().cloned().unwrap_or_default())
     }
 
-    /// What its token gives, unless it is the operator's.
+    /// The rights of its token, unless that is the operator's.
     fn token_grant(&self) -> Option<&Grant> {
         match &self.identity {
             Identity::Operator | Identity::Anyone => None,
@@ -223,7 +223,7 @@ impl Caller {
         }
     }
 
-    /// The operator may do everything, everybody what is public, and a token's holder what it gives.
+    /// The operator may do everything, everybody what is public, and a token's holder what the token grants.
     fn require(&self, allows: impl Fn(&Grant) -> bool) -> Result<(), Denial> {
         match self.token_grant() {
             _ if matches!(self.identity, Identity::Operator) => Ok(()),
@@ -234,7 +234,7 @@ impl Caller {
         }
     }
 
-    /// A permit to follow all these.
+    /// A permit to follow all these topics.
     ///
     /// # Errors
     /// Why one of them is denied.
@@ -253,7 +253,7 @@ impl Caller {
         Ok(self.permit(Needs::Topics(needed), false))
     }
 
-    /// A permit to watch the statistics, with all that the caller may see.
+    /// A permit to watch the statistics, with everything that the caller may see.
     pub fn watch(&self) -> Permit {
         let with_channels = self.may_see_channels();
         let is_lasting = matches!(&self.identity, Identity::Bearer(claims) if claims.grant.stats);
@@ -265,8 +265,8 @@ impl Caller {
         self.permit(needs, with_channels)
     }
 
-    /// What a signed token itself gives, no rules take back before it expires. So its claims, which may be large, are not
-    /// kept for as long as the stream lasts.
+    /// No rules can take back what a signed token itself grants before it expires. So its claims, which may be large,
+    /// are not kept while the stream lasts.
     fn permit(&self, needs: Needs, is_for_channel_figures: bool) -> Permit {
         let (identity, expires) = match &self.identity {
             Identity::Bearer(claims) => (Identity::Anyone, Some(claims.expires)),
@@ -282,14 +282,13 @@ impl Caller {
 }
 
 impl Permit {
-    /// The moment at which it runs out, if it does.
+    /// When it expires, if it does.
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires
     }
 
-    /// The same in running time, as the two clocks stand: `now` is the moment that is `wall` on the wall clock. Good
-    /// until somebody sets the wall clock, so it is asked for anew each time and not kept. `None` also if it is so far
-    /// ahead that running time cannot tell.
+    /// When it expires in running time, given that `now` is `wall` on the wall clock. Only right until somebody sets
+    /// the wall clock, so it is computed anew each time. `None` also if running time cannot represent it.
     pub fn valid_until(&self, now: Instant, wall: SystemTime) -> Option<Instant> {
         match self.expires?.duration_since(wall) {
             Ok(left) => now.checked_add(left),
@@ -297,14 +296,15 @@ impl Permit {
         }
     }
 
-    /// Whether it is for watching each channel's figures.
+    /// Whether it includes each channel's figures.
     pub fn is_for_channel_figures(&self) -> bool {
         self.is_for_channel_figures
     }
 }
 
 impl fmt::Display for Caller {
-    /// As a pair for the log. A signed token's subject has a key of its own, so that it cannot pass for a name of the rules.
+    /// As a `key=value` pair for the log. A signed token's subject has its own key, so that it cannot pass for a name
+    /// in the rules.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.subject() {
             Some(subject) => write!(f, "subject={}", Logged(&subject)),

@@ -1,14 +1,14 @@
-//! JSON objects, read as objects only: serde would take a list for a struct as well, field by field, and rules are not
-//! to be guessed. Called by the rules and by signed tokens.
+//! JSON objects, read from objects only: serde would also read a struct from a list, field by field, and rules must not
+//! be guessed.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// What is read from an object.
+/// Something that is read from an object.
 pub trait Shape {
-    /// The object, as a message describes it.
+    /// What an error message calls the object.
     const SHAPE: &'static str;
 }
 

@@ -1,14 +1,14 @@
-//! What operators may see and do beside channels, and what they are told of who asks: names, never tokens.
+//! What operators may see and do apart from channels, and how they see callers: by names, never by tokens.
 
 use super::rules::OPERATOR_NAME;
 use super::{Caller, Denial, Identity};
 
-/// Longest subject that is shown, in characters.
+/// The longest subject that is shown, in characters.
 const MAX_SUBJECT_CHARS: usize = 64;
 
 impl Caller {
-    /// Whether it may see who is connected: with a token of its own that may see statistics. That these are public does not
-    /// make clients' addresses so.
+    /// Checks the right to see who is connected: that takes a token that may see statistics. Even if everybody may see
+    /// those, clients' addresses are not public.
     ///
     /// # Errors
     /// Why it may not.
@@ -21,10 +21,10 @@ impl Caller {
         }
     }
 
-    /// Whether it is the operator, who has `AUTH_TOKEN`.
+    /// Checks that the caller is the operator, who has `AUTH_TOKEN`.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why it is denied.
     pub fn check_is_operator(&self) -> Result<(), Denial> {
         match self.identity {
             Identity::Operator => Ok(()),
@@ -33,7 +33,7 @@ impl Caller {
         }
     }
 
-    /// What the log and the rules call its token.
+    /// The name of its token in the log and in the rules.
     pub fn token_name(&self) -> Option<&str> {
         match &self.identity {
             Identity::Operator => Some(OPERATOR_NAME),
@@ -42,7 +42,7 @@ impl Caller {
         }
     }
 
-    /// The subject of a signed token, as much of it as the log shows.
+    /// The subject of a signed token, cut to the length that the log shows.
     pub fn subject(&self) -> Option<String> {
         match &self.identity {
             Identity::Bearer(claims) => {

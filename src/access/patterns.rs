@@ -1,5 +1,4 @@
-//! Which channels a right is for: exact names, and patterns that end with `*`. Knows nothing of who has the right.
-//! Called by the rules and by signed tokens, which read it from JSON.
+//! The channels that a right covers: exact names, and patterns that end with `*`. Knows nothing of who has the right.
 
 use crate::event::{ChannelName, Prefix, Topic};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -10,12 +9,12 @@ use std::fmt;
 pub struct Patterns {
     /// Sorted.
     exact: Box<[ChannelName]>,
-    /// Sorted, and none begins with another one.
+    /// Sorted; none begins with another one.
     prefixes: Box<[Box<str>]>,
 }
 
 impl Patterns {
-    /// Every channel, `broadcast` too.
+    /// Every channel, `broadcast` included.
     pub fn everything() -> Patterns {
         Patterns::from(vec![
             Topic::Prefix(Prefix::any()),
@@ -23,13 +22,13 @@ impl Patterns {
         ])
     }
 
-    /// Whether the channel is one of them. Two binary searches.
+    /// Whether the set has the channel. Two binary searches.
     pub fn include(&self, channel: &ChannelName) -> bool {
         self.exact.binary_search(channel).is_ok()
             || (!channel.is_broadcast() && self.has_prefix_of(channel.as_str()))
     }
 
-    /// Whether everything that somebody who follows this can ever get is of these channels.
+    /// Whether the set has every channel that the topic covers, now or ever.
     pub fn include_all_of(&self, topic: &Topic) -> bool {
         match topic {
             Topic::Channel(name) => self.include(name),
@@ -37,28 +36,28 @@ impl Patterns {
         }
     }
 
-    /// Whether there is no channel in it.
+    /// Whether the set has no channel.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
     }
 
-    /// Takes names, and beginnings of names with a `*` behind them.
+    /// Parses names, and beginnings of names followed by a `*`.
     ///
     /// # Errors
-    /// One line about the first that no channel could ever have.
+    /// One line about the first that no channel could have.
     pub fn parse<'a>(names: impl Iterator<Item = &'a str>) -> Result<Patterns, String> {
-        // As the rules read them.
+        // As in the rules.
         let names: Vec<&str> = names.collect();
         serde_json::from_value(names.into()).map_err(|error| error.to_string())
     }
 
-    /// As they are written, patterns first.
+    /// As written, patterns first.
     pub fn names(&self) -> impl Iterator<Item = String> + '_ {
         let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
         prefixes.chain(self.exact.iter().map(|name| name.as_str().to_string()))
     }
 
-    /// One of the channels, for somebody to try.
+    /// One of the channels, to try.
     pub fn example(&self) -> Option<String> {
         let prefix = self.prefixes.first().map(|prefix| match &**prefix {
             "" => "news".to_string(),
@@ -68,8 +67,8 @@ impl Patterns {
         prefix.or_else(|| self.exact.first().map(|name| name.as_str().to_string()))
     }
 
-    /// What sorts between a prefix of the name and the name begins with that prefix too, and would not be here beside
-    /// it: so only the last that is not behind the name can be one.
+    /// Anything that sorts between a prefix of the name and the name also begins with that prefix, and so is not in the
+    /// list: only the last one that does not sort after the name can be a prefix.
     fn has_prefix_of(&self, name: &str) -> bool {
         let behind = self.prefixes.partition_point(|prefix| &**prefix <= name);
         let candidate = behind.checked_sub(1).and_then(|i| self.prefixes.get(i));
@@ -90,7 +89,7 @@ impl From<Vec<Topic>> for Patterns {
         exact.sort_unstable();
         exact.dedup();
         prefixes.sort_unstable();
-        // A shorter one sorts before all that begin with it.
+        // A shorter prefix sorts before all that begin with it.
         prefixes.dedup_by(|longer, shorter| longer.starts_with(&**shorter));
         Patterns {
             exact: exact.into(),
@@ -108,7 +107,6 @@ impl<'de> Deserialize<'de> for Patterns {
     }
 }
 
-/// One item of the list.
 struct Item(Topic);
 
 impl<'de> Deserialize<'de> for Item {

@@ -1,5 +1,5 @@
-//! The rules of `ACCESS_FILE`: which token may do what, and what needs none. Read from JSON, with line and column of
-//! whatever is wrong.
+//! The rules of `ACCESS_FILE`: what each token may do, and what needs none. Read from JSON; errors have a line and a
+//! column.
 
 use super::file;
 use super::grant::Grant;
@@ -14,25 +14,25 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A token that the rules know.
+/// A token in the rules.
 #[derive(Debug)]
 pub struct Entry {
-    /// What the log calls its holder.
+    /// Its holder's name in the log.
     pub name: Box<str>,
     digest: Digest,
     /// The token is so short that it can be guessed.
     pub is_short: bool,
-    /// What its holder may do.
+    /// Its holder's rights.
     pub grant: Grant,
 }
 
 type Entries = HashMap<Digest, Arc<Entry>>;
 
-/// The rules of one file, checked. Replaced as a whole by a reload.
+/// The checked rules of one file. A reload replaces them as a whole.
 #[derive(Debug)]
 pub struct Rules {
     entries: Entries,
-    /// What needs no token.
+    /// The rights that need no token.
     pub public: Grant,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for FileFault {
 }
 
 impl Rules {
-    /// The rules where there is no file: everybody may subscribe to everything, nobody but the operator publishes.
+    /// The rules without a file: everybody may subscribe to everything, only the operator publishes.
     pub fn without_file() -> Rules {
         Rules {
             entries: Entries::new(),
@@ -94,12 +94,12 @@ impl Rules {
         self.entries.get(digest)
     }
 
-    /// The same token as `entry`, which may be of older rules.
+    /// The same token as `entry`, which may be from older rules.
     pub fn find_again(&self, entry: &Entry) -> Option<&Arc<Entry>> {
         self.find(&entry.digest)
     }
 
-    /// Number of tokens.
+    /// The number of tokens.
     pub fn token_count(&self) -> usize {
         self.entries.len()
     }
@@ -112,8 +112,8 @@ impl Rules {
     }
 }
 
-/// The message without its position, which is told beside it, and without what serde quotes where something has the wrong
-/// type or is no key: it may be a token that stands in the wrong place.
+/// The message without its position, which is reported separately, and without serde's quotes of misplaced values and
+/// unknown keys: a quote may show a token in the wrong place.
 pub(super) fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
@@ -188,8 +188,7 @@ struct WrittenEntry {
     stats: bool,
 }
 
-/// Reads an entry beside those that stand before it. It is checked while it is read, so that what is wrong with it has
-/// its position.
+/// Reads one entry, given those before it. It is checked while it is read, so that errors have its position.
 struct EntryAfter<'a>(&'a Entries, &'a HashSet<Box<str>>);
 
 impl<'de> DeserializeSeed<'de> for EntryAfter<'_> {
@@ -252,10 +251,10 @@ impl WrittenEntry {
     }
 }
 
-/// What the log calls the holder of `AUTH_TOKEN`.
+/// The name of `AUTH_TOKEN`'s holder in the log.
 pub const OPERATOR_NAME: &str = "AUTH_TOKEN";
 
-/// Longest name of a token, in bytes.
+/// The longest name of a token, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -300,7 +299,7 @@ fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, 
     })
 }
 
-/// Reads a string through `parse`, so that its error gets the string's position.
+/// Reads a string through `parse`, so that its error has the string's position.
 fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     expected: &'static str,

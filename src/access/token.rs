@@ -1,21 +1,21 @@
-//! Tokens as they are configured and as they are given: shown nowhere, compared by their digests in constant time.
-//! Knows nothing of rights. Called by the configuration and by the rules.
+//! Tokens as configured and as received: never shown, and compared by their digests in constant time. Knows nothing of
+//! rights.
 
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use subtle::ConstantTimeEq;
 
-/// A bearer token: visible ASCII characters, as a header can carry them. It is never shown, also not in `Debug`.
+/// A bearer token: visible ASCII characters, as a header can carry them. Never shown, not even in `Debug`.
 #[derive(Clone)]
 pub struct Token(Box<str>);
 
 impl Token {
-    /// A token of fewer bytes can be guessed: 16 hexadecimal digits are 64 bits, which is the least that is safe against
-    /// somebody who tries thousands a second.
+    /// A token of fewer bytes can be guessed. 16 hexadecimal digits are 64 bits: the least that withstands thousands of
+    /// tries a second.
     pub const SAFE_BYTES: usize = 16;
 
-    /// Takes a token as it was configured.
+    /// Parses a configured token.
     pub fn parse(text: &str) -> Option<Token> {
         let visible = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
         visible.then(|| Token(text.into()))
@@ -26,17 +26,17 @@ impl Token {
         Token(bytes.iter().map(|b| format!("{b:02x}")).collect())
     }
 
-    /// Whether it has so few bytes that it can be guessed.
+    /// Whether it is short enough to be guessed.
     pub fn is_short(&self) -> bool {
         self.0.len() < Token::SAFE_BYTES
     }
 
-    /// The token itself, for the one place that may show it: the log line of a token that was made up at start.
+    /// The token itself, for the places that may show it: the lines at the start, for a token made up there.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What it is compared by.
+    /// The digest that stands for it in comparisons.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.0)
     }
@@ -48,8 +48,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 of a token. All have the same length, so comparing two of them takes the same time however much is right.
-/// In a hash map, which of them it is compared with depends on a key that nobody outside of the process knows.
+/// The SHA-256 of a token. Comparing two digests takes the same time however much of them matches. In a hash map, which
+/// digests are compared depends on a key that nobody outside the process knows.
 #[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
 
@@ -69,7 +69,7 @@ impl Hash for Digest {
 }
 
 impl Digest {
-    /// The digest of a token that somebody gave.
+    /// The digest of a received token.
     pub fn of(token: &str) -> Digest {
         Digest(Sha256::digest(token.as_bytes()).into())
     }

@@ -1,9 +1,9 @@
 //! Cross-origin resource sharing (WHATWG Fetch, section 3.2): which origins may use the server, and the headers that
-//! say so. Called by the routes for every answer, errors too.
+//! say so.
 
 use std::net::Ipv6Addr;
 
-/// Which origins may use the server.
+/// The origins whose pages may use the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Every page may.
@@ -12,35 +12,35 @@ pub enum Origins {
     Listed(Vec<Origin>),
 }
 
-/// A scheme, a host and a port (RFC 6454, section 4), in the one form in which two are equal if they are the same.
+/// A scheme, a host and a port (RFC 6454, section 4), in a normal form: the same origin is always equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// In lower case.
     scheme: String,
     /// In lower case; an IPv6 address in its shortest form.
     host: String,
-    /// `None` is the scheme's own.
+    /// `None` means the scheme's default.
     port: Option<u16>,
 }
 
 /// A header of an answer.
 pub type Header = (&'static str, String);
 
-/// A preflight's answer may be kept for a day, in seconds.
+/// A preflight's answer may be cached for a day, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "86400";
 
-/// Field names that a preflight may ask for; more are left out.
+/// Field names that a preflight may ask for; the rest is ignored.
 const MAX_ASKED_FIELDS: usize = 32;
 
 /// The fields that mean something here, for a preflight that asks for none.
 const KNOWN_FIELDS: &str =
     "Authorization, Content-Type, Last-Event-ID, Cache-Control, Idempotency-Key";
 
-/// What pages may read of an answer, beside what every page may.
+/// The headers that pages may read, apart from the standard ones.
 const READABLE_FIELDS: &str = "Last-Event-ID, Idempotency-Replayed, Retry-After";
 
 impl Origins {
-    /// Reads `*`, or origins separated by commas.
+    /// Parses `*`, or origins separated by commas.
     ///
     /// # Errors
     /// The part that is no origin.
@@ -55,7 +55,7 @@ impl Origins {
             .map(Origins::Listed)
     }
 
-    /// Whether this origin is listed. `*` lists none: it is for pages that bring a token of their own.
+    /// Whether this origin is listed. `*` lists none: it is for pages that bring their own token.
     pub fn list(&self, origin: &str) -> bool {
         match self {
             Origins::Any => false,
@@ -65,13 +65,13 @@ impl Origins {
         }
     }
 
-    /// The headers of an answer to a request with this `Origin`. Listed origins may send their cookies along.
+    /// The headers of the answer to a request with this `Origin`. Listed origins may send their cookies.
     pub fn headers(&self, origin: Option<&str>) -> Vec<Header> {
         let mut headers = Vec::new();
         match self {
             Origins::Any => headers.push(("Access-Control-Allow-Origin", "*".into())),
             Origins::Listed(_) => {
-                // Caches must not give one origin's answer to another, so this is also sent when there is no match.
+                // Caches must not give one origin's answer to another, so this is sent even without a match.
                 headers.push(("Vary", "Origin".into()));
                 let Some(origin) = origin.filter(|origin| self.list(origin)) else {
                     return headers;
@@ -85,9 +85,9 @@ impl Origins {
     }
 }
 
-/// The headers of the answer to a preflight that asks for these fields (the values of `Access-Control-Request-Headers`),
-/// beside those that every answer has. Whatever it asks for is allowed: rights come from tokens, and pages that trace or
-/// report send fields of their own.
+/// The headers of the answer to a preflight that asks for these fields (the values of
+/// `Access-Control-Request-Headers`), apart from those of every answer. Any field is allowed: rights come from tokens,
+/// and pages that trace or report send fields of their own.
 pub fn preflight_headers<'a>(asked: impl Iterator<Item = &'a str>) -> Vec<Header> {
     let names = asked.flat_map(|list| list.split(',')).map(str::trim);
     let names: Vec<&str> = names
@@ -117,8 +117,8 @@ fn is_field_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Whether an `Origin` is what a page of the host in this `Host` field sends. The scheme may be either: this server does
-/// not see whether a proxy in front of it has taken TLS off.
+/// Whether a page from the host in this `Host` field sends this `Origin`. The scheme may be either: this server cannot
+/// see whether a proxy in front of it handles TLS.
 pub fn is_of_host(origin: &str, host: &str) -> bool {
     let Some(origin) = Origin::parse(origin) else {
         return false;
@@ -128,7 +128,7 @@ pub fn is_of_host(origin: &str, host: &str) -> bool {
 }
 
 impl Origin {
-    /// Takes `scheme://host` or `scheme://host:port`, with nothing behind it.
+    /// Parses `scheme://host` or `scheme://host:port`, with nothing after it.
     fn parse(text: &str) -> Option<Origin> {
         let (scheme, authority) = text.split_once("://")?;
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -144,7 +144,7 @@ impl Origin {
 /// The host and the port of `host` or `host:port`, as in `Origin`.
 fn parse_authority(scheme: &str, authority: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match authority.rsplit_once(':') {
-        // A colon inside the brackets of an IPv6 address is its own.
+        // A colon inside the brackets of an IPv6 address belongs to it.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };

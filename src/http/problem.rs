@@ -1,4 +1,4 @@
-//! Errors as clients see them: `application/problem+json` (RFC 9457). Called by the routes and the server.
+//! Errors as clients see them: `application/problem+json` (RFC 9457).
 
 use super::reply::Reply;
 use super::status::reason;
@@ -26,41 +26,39 @@ impl Problem {
         self
     }
 
-    /// `400`.
     pub fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(400, detail)
     }
 
-    /// `400` for a request whose tokens contradict each other: `invalid_request` of RFC 6750, section 3.1. `description`
-    /// has neither quotes nor backslashes.
+    /// `400` for contradictory tokens: `invalid_request` of RFC 6750, section 3.1. `description` has no quotes and no
+    /// backslashes.
     pub fn invalid_request(description: &str, detail: impl Into<String>) -> Problem {
         let challenge = challenge("invalid_request", description);
         Problem::new(400, detail).with("WWW-Authenticate", challenge)
     }
 
-    /// `401` where no token was given: the challenge of RFC 6750, section 3, without an error.
+    /// `401` without a token: the challenge of RFC 6750, section 3, without an error.
     pub fn token_missing(detail: impl Into<String>) -> Problem {
         Problem::new(401, detail).with("WWW-Authenticate", "Bearer")
     }
 
-    /// `401`: the token is not good. `description` has neither quotes nor backslashes.
+    /// `401` for an invalid token. `description` has no quotes and no backslashes.
     pub fn invalid_token(description: &str, detail: impl Into<String>) -> Problem {
         let challenge = challenge("invalid_token", description);
         Problem::new(401, detail).with("WWW-Authenticate", challenge)
     }
 
-    /// `403`: the token is good, and not for this.
+    /// `403` for a valid token without the right.
     pub fn forbidden(description: &str, detail: impl Into<String>) -> Problem {
         let challenge = challenge("insufficient_scope", description);
         Problem::new(403, detail).with("WWW-Authenticate", challenge)
     }
 
-    /// `404`.
     pub fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(404, detail)
     }
 
-    /// `405`, naming the methods that the path has.
+    /// `405`, with the methods that the path takes.
     pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Problem {
         Problem::new(
             405,
@@ -69,12 +67,10 @@ impl Problem {
         .with("Allow", allowed)
     }
 
-    /// `408`.
     pub fn timeout(detail: impl Into<String>) -> Problem {
         Problem::new(408, detail)
     }
 
-    /// `413`.
     pub fn too_large(limit: usize) -> Problem {
         Problem::new(
             413,
@@ -82,7 +78,6 @@ impl Problem {
         )
     }
 
-    /// `413` for a batch.
     pub fn batch_too_large(bytes: usize, lines: usize) -> Problem {
         Problem::new(
             413,
@@ -90,7 +85,6 @@ impl Problem {
         )
     }
 
-    /// `417`.
     pub fn expectation_failed() -> Problem {
         Problem::new(
             417,
@@ -98,17 +92,15 @@ impl Problem {
         )
     }
 
-    /// `422`.
     pub fn unprocessable(detail: impl Into<String>) -> Problem {
         Problem::new(422, detail)
     }
 
-    /// `429`, with the seconds after which another try makes sense.
+    /// `429`, with the seconds after which to try again.
     pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
         Problem::new(429, detail).with("Retry-After", retry_after_seconds.to_string())
     }
 
-    /// `505`.
     pub fn version_not_supported(version: &str) -> Problem {
         Problem::new(
             505,
@@ -116,7 +108,6 @@ impl Problem {
         )
     }
 
-    /// `431`.
     pub fn head_too_large(bytes: usize, fields: usize) -> Problem {
         Problem::new(
             431,
@@ -124,12 +115,11 @@ impl Problem {
         )
     }
 
-    /// `500`.
     pub fn internal() -> Problem {
         Problem::new(500, "the server failed on this request; its log says why")
     }
 
-    /// `503`, with the seconds after which another try makes sense.
+    /// `503`, with the seconds after which to try again.
     pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
         Problem::new(503, detail).with("Retry-After", retry_after_seconds.to_string())
     }

@@ -1,5 +1,5 @@
-//! Which proxies are believed when they say for whom a request is (`TRUSTED_PROXIES`), and whom they name in
-//! `X-Forwarded-For`. Called by the configuration, and by whoever needs a client's address.
+//! Which proxies are trusted to name the client of a request (`TRUSTED_PROXIES`), and whom they name in
+//! `X-Forwarded-For`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
-    /// Whoever connects to the Unix socket is one.
+    /// Whoever connects to the Unix socket is trusted.
     unix: bool,
 }
 
-/// An address with its first `prefix` bits; the others are zero. Never an IPv4-mapped IPv6 one.
+/// An address with its first `prefix` bits; the others are zero. Never an IPv4-mapped IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network {
     first: IpAddr,
@@ -19,7 +19,7 @@ struct Network {
 }
 
 impl TrustedProxies {
-    /// Reads addresses, networks (`10.0.0.0/8`) and `unix`, separated by commas.
+    /// Parses addresses, networks (`10.0.0.0/8`) and `unix`, separated by commas.
     ///
     /// # Errors
     /// What is wrong and what would be right.
@@ -34,11 +34,11 @@ impl TrustedProxies {
         Ok(proxies)
     }
 
-    /// The client of a request that came from `peer` (`None`: through a Unix socket), if its `X-Forwarded-For` fields
-    /// have these values, in this order. Each proxy adds the address that it saw at the end, and only what a trusted
-    /// one has added is believed: this goes from the peer leftwards, past trusted addresses, to the first that is not.
-    /// What is no address ends the way, and the last that was reached is the client. `None` if that is a Unix socket.
-    /// IPv4-mapped IPv6 addresses count, and are given, as IPv4.
+    /// The client of a request from `peer` (`None`: a Unix socket) whose `X-Forwarded-For` fields have these values, in
+    /// this order. Each proxy appends the address that it saw, and only what a trusted one appended is believed. So
+    /// this goes from the peer leftwards, past trusted addresses, to the first that is not trusted. Something that is
+    /// no address ends the search: the client is the last address that was reached. `None` if that is a Unix socket.
+    /// IPv4-mapped IPv6 addresses are treated and returned as IPv4.
     pub fn client<'a>(
         &self,
         peer: Option<IpAddr>,
@@ -63,7 +63,7 @@ impl TrustedProxies {
         client
     }
 
-    /// `None` is the other end of a Unix socket.
+    /// `None` is the peer of a Unix socket.
     fn trusts(&self, address: Option<IpAddr>) -> bool {
         match address {
             None => self.unix,
@@ -86,7 +86,7 @@ impl Network {
         let prefix = match prefix {
             None => bits(first),
             Some(digits) if !digits.bytes().all(|b| b.is_ascii_digit()) => return Err(wrong()),
-            // Bits in front of an IPv4 address that was written as IPv6 have no say any more.
+            // Bits before an IPv4 address that was written as IPv6 no longer count.
             Some(digits) => digits
                 .parse::<u32>()
                 .ok()
@@ -114,7 +114,7 @@ impl Network {
     }
 }
 
-/// Length of an address, in bits.
+/// The length of an address, in bits.
 fn bits(address: IpAddr) -> u32 {
     match address {
         IpAddr::V4(_) => u32::BITS,
@@ -122,7 +122,7 @@ fn bits(address: IpAddr) -> u32 {
     }
 }
 
-/// The address with nothing but zeros behind its first `prefix` bits.
+/// The address with zeros after its first `prefix` bits.
 fn leading_bits(address: IpAddr, prefix: u32) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
@@ -136,7 +136,7 @@ fn leading_bits(address: IpAddr, prefix: u32) -> IpAddr {
     }
 }
 
-/// An element of `X-Forwarded-For`: an address, some proxies add a port; IPv6 in brackets or not.
+/// An element of `X-Forwarded-For`: an address, from some proxies with a port; IPv6 with or without brackets.
 fn forwarded_address(entry: &str) -> Option<IpAddr> {
     let bare = entry
         .strip_prefix('[')
@@ -155,7 +155,7 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    /// The client, `unix` for a Unix socket, both as the peer and as the result.
+    /// The client. `unix` stands for a Unix socket, as the peer and as the result.
     fn client(trusted: &str, peer: &str, fields: &[&str]) -> String {
         let proxies = match trusted {
             "" => TrustedProxies::default(),
@@ -170,7 +170,6 @@ mod tests {
     #[test]
     fn only_what_a_trusted_proxy_says_is_believed() {
         for (trusted, peer, fields, expected) in [
-            // Nobody is trusted unless he is named.
             ("", "127.0.0.1", vec!["1.1.1.1"], "127.0.0.1"),
             ("", "unix", vec!["1.1.1.1"], "unix"),
             ("10.0.0.1", "10.0.0.2", vec!["1.1.1.1"], "10.0.0.2"),
@@ -182,7 +181,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", vec![], "10.0.0.1"),
             ("10.0.0.1", "10.0.0.1", vec!["", " , "], "10.0.0.1"),
             ("unix", "unix", vec![], "unix"),
-            // The first from the right that is not trusted, over all fields; what he claims is not looked at.
+            // The first from the right that is not trusted, over all fields. What it claims is ignored.
             (
                 "10.0.0.0/8",
                 "10.1.1.1",
@@ -207,14 +206,14 @@ mod tests {
                 vec!["6.6.6.6,1.1.1.1 ,, 10.2.2.2,"],
                 "1.1.1.1",
             ),
-            // All are trusted: the first of them.
+            // All are trusted: the first one.
             (
                 "10.0.0.0/8",
                 "10.1.1.1",
                 vec!["10.3.3.3, 10.2.2.2"],
                 "10.3.3.3",
             ),
-            // What is no address ends the way.
+            // Something that is no address ends the search.
             (
                 "10.0.0.0/8",
                 "10.1.1.1",

@@ -1,23 +1,23 @@
 //! Request targets: the path's segments and the query's parameters, percent-decoded once (WHATWG URL, section 5.1 for
-//! the query). Knows nothing of what they mean. Called by the routes.
+//! the query). Knows nothing of their meaning.
 
 use percent_encoding::percent_decode;
 
-/// A request's target, taken apart.
+/// A parsed request target.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
     /// The path, still encoded, without the query.
     pub path: String,
-    /// The query's parameters in their order.
+    /// The query's parameters, in their order.
     pub query: Query,
 }
 
 impl Target {
-    /// Takes a target apart: origin form (`/path?query`), or absolute form (`http://host/path`), which servers have to
-    /// accept as well (RFC 9112, section 3.2.2).
+    /// Parses a target in origin form (`/path?query`), or in absolute form (`http://host/path`), which servers have to
+    /// accept too (RFC 9112, section 3.2.2).
     pub fn parse(target: &str) -> Target {
         let target = strip_origin(target);
-        // A fragment is not part of a request; some clients send it nevertheless.
+        // A fragment does not belong in a request; some clients send one anyway.
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Target {
@@ -47,7 +47,7 @@ fn strip_origin(target: &str) -> &str {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
 
-/// Decodes a segment of a path: a bad escape stays as it is.
+/// Decodes a segment of a path. A bad escape stays as it is.
 ///
 /// # Errors
 /// If the result is not UTF-8.

@@ -1,5 +1,4 @@
-//! An answer to a request, as a value: status, headers, body. It knows nothing of connections. Made by the routes,
-//! written by the server.
+//! An answer as a value: status, headers, body. It knows nothing of connections.
 
 use super::status::reason;
 use std::fmt::Write;
@@ -8,9 +7,9 @@ use std::time::SystemTime;
 /// What happens to the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// It serves the next request, as HTTP/1.1 takes for granted.
+    /// It serves the next request, the default in HTTP/1.1.
     KeepAlive,
-    /// It serves the next request, which an HTTP/1.0 client has to be told.
+    /// It serves the next request, and an HTTP/1.0 client is told so.
     KeepAliveSaid,
     /// It closes.
     Close,
@@ -36,9 +35,9 @@ impl Reply {
 
     /// `200` with a JSON document.
     pub fn json(body: &impl serde::Serialize) -> Reply {
-        // Only keys that are no text, or an error of its own, could make it fail.
+        // It could only fail on keys that are not text.
         let mut body = serde_json::to_vec(body).unwrap_or_default();
-        // A shell's prompt does not stick to it then.
+        // So that a shell's prompt starts on a new line.
         body.push(b'\n');
         Reply::new(200).with_body("application/json", body)
     }
@@ -51,19 +50,18 @@ impl Reply {
             .with("X-Accel-Buffering", "no")
     }
 
-    /// Adds a header. Values come from this program, or were checked to have no control characters.
+    /// Adds a header. The value is the program's own, or was checked for control characters.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Adds several headers.
     pub fn with_all(mut self, headers: Vec<(&'static str, String)>) -> Reply {
         self.headers.extend(headers);
         self
     }
 
-    /// Takes over the CORS headers of another answer to the same request.
+    /// Copies the CORS headers of another answer to the same request.
     pub fn with_cors_of(self, other: &Reply) -> Reply {
         let is_cors = |name: &str| name == "Vary" || name.starts_with("Access-Control-");
         let headers = other.headers.iter().filter(|(name, _)| is_cors(name));
@@ -76,7 +74,7 @@ impl Reply {
         self.with("Content-Type", content_type)
     }
 
-    /// Sets the body, whose type is set already.
+    /// Sets the body, whose type is already set.
     pub fn with_content(mut self, body: Vec<u8>) -> Reply {
         self.body = body;
         self
@@ -92,11 +90,11 @@ impl Reply {
         self.status
     }
 
-    /// The head of an answer that may be kept and the body after it, ready to be written. A `HEAD` request gets the
-    /// same head and no body (RFC 9110, section 9.3.2).
+    /// The head of a complete answer and the body, ready to be written. A `HEAD` request gets the same head and no body
+    /// (RFC 9110, section 9.3.2).
     pub fn into_bytes(self, is_head_request: bool, after: After) -> Vec<u8> {
         let mut head = self.head(after);
-        // RFC 9110, section 8.6: a 304 would have to tell the length of what it does not send.
+        // RFC 9110, section 8.6: a 304 would have to give the length of what it does not send.
         if !matches!(self.status, 204 | 304) {
             // Writing to a String cannot fail.
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
@@ -130,7 +128,7 @@ impl Reply {
             let _ = write!(head, "{name}: {value}\r\n");
         }
         if !has_cache_control {
-            // Everything here is of the moment.
+            // Every answer is only right for the moment.
             head.push_str("Cache-Control: no-store\r\n");
         }
         let date = httpdate::fmt_http_date(SystemTime::now());

@@ -1,4 +1,4 @@
-//! A request as the routes see it: parsed, owned, without its connection. Made by the server, read by the routes.
+//! A request as the routes see it: parsed, owned, without its connection.
 
 use crate::http::query::Target;
 use std::fmt;
@@ -7,17 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 /// A request's method (RFC 9110, section 9), as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// `GET`
     Get,
-    /// `HEAD`
     Head,
-    /// `POST`
     Post,
-    /// `PUT`
     Put,
-    /// `DELETE`
     Delete,
-    /// `OPTIONS`
     Options,
     /// Any other.
     Other(String),
@@ -40,11 +34,11 @@ impl fmt::Display for Method {
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Whoever is at the other end of the connection.
+    /// The connection's peer.
     Address(SocketAddr),
-    /// Somebody whom a trusted proxy names.
+    /// A client that a trusted proxy names.
     Forwarded(IpAddr),
-    /// Somebody behind a Unix socket.
+    /// A client on a Unix socket.
     Unix,
 }
 
@@ -59,7 +53,7 @@ impl Peer {
     }
 }
 
-/// The fields that routes use. Others never matter, whatever is in them.
+/// The header fields that routes use. Others never matter.
 pub const KNOWN_FIELDS: [&str; 11] = [
     "Authorization",
     "Origin",
@@ -84,7 +78,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// One request, with the fields that routes use, and its body as far as that is here.
+/// One request, with the fields that routes use, and what has come of its body.
 #[derive(Debug)]
 pub struct Request {
     /// The method.
@@ -98,7 +92,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request of these parts.
     pub fn new(
         method: Method,
         target: Target,
@@ -115,7 +108,7 @@ impl Request {
         }
     }
 
-    /// The first value of a header; names in any case.
+    /// The first value of a header. Names are case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -123,7 +116,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Every value of a header; names in any case.
+    /// Every value of a header. Names are case-insensitive.
     pub fn headers(&self, name: &'static str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
@@ -134,7 +127,7 @@ impl Request {
     /// The body, of at most `limit` bytes.
     ///
     /// # Errors
-    /// If it has to be asked for first, or why there is none.
+    /// That it has to be requested first, or why there is none.
     pub fn body(&self, limit: usize) -> Result<&[u8], NoBody> {
         match &self.body {
             Body::Whole(bytes) if bytes.len() <= limit => Ok(bytes),
@@ -147,20 +140,20 @@ impl Request {
         }
     }
 
-    /// Its fields, for a request that is handled once more.
+    /// Its header fields, for a request that is handled again.
     pub fn into_fields(self) -> Vec<(&'static str, String)> {
         self.headers
     }
 }
 
-/// What there is of a body.
+/// What has come of a body.
 #[derive(Debug)]
 pub enum Body {
     /// All of it.
     Whole(Vec<u8>),
-    /// It has not come yet; its length, unless it comes in chunks.
+    /// It has not come yet. Holds its length, unless it comes in chunks.
     Announced(Option<u64>),
-    /// It was asked for, and is not to be had.
+    /// It was requested, and did not come.
     Failed(BodyError),
 }
 
@@ -170,24 +163,24 @@ impl Default for Body {
     }
 }
 
-/// What keeps a route from a body.
+/// Why a route cannot have the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoBody {
-    /// It has not come. The request comes again, with it.
+    /// It has not come yet. The request will be handled again, with it.
     NotYet,
-    /// There is none.
+    /// It will not come.
     Failed(BodyError),
 }
 
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is, or says that it is, larger than the limit.
+    /// It is larger than the limit, or says so.
     TooLarge,
     /// It did not come in time.
     TooSlow,
     /// It ended early, or its chunks are malformed.
     Broken,
-    /// The server holds too many others that have not come whole.
+    /// The server holds too many incomplete bodies.
     NoRoom,
 }

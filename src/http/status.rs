@@ -1,6 +1,6 @@
-//! The statuses of answers.
+//! Status codes.
 
-/// The reason phrase of a status that this server uses (RFC 9110, section 15).
+/// The reason phrase of a status that this server uses (RFC 9110, section 15); empty for others.
 pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -1,9 +1,9 @@
-//! Values as they stand in a log line: bare where nobody can take them for something else, quoted where they could be,
-//! so that no client can forge a line or a `key=value` pair. Used wherever a client's or the system's text is logged.
+//! Values in a log line: bare if they cannot be mistaken for something else, quoted if they could, so that no client
+//! can forge a line or a `key=value` pair. For all text from clients or the system.
 
 use std::fmt;
 
-/// A text that comes from outside.
+/// A text from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Logged<'a>(pub &'a str);
 
@@ -13,7 +13,7 @@ impl fmt::Display for Logged<'_> {
         if !self.0.is_empty() && self.0.chars().all(is_plain) {
             f.write_str(self.0)
         } else {
-            // Escapes quotes, backslashes, and all that does not print.
+            // Escapes quotes, backslashes, and everything that does not print.
             write!(f, "{:?}", self.0)
         }
     }

@@ -1,9 +1,9 @@
 //! The log: simple_logger's lines on standard error, written by a thread of their own.
 //!
-//! Whoever logs only leaves a line: a terminal that was stopped, a full disk or a closed pipe behind standard error must
-//! hold nobody up and end nothing. (simple_logger writes line by line where the caller is, and panics when it cannot.)
-//! Where the queue is full the oldest line makes room, and the number of those that did is logged in their place: so the
-//! last lines are there when a process ends, which say why. Started by `main`.
+//! Logging only queues a line: a stopped terminal, a full disk or a closed pipe behind standard error must not block or
+//! end anything. (simple_logger writes line by line in the caller's thread, and panics when it cannot.) When the queue
+//! is full, the oldest line is dropped, and the number of dropped lines is logged: so the last lines before an exit,
+//! which say why, are kept.
 
 mod logged;
 
@@ -17,22 +17,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Name of the thread that writes. What it panics of cannot be logged.
+/// The name of the writing thread. Its own panics cannot be logged.
 pub const THREAD: &str = "log";
 
-/// Lines that may wait: some hundred KiB.
+/// Lines that may wait: a few hundred KiB.
 const QUEUE: usize = 4096;
 
-/// After a line the thread waits for more for this long: many lines a second wake it no oftener.
+/// After a line the thread waits this long for more: many lines a second wake it no more often.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the last lines may take when the program ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Starts the log.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system cannot start a thread.
 pub fn start(level: LevelFilter) -> std::io::Result<()> {
     let waiting = Arc::new(LineQueue::default());
     let own = waiting.clone();
@@ -44,7 +43,7 @@ pub fn start(level: LevelFilter) -> std::io::Result<()> {
         waiting,
         writer: writer.thread().clone(),
     };
-    // Only a second logger is refused, and this is called once.
+    // Only a second logger would be refused, and this is called once.
     let _ = ::log::set_boxed_logger(Box::new(queued));
     ::log::set_max_level(level);
     Ok(())
@@ -55,11 +54,10 @@ fn lines(level: LevelFilter) -> SimpleLogger {
     if level >= LevelFilter::Debug {
         return lines;
     }
-    // Its one error is a failed `accept`, which cannot happen on its line.
+    // Its only error is a failed `accept`, which cannot happen on its line.
     lines.with_module_level("tiny_http", LevelFilter::Off)
 }
 
-/// What the crate `log` calls.
 struct QueuedLog {
     level: LevelFilter,
     waiting: Arc<LineQueue>,
@@ -77,7 +75,7 @@ impl Log for QueuedLog {
         }
     }
 
-    /// Waits until all lines of before are written, for at most a second. Others may go on to log.
+    /// Waits until all earlier lines are written, for at most a second. Others may go on logging.
     fn flush(&self) {
         let end = Instant::now() + LAST_WORDS;
         let mut queue = self.waiting.lock();
@@ -99,25 +97,24 @@ struct LogLine {
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<LogLine>,
-    /// Lines that made room, and that nobody was told of yet.
+    /// Lines that were dropped, and are not reported yet.
     lost: u64,
-    /// Lines so far, and how many of them were written or are lost.
+    /// Lines so far, and how many of them were written or dropped.
     added: u64,
     done: u64,
     /// The thread has to be woken for the next line.
     is_asleep: bool,
 }
 
-/// What both sides share.
 #[derive(Default)]
 struct LineQueue {
-    /// Held for a few lines, never while something is written.
+    /// Held for a few lines, never during a write.
     queue: Mutex<Queue>,
     written: Condvar,
 }
 
 impl LineQueue {
-    /// Leaves a line. Returns whether the thread has to be woken.
+    /// Queues a line. Returns whether the thread has to be woken.
     fn add(&self, record: &Record) -> bool {
         let line = LogLine {
             level: record.level(),
@@ -148,15 +145,14 @@ impl LineQueue {
         }
     }
 
-    /// All lines, how many were lost before them, and how many there were so far.
+    /// All lines, the number dropped before them, and the number so far.
     fn take(&self) -> (VecDeque<LogLine>, u64, u64) {
         let mut queue = self.lock();
         let lines = std::mem::take(&mut queue.lines);
         (lines, std::mem::take(&mut queue.lost), queue.added)
     }
 
-    /// Takes note that the first `last` lines are done, and sleeps until there is something to write: for a moment if there
-    /// just was, else until it is woken.
+    /// Records that the first `last` lines are done, and sleeps: for a moment if there was work, or else until woken.
     fn rest(&self, last: u64) {
         let mut queue = self.lock();
         let was_busy = queue.done < last;
@@ -178,7 +174,7 @@ impl LineQueue {
 }
 
 fn write(to: &SimpleLogger, level: Level, target: &str, text: &str) {
-    // It panics if standard error takes nothing: then the line is lost, and there is nobody to tell.
+    // It panics if standard error takes nothing. Then the line is lost, and nobody can be told.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         to.log(
             &Record::builder()

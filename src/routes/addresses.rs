@@ -1,5 +1,4 @@
-//! How many streams each client address has, where that is limited (`MAX_CLIENTS_PER_ADDRESS`). Called by the routes that
-//! open streams.
+//! How many streams each client address has, where that is limited (`MAX_CLIENTS_PER_ADDRESS`).
 
 use super::parameters::RETRY_AFTER;
 use crate::http::problem::Problem;
@@ -8,10 +7,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many streams each client address has, for as long as it has any.
+/// The number of streams of each client address that has any.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    /// Streams that one address may have; 0 for any number.
+    /// Streams that one address may have; 0 means no limit.
     limit: usize,
     /// Held for a line.
     streams: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -25,7 +24,6 @@ pub struct AddressPlace {
 }
 
 impl Addresses {
-    /// No stream yet.
     pub fn new(limit: usize) -> Addresses {
         Addresses {
             limit,
@@ -33,10 +31,10 @@ impl Addresses {
         }
     }
 
-    /// A place for one more stream; `None` where nothing is limited.
+    /// Takes a place for one more stream; `None` if nothing is limited.
     ///
     /// # Errors
-    /// If the client's address has as many as it may.
+    /// If the client's address has reached the limit.
     pub(super) fn take_place(&self, peer: &Peer) -> Result<Option<AddressPlace>, Problem> {
         let Some(ip) = peer.ip().filter(|_| self.limit > 0) else {
             return Ok(None);

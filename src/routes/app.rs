@@ -1,4 +1,4 @@
-//! What the routes need to do their work.
+//! What the routes work with.
 
 use super::addresses::Addresses;
 use super::connected::Clients;
@@ -16,22 +16,22 @@ use std::sync::Arc;
 pub struct App {
     /// Channels and clients.
     pub hub: Arc<Hub>,
-    /// The other servers, if there is a Redis between them.
+    /// The other servers, if a Redis links them.
     pub cluster: Option<Arc<Cluster>>,
     /// Where the history is kept, if it outlives the process.
     pub disk: Option<Arc<Disk>>,
-    /// Which publishes may be sent again.
+    /// Publishes with an `Idempotency-Key`.
     pub keys: Keys,
-    /// The statistics, as a stream.
+    /// The live statistics.
     pub live: Arc<LiveStatistics>,
     /// Who may do what.
     pub access: Arc<Access>,
-    /// Whose pages may use the server.
+    /// The origins whose pages may use the server.
     pub origins: Origins,
     /// Size of the largest message, in bytes.
     pub max_message_bytes: usize,
-    /// Streams of each client address.
+    /// The number of streams of each client address.
     pub addresses: Addresses,
-    /// Who has a stream.
+    /// The clients that have a stream.
     pub clients: Clients,
 }

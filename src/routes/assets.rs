@@ -1,5 +1,5 @@
-//! Files that are part of the program: the statistics page at `/`, and the client for pages. The page asks for no other
-//! file, and its policy lets it talk to its own origin alone.
+//! Files built into the program: the statistics page at `/`, and the client for pages. The page loads no other file,
+//! and its policy lets it talk only to its own origin.
 
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -7,37 +7,36 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 const PAGE: &str = include_str!("../../assets/index.html");
 
-/// Made of `assets/sse-client.js`.
+/// Minified from `assets/sse-client.js`.
 const CLIENT: &str = include_str!("../../assets/sse-client.min.js");
 
 const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
 
-/// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
-/// stand in the file; a test below names the right ones after a change.
+/// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
+/// the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-6TYfO4/7H1YLqkpGyKYD0z+YCJ6IFxIpEGcg/Oe+etc='; \
     script-src 'sha256-lNadKXoS5BZe08OZQO9t2G8hwf47VKboqsVx+nHPlkQ='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
-/// The statistics page.
 pub(super) fn page(request: &Request) -> Reply {
     file(request, "text/html; charset=utf-8", PAGE)
         .with("Content-Security-Policy", POLICY)
         .with("Referrer-Policy", "no-referrer")
 }
 
-/// The client for pages, an ES module.
+/// An ES module.
 pub(super) fn client(request: &Request) -> Reply {
     file(request, "text/javascript; charset=utf-8", CLIENT)
 }
 
-/// The types of the client, for TypeScript.
+/// For TypeScript.
 pub(super) fn client_types(request: &Request) -> Reply {
     file(request, "text/plain; charset=utf-8", CLIENT_TYPES)
 }
 
-/// A file, or `304` to a browser that has it (RFC 9110, section 13.1.2).
+/// The file, or `304` to a browser that has it (RFC 9110, section 13.1.2).
 fn file(request: &Request, content_type: &'static str, text: &'static str) -> Reply {
     let tag = entity_tag(text);
     let known = request
@@ -50,19 +49,18 @@ fn file(request: &Request, content_type: &'static str, text: &'static str) -> Re
     };
     reply
         .with("ETag", tag)
-        // To be kept, and asked for each time: it belongs to the version that runs.
+        // Cached, but revalidated each time: it belongs to the running version.
         .with("Cache-Control", "no-cache")
         .with("X-Content-Type-Options", "nosniff")
 }
 
-/// Another text has another tag.
 fn entity_tag(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
 }
 
-/// Whether a list of entity tags names this one. A proxy that compresses makes a tag weak.
+/// Whether a list of entity tags includes this one. A proxy that compresses makes a tag weak.
 fn names(tags: &str, tag: &str) -> bool {
     tags.split(',').any(|candidate| {
         let candidate = candidate.trim();
@@ -76,7 +74,7 @@ mod tests {
     use base64ct::{Base64, Encoding};
     use sha2::{Digest, Sha256};
 
-    /// What stands between `<name …>` and `</name>`.
+    /// The text between `<name …>` and `</name>`.
     fn content(name: &str) -> &'static str {
         let (_, after) = PAGE.split_once(&format!("<{name}")).expect("it begins");
         let (_, content) = after.split_once('>').expect("its tag ends");

@@ -1,5 +1,5 @@
-//! `/clients`: who is connected, for operators, and the end of one client's stream. Of this server alone: others have clients,
-//! and numbers, of their own.
+//! `/clients`: who is connected, for operators, and ending one client's stream. Covers this server alone: others have
+//! their own clients and numbers.
 
 use super::app::App;
 use super::credentials::identify;
@@ -10,10 +10,9 @@ use crate::http::reply::Reply;
 use crate::http::request::Request;
 use serde_json::json;
 
-/// Clients in one answer.
 const MOST_LISTED: usize = 1000;
 
-/// Those who follow one of the channels that the request names, or all.
+/// Lists the clients that follow one of the channels in the request, or all clients.
 pub(super) fn list(app: &App, request: &Request) -> Result<Reply, Problem> {
     let caller = identify(app, request)?;
     caller.check_sees_clients().map_err(|denial| {
@@ -35,7 +34,6 @@ pub(super) fn list(app: &App, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::json(&answer))
 }
 
-/// Ends one client's stream.
 pub(super) fn end(app: &App, request: &Request, number: &str) -> Result<Reply, Problem> {
     let caller = identify(app, request)?;
     caller.check_is_operator().map_err(|denial| {
@@ -49,7 +47,7 @@ pub(super) fn end(app: &App, request: &Request, number: &str) -> Result<Reply, P
     let written_so = parsed.filter(|parsed| parsed.to_string() == number);
     match written_so.filter(|&number| app.hub.end_client(number)) {
         Some(number) => {
-            // Its thread may need a moment for that.
+            // The stream's own thread may take a moment to do this.
             app.clients.remove(number);
             Ok(Reply::new(204))
         }

@@ -1,4 +1,4 @@
-//! Who is connected: every client with a stream, and what operators are told of each.
+//! Who is connected: every client with a stream, and what operators see of it.
 
 use crate::access::Caller;
 use crate::event::{ChannelName, Topic};
@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Every client with a stream, by number, so in the order in which they came.
+/// Every client with a stream, by number: in the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct Clients {
-    /// Held for a few lines, or for one answer.
+    /// Held for a few lines, or while one answer is made.
     by_number: Arc<Mutex<BTreeMap<u64, Client>>>,
 }
 
@@ -27,7 +27,7 @@ struct Client {
     progress: Arc<Progress>,
 }
 
-/// One client's line in the list. Dropping it takes the client out.
+/// A client's entry in the list. Dropping it removes the client.
 #[derive(Debug)]
 pub struct ListedClient {
     clients: Clients,
@@ -35,7 +35,7 @@ pub struct ListedClient {
 }
 
 impl Clients {
-    /// Says in the log that a client has come, and lists it for as long as its stream lasts.
+    /// Logs that a client has connected, and lists it while its stream lasts.
     pub(super) fn add(
         &self,
         subscription: &Subscription,
@@ -65,13 +65,13 @@ impl Clients {
         }
     }
 
-    /// Takes a client out before its thread has noticed that its stream has ended.
+    /// Removes a client before its thread has noticed the end of its stream.
     pub(super) fn remove(&self, number: u64) {
         self.lock().remove(&number);
     }
 
-    /// What is known of those who follow one of the `wanted` channels, or of all, but of `most` at most; and whether there are
-    /// others.
+    /// Describes up to `most` clients that follow one of the `wanted` channels, or any. Also returns whether there are
+    /// more.
     pub(super) fn describe(
         &self,
         wanted: Option<&[ChannelName]>,
@@ -103,7 +103,7 @@ impl Drop for ListedClient {
 }
 
 impl Client {
-    /// Whether a message to this channel reaches it.
+    /// Whether a message to this channel reaches the client.
     fn follows(&self, channel: &ChannelName) -> bool {
         channel.is_broadcast() || self.topics.iter().any(|topic| topic.covers(channel))
     }

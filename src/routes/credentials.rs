@@ -1,5 +1,4 @@
-//! The token of a request, wherever it stands, and what is answered when it does not do. Called by the routes that need
-//! to know who asks.
+//! The token of a request, wherever it is, and the answers to a bad one.
 
 use super::app::App;
 use super::parameters::{origin, RequestOrigin};
@@ -11,23 +10,22 @@ use crate::http::request::Request;
 /// The cookie that may carry a token.
 const COOKIE: &str = "sse_token";
 
-/// Who the request comes from: the token of the `Authorization` header or of `?access_token=`, or else of the cookie.
+/// Who sends the request: the token is in the `Authorization` header, in `?access_token=`, or else in the cookie.
 pub(super) fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
     app.access
         .identify(token(&app.origins, request)?)
         .map_err(denied)
 }
 
-/// Two tokens are refused, whether they are the same or not: who reads the first and who reads the last of them would
-/// not agree on who asks (RFC 6750, sections 2 and 3.1). A cookie is no choice of whoever sends the request, so it may
-/// stand beside another token, which wins.
+/// Two tokens are refused, even if they are the same: servers that read the first one and servers that read the last
+/// one would not agree on who asks (RFC 6750, sections 2 and 3.1). The sender does not choose its cookies, so a cookie
+/// may come with another token, which wins.
 fn token<'a>(origins: &Origins, request: &'a Request) -> Result<Option<&'a str>, Problem> {
     let bearer = one(
         request.headers("Authorization").filter_map(bearer_token),
         "two Authorization fields",
     )?;
     let parameters = request.target.query.all("access_token");
-    // What is no UTF-8 is no token.
     let parameters = parameters.map(Result::unwrap_or_default);
     let parameter = one(parameters, "two access_token parameters")?;
     match (bearer, parameter) {
@@ -57,9 +55,9 @@ fn repeated(places: &str) -> Problem {
     )
 }
 
-/// The token of an `Authorization` field of the scheme Bearer (RFC 6750, section 2.1), which may be in any case (RFC
-/// 9110, section 11.1); empty if there is none behind the scheme. Another scheme is for somebody else: proxies pass on
-/// what they were shown.
+/// The token of an `Authorization` field of the scheme Bearer (RFC 6750, section 2.1), in any case (RFC 9110, section
+/// 11.1); empty if none follows the scheme. Another scheme is meant for somebody else: proxies pass on what they were
+/// sent.
 fn bearer_token(value: &str) -> Option<&str> {
     let value = value.trim();
     let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
@@ -68,8 +66,8 @@ fn bearer_token(value: &str) -> Option<&str> {
         .then(|| token.trim_start())
 }
 
-/// The first cookie of the name (RFC 6265, section 4.2.1): browsers put the most specific first (section 5.4). An empty
-/// one is what remains where it was taken away.
+/// The first cookie of this name (RFC 6265, section 4.2.1): browsers send the most specific one first (section 5.4). An
+/// empty one is what remains of a deleted one.
 fn cookie(request: &Request) -> Option<&str> {
     let mut pairs = request.headers("Cookie").flat_map(|list| list.split(';'));
     let value = pairs.find_map(|pair| {
@@ -82,14 +80,14 @@ fn cookie(request: &Request) -> Option<&str> {
     Some(bare.unwrap_or(value)).filter(|token| !token.is_empty())
 }
 
-/// A browser sends cookies along whichever page asks. So they count only for pages of this server's own host and of
-/// listed origins: a page of anybody else must not publish in its visitor's name, or have him follow something. Browsers
-/// leave `Origin` out where a page only reads and does not ask for the answer, as links and images do (WHATWG Fetch,
-/// section 3.1). `Sec-Fetch-Site` says where such a page is from (W3C Fetch Metadata, section 2.3); it is missing in
-/// browsers from before 2023, and without TLS.
+/// A browser sends cookies whichever page asks. So they count only for pages of this server's own host and of listed
+/// origins: no other page may publish in its visitor's name, or make him follow something. Browsers omit `Origin` if a
+/// page only reads without asking for the answer, as links and images do (WHATWG Fetch, section 3.1). `Sec-Fetch-Site`
+/// then says where the page is from (W3C Fetch Metadata, section 2.3); it is missing in browsers from before 2023, and
+/// without TLS.
 fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
     let mut sites = request.headers("Sec-Fetch-Site");
-    // `none`: the address was typed in; no page has asked.
+    // `none`: no page asks; the address was typed in.
     let is_at_home = sites.all(|site| matches!(site.trim(), "same-origin" | "none"));
     match origin(request) {
         RequestOrigin::Absent => is_at_home,
@@ -101,7 +99,7 @@ fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
     }
 }
 
-/// The answer to somebody who may not do what was asked.
+/// The answer to a request that is not allowed.
 pub(super) fn denied(denial: Denial) -> Problem {
     match denial {
         Denial::TokenMissing => Problem::token_missing(

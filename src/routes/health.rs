@@ -1,4 +1,4 @@
-//! `/health` and `/health/ready`: for probes, with no token and no cost.
+//! `/health` and `/health/ready`, for probes: no token, no cost.
 
 use super::app::App;
 use super::parameters::RETRY_AFTER;
@@ -6,7 +6,7 @@ use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use serde_json::json;
 
-/// The process serves.
+/// `200` while the process serves.
 pub(super) fn alive(app: &App) -> Reply {
     Reply::json(&json!({
         "status": "ok",
@@ -15,7 +15,7 @@ pub(super) fn alive(app: &App) -> Reply {
     }))
 }
 
-/// The process takes new clients and messages.
+/// `200` while the process takes new clients and messages.
 pub(super) fn ready(app: &App) -> Result<Reply, Problem> {
     if app.hub.is_closing() {
         return Err(Problem::unavailable("the server shuts down", RETRY_AFTER));

@@ -9,19 +9,17 @@ use crate::http::query::Query;
 use crate::hub::{From, LastId, Start};
 use std::time::{Duration, SystemTime};
 
-/// Messages that `last` may ask for.
+/// The largest `last`.
 const MOST_LAST: usize = 10_000;
 
-/// Where history is to begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Since {
-    /// Behind this id.
+    /// After this id.
     Id(String),
     /// At this moment, in ms since the Unix epoch.
     Moment(u64),
 }
 
-/// Reads `last`.
 pub(super) fn last(query: &Query) -> Result<Option<usize>, Problem> {
     let Some(value) = single(query, "last")? else {
         return Ok(None);
@@ -35,7 +33,6 @@ pub(super) fn last(query: &Query) -> Result<Option<usize>, Problem> {
     }
 }
 
-/// Reads `since`.
 pub(super) fn since(query: &Query) -> Result<Option<Since>, Problem> {
     let Some(value) = single(query, "since")? else {
         return Ok(None);
@@ -70,13 +67,13 @@ fn read_since(value: &str, now: SystemTime) -> Option<Since> {
     Some(Since::Moment(moment.as_millis() as u64))
 }
 
-/// A number of digits only.
+/// A number written in digits only.
 pub(super) fn whole(text: &str) -> Option<u64> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_digits)
 }
 
-/// Goes on with where to begin, which an id may leave to be found out: then on a thread that may wait for that.
+/// Calls `go_on` with the place to begin. If an id has to be judged first, that happens on a thread that may wait.
 pub(super) fn begin(
     app: &App,
     since: Option<Since>,

@@ -3,11 +3,10 @@
 use crate::http::problem::Problem;
 use crate::http::request::Request;
 
-/// Longest key, in characters.
 const MAX_KEY_CHARS: usize = 128;
 
-/// The key, if one is given. Quotes around it are the syntax of a structured field (RFC 8941, section 3.3.3), and no part of
-/// it.
+/// The key, if one is given. Quotes around it are the syntax of a structured field (RFC 8941, section 3.3.3), not part
+/// of it.
 pub(super) fn key(request: &Request) -> Result<Option<&str>, Problem> {
     let mut fields = request.headers("Idempotency-Key");
     let Some(field) = fields.next() else {

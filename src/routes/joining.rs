@@ -1,4 +1,4 @@
-//! A client that may have what it asks for, on its way into the hub. Of use to `subscribe` and `messages`.
+//! A client that may have what it asks for, on its way into the hub. Used by `subscribe` and `messages`.
 
 use super::addresses::AddressPlace;
 use super::app::App;
@@ -52,7 +52,7 @@ impl Joining {
         heartbeat_is_event: bool,
         answer_by: Option<Instant>,
     ) -> Result<Outcome, Problem> {
-        // A reload in between has not seen this one among the open streams.
+        // A reload in between did not see this one among the open streams.
         if !self.access.still_grants(&subscription.permit) {
             return Err(denied(Denial::NotAllowed));
         }

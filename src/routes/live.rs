@@ -1,6 +1,5 @@
-//! The live statistics: what the server does as JSON, and a small hub of its own that carries one snapshot a second to
-//! everybody who watches, however many they are. Watchers are no clients. One thread does all of it. Called by the routes
-//! and by `main`.
+//! The live statistics: the server's figures as JSON, and a small hub that brings one snapshot a second to all
+//! watchers. Watchers are no clients. One thread does all of it.
 
 use super::recent::Recent;
 use crate::access::Permit;
@@ -16,13 +15,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a snapshot is taken.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Watchers at once.
 const MAX_WATCHERS: usize = 1000;
 
-/// A hub of its own, without threads, and its two channels.
+/// A hub without threads, and its two channels.
 #[derive(Debug)]
 pub struct LiveStatistics {
     hub: Arc<Hub>,
@@ -32,10 +29,10 @@ pub struct LiveStatistics {
 }
 
 impl LiveStatistics {
-    /// Starts to watch a hub. The receiver closes when this was closed and the last stream has ended.
+    /// Starts to watch a hub. The receiver closes when this is closed and the last stream has ended.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start(
         watched: Arc<Hub>,
         cluster: Option<Arc<Cluster>>,
@@ -67,7 +64,7 @@ impl LiveStatistics {
         Ok((live, all_ended))
     }
 
-    /// A stream of snapshots, with each channel's figures if the permit is for that.
+    /// A stream of snapshots, with each channel's figures if the permit includes them.
     ///
     /// # Errors
     /// The refusal.
@@ -85,12 +82,12 @@ impl LiveStatistics {
         )
     }
 
-    /// Ends the streams whose permit `still_grants` does not confirm, and returns how many.
+    /// Ends the streams whose permit `still_grants` rejects, and returns how many.
     pub fn revoke(&self, still_grants: impl Fn(&Permit) -> bool) -> usize {
         self.hub.revoke(still_grants)
     }
 
-    /// How many watch.
+    /// The number of watchers.
     pub fn watchers(&self) -> usize {
         self.hub.stats().connected_clients
     }
@@ -109,13 +106,13 @@ impl LiveStatistics {
     ) {
         let mut next = Instant::now();
         while !self.hub.is_closing() {
-            // The close ends it early, and so may what is left of waking this thread in a round.
+            // The close ends this early, and so may a leftover wake-up of a round.
             let pause = next.saturating_duration_since(Instant::now());
             if !pause.is_zero() {
                 std::thread::park_timeout(pause);
                 continue;
             }
-            // In step, so that there is one a second; not after a pause of the whole machine.
+            // In step, so that one comes each second; but not after the whole machine was paused.
             next = (next + ROUND).max(Instant::now());
             self.recent.note(watched);
             for channel in self.hub.channel_stats() {
@@ -126,7 +123,7 @@ impl LiveStatistics {
                 let text = self
                     .snapshot(watched, cluster, disk, with_channels)
                     .to_string();
-                // It is refused only while it closes. Where watchers are behind, the next snapshot is as good.
+                // It is refused only during the close. If watchers are behind, the next snapshot will do.
                 let _ = self
                     .hub
                     .try_publish(&channel.name, None, vec![text.into_boxed_str()]);
@@ -135,12 +132,12 @@ impl LiveStatistics {
         }
     }
 
-    /// The last minutes, a sample a second.
+    /// The last minutes, one sample per second.
     pub fn history(&self) -> Value {
         self.recent.history()
     }
 
-    /// What the server does at this moment; with each channel, or without.
+    /// The current figures, with or without each channel's.
     pub fn snapshot(
         &self,
         hub: &Hub,
@@ -178,7 +175,7 @@ impl LiveStatistics {
     }
 }
 
-/// How much of each limit is in use.
+/// How much of each limit is used.
 fn limits(limits: &Limits, stats: &HubStats) -> Value {
     let part = |used: usize, limit: usize| json!({ "used": used, "limit": limit });
     json!({

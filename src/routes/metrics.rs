@@ -1,5 +1,5 @@
-//! `/metrics`: what the server does, for Prometheus. What is collected for it costs the way of a message next to nothing:
-//! counters that are there anyway, and two looks at `/proc` for each scrape.
+//! `/metrics`: the server's figures, for Prometheus. They cost a message next to nothing: counters that exist anyway,
+//! and two reads of `/proc` per scrape.
 
 use super::app::App;
 use crate::cluster::Cluster;
@@ -150,7 +150,8 @@ fn answers(out: &mut String, counters: &Counters) {
     }
 }
 
-/// The figures that every Prometheus client library gives, by the same names. What the system does not tell is left out.
+/// The figures that every Prometheus client library exports, under the same names. Those that the system does not tell
+/// are left out.
 fn process(out: &mut String, counters: &Counters) {
     let started = counters.started_at.duration_since(SystemTime::UNIX_EPOCH);
     let figures: [(&str, &str, &str, Option<f64>); 5] = [

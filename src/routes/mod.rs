@@ -57,7 +57,7 @@ fn with_cors(outcome: Outcome, cors: Vec<cors::Header>) -> Outcome {
     }
 }
 
-/// The answer to a request that was refused before it came to a route.
+/// The answer to a request that was refused before it reached a route.
 pub fn refuse(app: &App, problem: Problem) -> Reply {
     Reply::from(problem).with_all(app.origins.headers(None))
 }
@@ -69,7 +69,7 @@ fn cors_headers(app: &App, request: &Request) -> Vec<cors::Header> {
     })
 }
 
-/// Which counter a request's answer goes to.
+/// The counter for a request's answer.
 pub fn family(request: &Request) -> Family {
     match channel_segment(&request.target.path) {
         Some(("sse", _)) => Family::Subscribe,
@@ -107,8 +107,8 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     reply.map(Outcome::Reply)
 }
 
-/// Takes `/sse`, `/sse/` or `/sse/{segment}` apart, and the same for the other families. Names cannot contain a slash, so there
-/// is nothing with two segments.
+/// Splits `/sse`, `/sse/` or `/sse/{segment}`, and the same for the other families. A name cannot contain a slash, so
+/// no path has two segments.
 fn channel_segment(path: &str) -> Option<(&str, Option<&str>)> {
     let (family, segment) = match path.strip_prefix('/')?.split_once('/') {
         None => (path.strip_prefix('/')?, None),

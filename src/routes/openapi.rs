@@ -1,4 +1,4 @@
-//! `/openapi.json`: the description of the wire contract, which is part of the program.
+//! `/openapi.json`: the description of the API, built into the program.
 
 use crate::http::reply::Reply;
 

@@ -1,4 +1,4 @@
-//! What a request comes to, for the server to bring to its client.
+//! What becomes of a request, for the server to send to its client.
 
 use super::addresses::AddressPlace;
 use super::connected::ListedClient;
@@ -7,22 +7,22 @@ use crate::http::reply::Reply;
 use crate::hub::Subscription;
 use std::time::Instant;
 
-/// What a request comes to.
+/// What becomes of a request.
 #[derive(Debug)]
 pub enum Outcome {
     /// An answer.
     Reply(Reply),
-    /// An event stream, from here on, or something else that waits for messages.
+    /// From here on an event stream, or an answer that waits for messages.
     Stream(Box<Stream>),
-    /// An answer that is not there yet.
+    /// An answer that comes later.
     Later(Later),
-    /// Something that waits for somebody, and must not do so on a thread that others need.
+    /// Work that has to wait, and must not do so on a thread that others need.
     Waiting(Waiting),
-    /// The body is needed, if it is no larger than this. Then the request has to come again, with it.
+    /// The body is needed, up to this many bytes. The request has to be handled again, with it.
     ReadBody(usize),
 }
 
-/// The rest of the work on a request that has to wait for room or for another server.
+/// The rest of a request's work, which has to wait for room or for another server.
 pub struct Waiting(Box<dyn FnOnce() -> Outcome + Send>);
 
 impl Waiting {
@@ -30,7 +30,7 @@ impl Waiting {
         Waiting(Box::new(work))
     }
 
-    /// Waits, and finishes the work. What comes of it waits no more.
+    /// Waits, and finishes the work. The result does not wait again.
     pub fn finish(self) -> Outcome {
         (self.0)()
     }
@@ -42,10 +42,10 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// What takes an answer to its client, from whatever thread, without waiting.
+/// Sends an answer to its client, from any thread, without waiting.
 pub type Answer = Box<dyn FnOnce(Reply) + Send>;
 
-/// An answer that comes when somebody else has done something, so that no thread has to wait for it.
+/// An answer that comes when somebody else is done, so that no thread has to wait for it.
 pub struct Later(Box<dyn FnOnce(Answer) + Send>);
 
 impl Later {
@@ -71,22 +71,21 @@ impl std::fmt::Debug for Later {
     }
 }
 
-/// An event stream that is ready to begin, or what a client waits for in the same way.
+/// An event stream that is ready to begin, or an answer that waits for messages.
 #[derive(Debug)]
 pub struct Stream {
-    /// The answer's head.
     pub head: Reply,
     /// What to write.
     pub subscription: Subscription,
-    /// What the log calls the one who reads it.
+    /// What the log calls its reader.
     pub kind: &'static str,
     /// Heartbeats are events, not comments.
     pub heartbeat_is_event: bool,
-    /// It is one answer, with what has come when something has come; at this moment with nothing.
+    /// Not a stream but one answer: it ends with the first messages, or at this moment without any.
     pub answer_by: Option<Instant>,
-    /// Its place among the streams of its client's address, if those are limited.
+    /// Its place among the streams of its client's address, if these are limited.
     pub place: Option<AddressPlace>,
-    /// Its line in the list of clients, unless it is a watcher.
+    /// Its entry in the list of clients, unless it is a watcher's.
     pub listed: Option<ListedClient>,
 }
 

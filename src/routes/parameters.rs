@@ -1,4 +1,4 @@
-//! What several routes read from a request, and how they say no.
+//! What several routes read from a request, and how they refuse.
 
 use crate::event::{ChannelName, Topic};
 use crate::http::problem::Problem;
@@ -9,17 +9,17 @@ use crate::hub::Refusal;
 /// Seconds after which a client that met a limit may try again.
 pub const RETRY_AFTER: u32 = 5;
 
-/// Whose page a request is from, as its `Origin` says.
+/// The origin of the page that sends a request, according to `Origin`.
 pub enum RequestOrigin<'a> {
-    /// It does not say.
+    /// The field is missing.
     Absent,
-    /// This one's.
+    /// This one.
     Of(&'a str),
-    /// Two fields: no browser sends them, and whoever stands in between may have read the other one.
+    /// Two fields: no browser sends them, and a proxy may have read the other one.
     Disputed,
 }
 
-/// The request's.
+/// The request's origin.
 pub fn origin(request: &Request) -> RequestOrigin<'_> {
     let mut fields = request.headers("Origin");
     match (fields.next(), fields.next()) {
@@ -34,7 +34,7 @@ pub fn channels(request: &Request, segment: Option<&str>) -> Result<Vec<ChannelN
     named(request, segment, ChannelName::parse)
 }
 
-/// The channels and patterns that a request names, as above.
+/// The same, for channels and patterns.
 pub fn topics(request: &Request, segment: Option<&str>) -> Result<Vec<Topic>, Problem> {
     named(request, segment, Topic::parse)
 }
@@ -82,7 +82,7 @@ fn named<T: PartialEq>(
     Ok(names)
 }
 
-/// Channels that one stream can have.
+/// Channels of one stream.
 const MAX_CHANNELS_PER_REQUEST: usize = 64;
 
 fn not_utf8(what: &str) -> Problem {
@@ -91,7 +91,7 @@ fn not_utf8(what: &str) -> Problem {
     ))
 }
 
-/// One parameter that may be given once.
+/// A parameter that may be given once.
 pub fn single<'a>(query: &'a Query, name: &'a str) -> Result<Option<&'a str>, Problem> {
     let mut values = query.all(name);
     let first = values
@@ -106,7 +106,7 @@ pub fn single<'a>(query: &'a Query, name: &'a str) -> Result<Option<&'a str>, Pr
     Ok(first)
 }
 
-/// What a client is told that the hub refuses.
+/// The answer to what the hub refuses.
 pub fn refused(refusal: Refusal) -> Problem {
     let detail = match refusal {
         Refusal::TooManyClients(limit) => {

@@ -1,4 +1,4 @@
-//! `OPTIONS`, on every path: the answer to a CORS preflight.
+//! `OPTIONS` on every path: the answer to a CORS preflight.
 
 use crate::http::cors;
 use crate::http::reply::Reply;

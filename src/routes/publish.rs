@@ -22,7 +22,7 @@ pub(super) fn publish(
     request: &Request,
     segment: Option<&str>,
 ) -> Result<Outcome, Problem> {
-    // Before anything else is looked at: nobody without a right learns more than that, or makes us read a body.
+    // Before anything else: without the right nobody learns more than that, or makes us read a body.
     let caller = identify(app, request)?;
     let channel = channel(request, segment);
     match &channel {
@@ -89,7 +89,7 @@ pub(super) fn publish(
     Ok(publication.publish(app))
 }
 
-/// What is to be published, and what is to be done when it is.
+/// What to publish, and what to do afterwards.
 struct Publication {
     channel: ChannelName,
     event_name: Option<EventName>,
@@ -153,16 +153,16 @@ impl Publication {
     }
 }
 
-/// What is to be done when it is known what came of a publish.
+/// What to do when the result is known.
 struct End {
     report: Report,
-    /// The key's, if one was given.
+    /// The key's, if there is one.
     claim: Option<Claim>,
 }
 
 impl End {
     fn answer(self, outcome: Result<Published, Refusal>) -> Reply {
-        // Before the answer: whoever has it finds the record.
+        // Before the answer: whoever has the answer finds the record.
         if let Some(claim) = self.claim {
             claim.end(&outcome);
         }
@@ -174,7 +174,7 @@ impl End {
     }
 }
 
-/// What is told about a publish, to the log and to the publisher.
+/// What the log and the publisher are told.
 struct Report {
     channel: ChannelName,
     bytes: usize,
@@ -184,7 +184,7 @@ struct Report {
 }
 
 impl Report {
-    /// The answer to a try that has published nothing itself.
+    /// The answer to a repeated try, which published nothing itself.
     fn again(&self, outcome: Result<Published, Refusal>) -> Reply {
         let published = match outcome {
             Ok(published) => published,
@@ -237,7 +237,6 @@ impl Report {
     }
 }
 
-/// The answer to a message.
 #[derive(Serialize)]
 struct Stored<'a> {
     id: String,
@@ -245,7 +244,6 @@ struct Stored<'a> {
     clients: usize,
 }
 
-/// The answer to a batch.
 #[derive(Serialize)]
 struct StoredBatch<'a> {
     first: String,
@@ -285,18 +283,18 @@ fn message(app: &App, query: &Query, body: &[u8]) -> Result<Box<str>, Problem> {
     Ok(text.into())
 }
 
-/// Seconds after which a body may be sent again for which there was no memory.
+/// Seconds after which a body that found no memory may be sent again.
 const BODY_RETRY_AFTER: u32 = 5;
 
-/// A batch's size, in messages of the largest size: what a body may have in all.
+/// A batch's largest size, in messages of the largest size.
 const BATCH_MESSAGES_OF_LARGEST_SIZE: usize = 16;
 
-/// Bytes that a body may have, where a message may have so many.
+/// Bytes that a body may have if a message may have `max_message_bytes`.
 pub fn largest_body(max_message_bytes: usize) -> usize {
     max_message_bytes * BATCH_MESSAGES_OF_LARGEST_SIZE
 }
 
-/// Lines that a batch may have.
+/// Lines in a batch.
 const MAX_BATCH_LINES: usize = 10_000;
 
 fn is_ndjson(content_type: &str) -> bool {
@@ -304,8 +302,8 @@ fn is_ndjson(content_type: &str) -> bool {
     kind.eq_ignore_ascii_case("application/x-ndjson")
 }
 
-/// The messages of a body in which each line is one: a JSON string, or any other JSON value, taken as its text. Blank
-/// lines are passed over.
+/// The messages of a body with one message per line: a JSON string, or any other JSON value, taken as its text. Blank
+/// lines are skipped.
 fn batch(app: &App, query: &Query, body: &[u8]) -> Result<Vec<Box<str>>, Problem> {
     if query.has("msg") {
         return Err(two_messages(true));

@@ -1,5 +1,5 @@
-//! What the server did in the last minutes: one sample a second, taken by the thread of the live statistics. Read for
-//! `/stats` and `/stats/history`.
+//! The last minutes: one sample per second, taken by the thread of the live statistics, for `/stats` and
+//! `/stats/history`.
 
 use crate::counters::{Buckets, Counters, Histogram};
 use crate::hub::Hub;
@@ -8,20 +8,18 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Samples that are kept: five minutes.
+/// Five minutes of samples.
 const SAMPLES: usize = 300;
 
-/// Samples of a minute.
 const MINUTE: usize = 60;
 
-/// The refusals that an operator looks for: a token that is missing or wrong, one without the right, and limits.
+/// The refusals that an operator looks for: a missing or bad token, a missing right, and limits.
 const REFUSALS: [u16; 4] = [401, 403, 429, 503];
 
-/// The samples, oldest first. Held for a few lines.
+/// Oldest first. Held for a few lines.
 #[derive(Debug, Default)]
 pub(super) struct Recent(Mutex<VecDeque<Sample>>);
 
-/// Counters of one moment.
 #[derive(Debug)]
 struct Sample {
     at: SystemTime,
@@ -33,7 +31,7 @@ struct Sample {
 }
 
 impl Recent {
-    /// Takes a sample. Called once a second.
+    /// Called once a second.
     pub(super) fn note(&self, hub: &Hub) {
         let counters = hub.counters();
         let sample = Sample {
@@ -51,7 +49,7 @@ impl Recent {
         samples.push_back(sample);
     }
 
-    /// The samples as `/stats/history` gives them.
+    /// For `/stats/history`.
     pub(super) fn history(&self) -> Value {
         let samples = self.samples();
         let samples = samples.iter().map(|sample| {
@@ -93,7 +91,7 @@ fn refused(counters: &Counters) -> [u64; REFUSALS.len()] {
 }
 
 fn subtract(now: &mut [u64], before: &[u64]) {
-    // A counter may have been read a moment before the sample was taken.
+    // A counter may have been read just before the sample was taken.
     let pairs = now.iter_mut().zip(before);
     pairs.for_each(|(now, before)| *now = now.saturating_sub(*before));
 }

@@ -1,4 +1,5 @@
-//! `/stats`, `/stats/stream` and `/stats/history`: what the server does, and with a token that may see it, each channel.
+//! `/stats`, `/stats/stream` and `/stats/history`: the server's figures, and with a token that may see them, each
+//! channel's.
 
 use super::app::App;
 use super::credentials::{denied, identify};
@@ -17,14 +18,13 @@ pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::json(&figures))
 }
 
-/// The last minutes, for who opens a page now.
+/// The last minutes, for a page that was just opened.
 pub(super) fn history(app: &App, request: &Request) -> Result<Reply, Problem> {
-    // Everybody may see them, but a wrong token is wrong.
+    // Everybody may see them, but a bad token is refused.
     identify(app, request)?;
     Ok(Reply::json(&app.live.history()))
 }
 
-/// One snapshot a second.
 pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let permit = identify(app, request)?.watch();
     let head = Reply::event_stream();
@@ -33,7 +33,7 @@ pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
     }
     let place = app.addresses.take_place(&request.peer)?;
     let subscription = app.live.watch(permit).map_err(refused)?;
-    // A reload in between has not seen this one among the open streams.
+    // A reload in between did not see this one among the open streams.
     if !app.access.still_grants(&subscription.permit) {
         return Err(denied(Denial::NotAllowed));
     }

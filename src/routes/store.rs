@@ -1,4 +1,5 @@
-//! Where messages are stored before they are published: Redis or the disk. Both answer later, and no thread waits for that.
+//! Where messages are stored before they are published: Redis or the disk. Both answer later, and no thread waits for
+//! that.
 
 use super::app::App;
 use crate::cluster::Cluster;
@@ -8,21 +9,19 @@ use crate::hub::{Published, Refusal};
 use crate::idempotency::Attempt;
 use std::sync::Arc;
 
-/// One of the two.
 pub(super) enum Store {
     Redis(Arc<Cluster>),
     Disk(Arc<Disk>),
 }
 
 impl Store {
-    /// The server's, if it has one.
     pub(super) fn of(app: &App) -> Option<Store> {
         let redis = app.cluster.clone().map(Store::Redis);
         redis.or_else(|| app.disk.clone().map(Store::Disk))
     }
 
-    /// Publishes messages to one channel, and calls `then` with what came of it. With an `attempt` they are published
-    /// once, however often they are sent. Never waits.
+    /// Publishes messages to one channel, and calls `then` with the result. With an `attempt` they are published once,
+    /// however often they are sent. Never waits.
     pub(super) fn publish(
         &self,
         channel: ChannelName,

@@ -1,4 +1,4 @@
-//! `GET /sse`: parse the channels and the wishes, ask access, join the hub, and hand over a stream.
+//! `GET /sse`: parse the channels and options, ask access, join the hub, and hand over a stream.
 
 use super::app::App;
 use super::credentials::{denied, identify};
@@ -48,7 +48,7 @@ pub(super) fn open(
     })
 }
 
-/// The answer to `HEAD`: what `GET` would say, and no stream.
+/// The answer to `HEAD`: the head that `GET` would get, without a stream.
 pub(super) fn describe(
     app: &App,
     request: &Request,
@@ -96,7 +96,7 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
     })
 }
 
-/// Where to begin. An id wins: a browser that returns sends it, with the URL that it was first given.
+/// Where to begin. An id wins: a browser that reconnects sends it with the original URL.
 fn beginning(request: &Request) -> Result<(Option<Since>, Option<usize>), Problem> {
     let query = &request.target.query;
     let (since, last) = (history::since(query)?, history::last(query)?);
