@@ -12,7 +12,7 @@ use sse_server::hub::{Hub, Limits};
 use sse_server::idempotency::Keys;
 use sse_server::log::{self as queued_log, Logged};
 use sse_server::routes::live::LiveStatistics;
-use sse_server::routes::{self, Addresses, App, Clients};
+use sse_server::routes::{self, Addresses, App, ConnectedClients};
 use sse_server::server::{self, health, Listener, Settings};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -65,8 +65,7 @@ fn serve() -> Result<(), Failure> {
     // Before the first thread: each inherits it.
     host::block_signals().map_err(|error| system_failure("block signals", &error))?;
     host::spare_address_space();
-    queued_log::start(config.log_level)
-        .map_err(|error| system_failure("start a thread", &error))?;
+    queued_log::start(config.log_level).map_err(no_thread)?;
     for doubt in doubts(&config, &rules) {
         log::warn!("{doubt}");
     }
@@ -97,8 +96,7 @@ fn serve() -> Result<(), Failure> {
     let access = Arc::new(Access::new(operator, config.jwt_secrets.clone(), rules));
 
     let counters = Arc::new(Counters::new());
-    let (hub, all_streams_ended) = Hub::start(limits(&config), counters)
-        .map_err(|error| system_failure("start a thread", &error))?;
+    let (hub, all_streams_ended) = Hub::start(limits(&config), counters).map_err(no_thread)?;
     let cluster = join_cluster(&config, &local, &hub)?;
     let keys = match cluster {
         Some(_) => Keys::kept_elsewhere(),
@@ -106,8 +104,7 @@ fn serve() -> Result<(), Failure> {
     };
     let disk = open_disk(&config, &hub, &keys)?;
     let (live, all_watchers_ended) =
-        LiveStatistics::start(hub.clone(), cluster.clone(), disk.clone())
-            .map_err(|error| system_failure("start a thread", &error))?;
+        LiveStatistics::start(hub.clone(), cluster.clone(), disk.clone()).map_err(no_thread)?;
     let app = App {
         hub: hub.clone(),
         cluster: cluster.clone(),
@@ -118,7 +115,7 @@ fn serve() -> Result<(), Failure> {
         origins: config.origins.clone(),
         max_message_bytes: config.max_message_bytes,
         addresses: Addresses::new(config.max_clients_per_address),
-        clients: Clients::default(),
+        clients: ConnectedClients::default(),
     };
     let settings = Settings::new(
         config.heartbeat,
@@ -127,10 +124,8 @@ fn serve() -> Result<(), Failure> {
         config.trusted_proxies.clone(),
     );
     watch_panics();
-    let serving = server::start(listener, app, settings)
-        .map_err(|error| system_failure("start a thread", &error))?;
-    health::keep_alive(local.clone(), notifier.clone())
-        .map_err(|error| system_failure("start a thread", &error))?;
+    let serving = server::start(listener, app, settings).map_err(no_thread)?;
+    health::keep_alive(local.clone(), notifier.clone()).map_err(no_thread)?;
     if is_for_people {
         greet(welcome.lines(&local, &bound));
     } else {
@@ -237,10 +232,6 @@ fn raise_descriptor_limit(config: &Config) -> usize {
 }
 
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
-    let address = match &config.listen {
-        Listen::Tcp(address) => address.to_string(),
-        Listen::Unix(path) => format!("unix:{}", path.display()),
-    };
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             "; stop what listens there, or set LISTEN or PORT to another"
@@ -251,7 +242,11 @@ fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
         std::io::ErrorKind::PermissionDenied => "; set LISTEN to one that this user may use",
         _ => "",
     };
-    Failure::new(format!("cannot listen on {address}: {error}{hint}"))
+    Failure::new(format!("cannot listen on {}: {error}{hint}", config.listen))
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    system_failure("start a thread", &error)
 }
 
 fn system_failure(what: &str, error: &std::io::Error) -> Failure {
@@ -327,8 +322,7 @@ fn join_cluster(
     let random: [u8; 2] =
         host::random_bytes().map_err(|error| system_failure("get random bytes", &error))?;
     let name = cluster::server_name(&place, random);
-    let cluster = Cluster::start(address.clone(), hub.clone(), name)
-        .map_err(|error| system_failure("start a thread", &error))?;
+    let cluster = Cluster::start(address.clone(), hub.clone(), name).map_err(no_thread)?;
     cluster.wait_until_connected(REDIS_START_TIME);
     Ok(Some(cluster))
 }

@@ -1,6 +1,7 @@
 //! Signed tokens that carry their own rights: JSON Web Tokens (RFC 7519) in the compact form (RFC 7515), signed with
 //! HS256 only. No rights are read from a token before its signature is verified.
 
+use super::denial::Denial;
 use super::grant::{Action, Grant};
 use super::object::{Object, Shape};
 use super::rules;
@@ -38,31 +39,8 @@ pub struct Claims {
     pub grant: Grant,
     /// When it expires.
     pub expires: SystemTime,
-}
-
-/// Why a token is invalid.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// It is not three parts of base64url, the first of them a header.
-    Malformed,
-    /// `alg` is not `HS256`.
-    WrongAlgorithm,
-    /// The header has `crit`: it demands something that is not supported here, whatever the value is (RFC 7515, section
-    /// 4.1.11).
-    UnknownExtension,
-    /// The header sets `b64` to `false`: then the claims would be something else than what is signed here (RFC 7797,
-    /// which in section 7 forbids it for claims).
-    UnencodedClaims,
-    /// No secret has made the signature.
-    WrongSignature,
-    /// The claims cannot be read. Holds why.
-    BadClaims(String),
-    /// There is no `exp`.
-    NoExpiry,
-    /// `exp` has passed.
-    Expired,
-    /// `nbf` is still to come.
-    NotYetValid,
+    /// When it becomes valid, if it says so (`nbf`).
+    pub not_before: Option<SystemTime>,
 }
 
 /// The header's fields that matter. The others, such as `typ`, `cty` and `kid`, are for applications (RFC 7515,
@@ -82,7 +60,7 @@ impl Shape for JwtHeader {
 
 /// The claims that matter. A time that is null is an error, not a missing time.
 #[derive(Deserialize)]
-struct Written {
+struct RawClaims {
     #[serde(default, deserialize_with = "not_null")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "not_null")]
@@ -92,7 +70,7 @@ struct Written {
     sse: Object<Grant>,
 }
 
-impl Shape for Written {
+impl Shape for RawClaims {
     const SHAPE: &'static str = "an object such as {\"exp\": …, \"sse\": {…}}";
 }
 
@@ -208,52 +186,60 @@ impl Secrets {
     /// Reads a token that has to be valid at `now`.
     ///
     /// # Errors
-    /// The first flaw.
-    pub fn read(&self, token: &str, now: SystemTime) -> Result<Claims, Flaw> {
-        let (claims, not_before) = self.read_whenever(token)?;
+    /// What is wrong with it first.
+    pub fn read(&self, token: &str, now: SystemTime) -> Result<Claims, Denial> {
+        let claims = self.read_whenever(token)?;
         if now >= claims.expires {
-            return Err(Flaw::Expired);
+            return Err(Denial::wrong(EXPIRED));
         }
         let left_until = |moment: SystemTime| moment.duration_since(now).unwrap_or_default();
-        if not_before.map(left_until) > Some(EARLY) {
-            return Err(Flaw::NotYetValid);
+        if claims.not_before.map(left_until) > Some(EARLY) {
+            return Err(Denial::wrong(NOT_YET_VALID));
         }
         Ok(claims)
     }
 
-    /// Reads a token whatever its times are. The second value is its `nbf`.
+    /// Reads a token whatever its times are.
     ///
     /// # Errors
-    /// The first flaw.
-    pub fn read_whenever(&self, token: &str) -> Result<(Claims, Option<SystemTime>), Flaw> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(Flaw::Malformed)?;
-        let header: JwtHeader = object(&decode(header)?).map_err(|_| Flaw::Malformed)?;
+    /// What is wrong with it first.
+    pub fn read_whenever(&self, token: &str) -> Result<Claims, Denial> {
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(malformed)?;
+        let header: JwtHeader = object(&decode(header)?).map_err(|_| malformed())?;
         let claims = decode(claims)?;
         let signature = decode(signature)?;
         if header.alg != "HS256" {
-            return Err(Flaw::WrongAlgorithm);
+            return Err(Denial::wrong("the token is not signed with HS256"));
         }
         if header.crit {
-            return Err(Flaw::UnknownExtension);
+            // It demands something that is not supported here, whatever the value is (RFC 7515, section 4.1.11).
+            let why = "the token has the header crit, which is not supported";
+            return Err(Denial::wrong(why));
         }
         if header.b64 == Some(false) {
-            return Err(Flaw::UnencodedClaims);
+            // The claims would be something else than what is signed here (RFC 7797, which in section 7 forbids it for claims).
+            let why = "the token has the header b64 as false, which is not supported";
+            return Err(Denial::wrong(why));
         }
         if !self.have_signed(signed, &signature) {
-            return Err(Flaw::WrongSignature);
+            return Err(Denial::wrong("the signature of the token is wrong"));
         }
         // Trusted from here on.
-        let claims: Written =
-            object(&claims).map_err(|error| Flaw::BadClaims(rules::describe(&error)))?;
-        let NumericDate(expires) = claims.exp.ok_or(Flaw::NoExpiry)?;
+        let claims: RawClaims = object(&claims).map_err(|error| Denial::TokenWrong {
+            why: "the claims of the token cannot be used",
+            more: rules::describe(&error),
+        })?;
+        let NumericDate(expires) = claims
+            .exp
+            .ok_or_else(|| Denial::wrong("the token has no exp"))?;
         let not_before = claims.nbf.map(|NumericDate(moment)| moment);
-        let claims = Claims {
+        Ok(Claims {
             subject: claims.sub,
             grant: claims.sse.0,
             expires,
-        };
-        Ok((claims, not_before))
+            not_before,
+        })
     }
 
     /// Whether one of the secrets made the signature; compared in constant time.
@@ -265,9 +251,16 @@ impl Secrets {
     }
 }
 
+const EXPIRED: &str = "the token has expired";
+const NOT_YET_VALID: &str = "the token is not valid yet (nbf)";
+
+fn malformed() -> Denial {
+    Denial::wrong("the token is not a well-formed JWT")
+}
+
 /// Base64url without padding and without surplus bits (RFC 7515, section 2).
-fn decode(part: &str) -> Result<Vec<u8>, Flaw> {
-    Base64UrlUnpadded::decode_vec(part).map_err(|_| Flaw::Malformed)
+fn decode(part: &str) -> Result<Vec<u8>, Denial> {
+    Base64UrlUnpadded::decode_vec(part).map_err(|_| malformed())
 }
 
 /// A JSON object in which no key that matters appears twice (RFC 7515, section 4; RFC 7519, section 4).
@@ -281,7 +274,7 @@ mod tests {
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-    fn read(claims: &str, now: SystemTime) -> Result<Claims, Flaw> {
+    fn read(claims: &str, now: SystemTime) -> Result<Claims, Denial> {
         let secrets = Secrets::parse(SECRET).expect("it is long enough");
         let header = Base64UrlUnpadded::encode_string(br#"{"alg":"HS256"}"#);
         let claims = Base64UrlUnpadded::encode_string(claims.as_bytes());
@@ -308,7 +301,7 @@ mod tests {
             let read = |now| read(&claims, now).map(|claims| claims.expires);
             let before = good_until - Duration::from_millis(1);
             assert_eq!(read(before), Ok(good_until), "{exp}");
-            assert_eq!(read(good_until), Err(Flaw::Expired), "{exp}");
+            assert_eq!(read(good_until), Err(Denial::wrong(EXPIRED)), "{exp}");
         }
     }
 
@@ -323,7 +316,7 @@ mod tests {
             let before = first - Duration::from_millis(1);
             assert!(read(&claims, first).is_ok(), "{nbf}");
             let refused = read(&claims, before).map(|_| ());
-            assert_eq!(refused, Err(Flaw::NotYetValid), "{nbf}");
+            assert_eq!(refused, Err(Denial::wrong(NOT_YET_VALID)), "{nbf}");
         }
         let negative = r#"{"exp":1800000000,"nbf":-5.5}"#;
         assert!(read(negative, at(0, 0)).is_ok());

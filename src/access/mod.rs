@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod denial;
 mod file;
 mod grant;
 mod jwt;
@@ -9,6 +10,7 @@ mod patterns;
 mod rules;
 mod token;
 
+pub use denial::Denial;
 pub use grant::{Action, Grant};
 pub use jwt::{Claims, Secrets};
 pub use patterns::Patterns;
@@ -17,29 +19,12 @@ pub use token::Token;
 
 use crate::event::{ChannelName, Topic};
 use crate::log::Logged;
-use jwt::Flaw;
 use rules::Entry;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 use token::Digest;
-
-/// Why something is denied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// A token is needed and none was given.
-    TokenMissing,
-    /// The token is invalid.
-    TokenWrong {
-        /// What is wrong with it, in words that a header can carry (RFC 6750, section 3).
-        why: &'static str,
-        /// Details for the answer's body; may be empty.
-        more: String,
-    },
-    /// The token is valid, but does not have this right.
-    NotAllowed,
-}
 
 /// Whose token it is. In a permit: whom the rules know it belongs to.
 #[derive(Clone, Debug)]
@@ -146,8 +131,7 @@ impl Access {
         match &self.secrets {
             Some(secrets) if looks_signed => secrets
                 .read(token, SystemTime::now())
-                .map(|claims| Identity::Bearer(Arc::new(claims)))
-                .map_err(Denial::from),
+                .map(|claims| Identity::Bearer(Arc::new(claims))),
             _ => Err(Denial::wrong("the token is not one of this server's")),
         }
     }
@@ -310,38 +294,6 @@ impl fmt::Display for Caller {
             Some(subject) => write!(f, "subject={}", Logged(&subject)),
             None => write!(f, "token={}", self.token_name().unwrap_or("-")),
         }
-    }
-}
-
-impl Denial {
-    fn wrong(why: &'static str) -> Denial {
-        Denial::TokenWrong {
-            why,
-            more: String::new(),
-        }
-    }
-}
-
-impl From<Flaw> for Denial {
-    fn from(flaw: Flaw) -> Denial {
-        let why = match &flaw {
-            Flaw::Malformed => "the token is not a well-formed JWT",
-            Flaw::WrongAlgorithm => "the token is not signed with HS256",
-            Flaw::UnknownExtension => "the token has the header crit, which is not supported",
-            Flaw::UnencodedClaims => {
-                "the token has the header b64 as false, which is not supported"
-            }
-            Flaw::WrongSignature => "the signature of the token is wrong",
-            Flaw::BadClaims(_) => "the claims of the token cannot be used",
-            Flaw::NoExpiry => "the token has no exp",
-            Flaw::Expired => "the token has expired",
-            Flaw::NotYetValid => "the token is not valid yet (nbf)",
-        };
-        let more = match flaw {
-            Flaw::BadClaims(what) => what,
-            _ => String::new(),
-        };
-        Denial::TokenWrong { why, more }
     }
 }
 

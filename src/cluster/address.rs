@@ -7,14 +7,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 /// The address in `REDIS_URL`. Never shown with user and password, not even in `Debug`.
 #[derive(Clone)]
-pub struct Address(ConnectionInfo);
+pub struct RedisAddress(ConnectionInfo);
 
-impl Address {
+impl RedisAddress {
     /// Reads a URL.
     ///
     /// # Errors
     /// What is wrong with it. The URL itself is not shown.
-    pub fn parse(url: &str) -> Result<Address, String> {
+    pub fn parse(url: &str) -> Result<RedisAddress, String> {
         const RIGHT: &str = "give redis://[user:password@]host[:port][/database]";
         if url.starts_with("rediss://") {
             return Err(format!(
@@ -28,7 +28,7 @@ impl Address {
             return Err(format!("{wrong}; {RIGHT}"));
         }
         url.into_connection_info()
-            .map(Address)
+            .map(RedisAddress)
             .map_err(|_| format!("is not a URL of Redis; {RIGHT}"))
     }
 
@@ -89,7 +89,7 @@ fn unusable_part(rest: &str) -> Option<&'static str> {
     (!is_port).then_some("has something else than 1 to 65535 as its port")
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let db = self.0.redis_settings().db();
         match self.0.addr() {
@@ -99,8 +99,8 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({self})")
+        write!(f, "RedisAddress({self})")
     }
 }

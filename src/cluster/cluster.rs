@@ -1,6 +1,6 @@
 //! The cluster as the routes and `main` see it.
 
-use super::address::Address;
+use super::address::RedisAddress;
 use super::answers::{Stored, Then};
 use super::lot::{Job, Publication};
 use super::shared::ClusterShared;
@@ -36,7 +36,11 @@ impl Cluster {
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub fn start(address: Address, hub: Arc<Hub>, name: String) -> std::io::Result<Arc<Cluster>> {
+    pub fn start(
+        address: RedisAddress,
+        hub: Arc<Hub>,
+        name: String,
+    ) -> std::io::Result<Arc<Cluster>> {
         let shared = Arc::new(ClusterShared::new(address, hub, name));
         follower::start(shared.clone())?;
         let jobs = writer::start(shared.clone())?;

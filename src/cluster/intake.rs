@@ -25,7 +25,7 @@ const STEP: u64 = 64;
 
 /// A place in the stream: the entries and bytes read up to there.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct Milestone {
     id: EventId,
     entries: u64,
     bytes: u64,
@@ -37,7 +37,7 @@ pub(super) struct Intake {
     entries: u64,
     bytes: u64,
     /// Oldest first.
-    marks: VecDeque<Mark>,
+    marks: VecDeque<Milestone>,
     /// The average cost of the last few hundred entries.
     cost: f64,
     /// Entries in Redis's latest answers. It cuts off answers that are too large for it.
@@ -63,7 +63,7 @@ impl Intake {
         self.bytes += cost as u64;
         self.cost += (cost as f64 - self.cost) / 256.0;
         if self.entries % STEP == 0 {
-            self.marks.push_back(Mark {
+            self.marks.push_back(Milestone {
                 id,
                 entries: self.entries,
                 bytes: self.bytes,

@@ -1,6 +1,6 @@
 //! A connection to Redis. The `redis` crate packs what is sent and parses what comes; the socket is ours.
 
-use super::address::Address;
+use super::address::RedisAddress;
 use super::fault::Fault;
 use super::socket::{left, Socket};
 use super::system;
@@ -31,7 +31,7 @@ pub(super) struct Link {
 impl Link {
     /// Connects within `bound`. From then on an answer may take `patience`.
     pub(super) fn open(
-        address: &Address,
+        address: &RedisAddress,
         patience: Duration,
         bound: Duration,
     ) -> Result<Link, Fault> {
@@ -55,7 +55,7 @@ impl Link {
         self.socket.set_patience(patience)
     }
 
-    fn introduce(&mut self, address: &Address) -> Result<(), Fault> {
+    fn introduce(&mut self, address: &RedisAddress) -> Result<(), Fault> {
         let settings = address.settings();
         let mut packed = Vec::new();
         let mut needed = 0;

@@ -24,6 +24,6 @@ mod stream;
 mod system;
 mod writer;
 
-pub use address::Address;
+pub use address::RedisAddress;
 pub use cluster::Cluster;
 pub use report::server_name;

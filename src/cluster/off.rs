@@ -12,19 +12,19 @@ use std::time::Duration;
 
 /// There is none.
 #[derive(Clone, Debug)]
-pub struct Address(Infallible);
+pub struct RedisAddress(Infallible);
 
-impl Address {
+impl RedisAddress {
     /// Refuses every URL.
     ///
     /// # Errors
     /// Always.
-    pub fn parse(_url: &str) -> Result<Address, String> {
+    pub fn parse(_url: &str) -> Result<RedisAddress, String> {
         Err("needs a sse-server that was built with the feature redis, and this one was not (cargo build --no-default-features); build it with that feature, or unset REDIS_URL".into())
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {}
     }
@@ -38,7 +38,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Never.
-    pub fn start(address: Address, _: Arc<Hub>, _: String) -> std::io::Result<Arc<Cluster>> {
+    pub fn start(address: RedisAddress, _: Arc<Hub>, _: String) -> std::io::Result<Arc<Cluster>> {
         match address.0 {}
     }
 

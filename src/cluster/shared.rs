@@ -1,6 +1,6 @@
 //! What the routes' side of the cluster and both threads share, and how entries reach the hub.
 
-use super::address::Address;
+use super::address::RedisAddress;
 use super::answers::PendingAnswers;
 use super::entry::StreamEntry;
 use super::fault::Fault;
@@ -20,7 +20,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct ClusterShared {
     pub(super) hub: Arc<Hub>,
-    pub(super) address: Address,
+    pub(super) address: RedisAddress,
     /// This server's name among the others.
     pub(super) name: String,
     /// Prefix of its marks. No other run of a server has it.
@@ -37,7 +37,7 @@ pub(super) struct ClusterShared {
 }
 
 impl ClusterShared {
-    pub(super) fn new(address: Address, hub: Arc<Hub>, name: String) -> ClusterShared {
+    pub(super) fn new(address: RedisAddress, hub: Arc<Hub>, name: String) -> ClusterShared {
         ClusterShared {
             state: State::new(address.to_string()),
             answers: PendingAnswers::default(),

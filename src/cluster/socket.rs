@@ -1,6 +1,6 @@
 //! The socket below a connection to Redis: every operation is bounded in time, and no signal ends one.
 
-use super::address::Address;
+use super::address::RedisAddress;
 use super::outage::until;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ pub(super) struct Socket(TcpStream);
 
 impl Socket {
     /// Connects to the first address that accepts, before `end`.
-    pub(super) fn connect(address: &Address, end: Instant) -> io::Result<Socket> {
+    pub(super) fn connect(address: &RedisAddress, end: Instant) -> io::Result<Socket> {
         let mut failed = io::Error::from(io::ErrorKind::NotFound);
         for place in address.resolve()? {
             match TcpStream::connect_timeout(&place, left(end)) {

@@ -2,7 +2,7 @@
 
 use super::doubts::doubts;
 use super::setup::{print, read_config, read_rules, Failure};
-use crate::config::{Config, Listen, VARIABLES};
+use crate::config::{Config, VARIABLES};
 
 /// What is never shown, but for whether it is there.
 const SECRET: [&str; 3] = ["AUTH_TOKEN", "JWT_SECRET", "REDIS_URL"];
@@ -16,7 +16,7 @@ pub(super) fn check() -> Result<(), Failure> {
     )];
     for (name, default, _) in VARIABLES {
         let value = match name {
-            "LISTEN" => listen(&config.listen),
+            "LISTEN" => config.listen.to_string(),
             // It is in LISTEN.
             "PORT" => continue,
             name if SECRET.contains(&name) => secret(name, &config),
@@ -42,13 +42,6 @@ pub(super) fn check() -> Result<(), Failure> {
         lines.push(format!("\nWarning: {}", doubt.sentence()));
     }
     print(&lines.join("\n"))
-}
-
-fn listen(listen: &Listen) -> String {
-    match listen {
-        Listen::Tcp(address) => address.to_string(),
-        Listen::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 fn secret(name: &str, config: &Config) -> String {

@@ -1,7 +1,7 @@
 //! `token`: makes a signed token, or explains what a token is good for.
 
 use super::setup::{print, read_config, read_rules, Failure};
-use crate::access::{Access, Denial, Grant, Patterns, Secrets};
+use crate::access::{Access, Denial, Grant, Patterns};
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,7 @@ pub(super) fn token(arguments: &[&str]) -> Result<(), Failure> {
 
 /// What a token is to have.
 #[derive(Default)]
-struct Wish<'a> {
+struct TokenWish<'a> {
     subscribe: Vec<&'a str>,
     publish: Vec<&'a str>,
     stats: bool,
@@ -33,9 +33,9 @@ struct Wish<'a> {
     subject: Option<&'a str>,
 }
 
-impl<'a> Wish<'a> {
-    fn read(arguments: &[&'a str]) -> Result<Wish<'a>, Failure> {
-        let mut wish = Wish::default();
+impl<'a> TokenWish<'a> {
+    fn read(arguments: &[&'a str]) -> Result<TokenWish<'a>, Failure> {
+        let mut wish = TokenWish::default();
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let (option, beside) = match argument.split_once('=') {
@@ -79,7 +79,7 @@ impl<'a> Wish<'a> {
 }
 
 fn make(arguments: &[&str]) -> Result<(), Failure> {
-    let wish = Wish::read(arguments)?;
+    let wish = TokenWish::read(arguments)?;
     let grant = wish.grant()?;
     let life = match wish.expires {
         None => DEFAULT_LIFE,
@@ -125,7 +125,8 @@ fn explain(token: &str) -> Result<(), Failure> {
     let secrets = config.jwt_secrets.clone();
     let access = Access::new(config.auth_token, config.jwt_secrets, rules);
     let now = SystemTime::now();
-    let signed = secrets.as_ref().and_then(|secrets| written(secrets, token));
+    let secrets = secrets.as_ref();
+    let signed = secrets.and_then(|secrets| secrets.read_whenever(token).ok());
     let mut lines = Vec::new();
     let denial = match access.identify(Some(token)) {
         Ok(caller) => {
@@ -162,22 +163,6 @@ fn explain(token: &str) -> Result<(), Failure> {
         Denial::TokenMissing | Denial::NotAllowed => "it gives no right".into(),
     };
     Err(Failure::new(format!("refused: {why}")))
-}
-
-/// What is in a token whose signature is right, whenever it is good.
-struct Signed {
-    grant: Grant,
-    expires: SystemTime,
-    not_before: Option<SystemTime>,
-}
-
-fn written(secrets: &Secrets, token: &str) -> Option<Signed> {
-    let (claims, not_before) = secrets.read_whenever(token).ok()?;
-    Some(Signed {
-        grant: claims.grant,
-        expires: claims.expires,
-        not_before,
-    })
 }
 
 /// A moment, and how far it is.

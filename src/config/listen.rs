@@ -1,7 +1,9 @@
 //! Where to listen: `LISTEN` and `PORT`.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Listen {
             return Some(Listen::Tcp(address));
         }
         let (host, port) = text.split_once(':')?;
-        let port = port_number(port)?;
+        let port = digits(port)?;
         match host.to_ascii_lowercase().as_str() {
             "" => Some(Listen::everywhere(port)),
             "localhost" => Some(Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
@@ -41,8 +43,18 @@ impl Listen {
     }
 }
 
-/// A port as people write it. `parse` alone would take a sign as well.
-pub(super) fn port_number(text: &str) -> Option<u16> {
+impl fmt::Display for Listen {
+    /// As `LISTEN` gives it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => address.fmt(f),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A number written in digits only: `parse` alone would take a sign as well.
+pub(super) fn digits<T: FromStr>(text: &str) -> Option<T> {
     let is_number = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| is_number)
 }

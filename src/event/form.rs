@@ -3,6 +3,7 @@
 use super::lines;
 use super::message::{Event, Kind};
 use super::sse;
+use super::text::push_json_string;
 use super::topic::Topic;
 
 /// The form in which a client has its events.
@@ -38,20 +39,33 @@ pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
 
 /// Appends the notice that messages of `of` after the client's id `after` are, or may be, lost.
 pub fn encode_gap(of: &Topic, after: &str, form: Form, out: &mut Vec<u8>) {
-    match form {
-        Form::Plain | Form::Json => sse::push_gap(of.as_str(), after, out),
-        Form::Ndjson => lines::push_gap(of.as_str(), after, out),
-        Form::Text => {}
-    }
+    encode_notice(
+        "gap",
+        &[("canal", of.as_str()), ("after", after)],
+        form,
+        out,
+    );
 }
 
-/// Appends the notice that the stream ends because its token does not allow it any more.
+/// Appends the notice that the stream ends because its token no longer allows it.
 pub fn encode_expired(reason: &str, form: Form, out: &mut Vec<u8>) {
-    match form {
-        Form::Plain | Form::Json => sse::push_expired(reason, out),
-        Form::Ndjson => lines::push_expired(reason, out),
-        Form::Text => {}
+    encode_notice("expired", &[("reason", reason)], form, out);
+}
+
+fn encode_notice(name: &str, members: &[(&str, &str)], form: Form, out: &mut Vec<u8>) {
+    let (begin, end) = match form {
+        Form::Plain | Form::Json => (format!("event: sse-{name}\ndata: "), "}\n\n"),
+        Form::Ndjson => (format!("{{\"{name}\":"), "}}\n"),
+        Form::Text => return,
+    };
+    out.extend_from_slice(begin.as_bytes());
+    for (number, (key, value)) in members.iter().enumerate() {
+        out.push(if number == 0 { b'{' } else { b',' });
+        push_json_string(out, key);
+        out.push(b':');
+        push_json_string(out, value);
     }
+    out.extend_from_slice(end.as_bytes());
 }
 
 /// What keeps proxies and clients awake. `as_event`: so that a page sees it. Empty in a form that has no place for it.

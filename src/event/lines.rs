@@ -1,7 +1,7 @@
 //! Events as lines: newline-delimited JSON, and the bare text of messages.
 
 use super::message::Event;
-use super::text::{lines_of, push_display, push_json_message, push_json_string};
+use super::text::{lines_of, push_display, push_json_message};
 
 /// One message as a line of JSON.
 pub(super) fn push_json(event: &Event, out: &mut Vec<u8>) {
@@ -18,18 +18,4 @@ pub(super) fn push_text(event: &Event, out: &mut Vec<u8>) {
         out.extend_from_slice(line);
         out.push(b'\n');
     }
-}
-
-pub(super) fn push_gap(canal: &str, after: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"gap\":{\"canal\":");
-    push_json_string(out, canal);
-    out.extend_from_slice(b",\"after\":");
-    push_json_string(out, after);
-    out.extend_from_slice(b"}}\n");
-}
-
-pub(super) fn push_expired(reason: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"expired\":{\"reason\":");
-    push_json_string(out, reason);
-    out.extend_from_slice(b"}}\n");
 }

@@ -1,7 +1,7 @@
 //! Events as an event stream (WHATWG HTML, section 9.2.5).
 
 use super::message::Event;
-use super::text::{lines_of, push_display, push_json_message, push_json_string};
+use super::text::{lines_of, push_display, push_json_message};
 
 /// One event whose data is the message.
 pub(super) fn push_plain(event: &Event, out: &mut Vec<u8>) {
@@ -32,18 +32,4 @@ fn push_fields(event: &Event, out: &mut Vec<u8>) {
         out.extend_from_slice(name.as_str().as_bytes());
         out.push(b'\n');
     }
-}
-
-pub(super) fn push_gap(canal: &str, after: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"event: sse-gap\ndata: {\"canal\":");
-    push_json_string(out, canal);
-    out.extend_from_slice(b",\"after\":");
-    push_json_string(out, after);
-    out.extend_from_slice(b"}\n\n");
-}
-
-pub(super) fn push_expired(reason: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"event: sse-expired\ndata: {\"reason\":");
-    push_json_string(out, reason);
-    out.extend_from_slice(b"}\n\n");
 }

@@ -17,9 +17,10 @@ pub enum Method {
     Other(String),
 }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Method {
+    /// As it is on the wire.
+    pub fn name(&self) -> &str {
+        match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::Post => "POST",
@@ -27,7 +28,7 @@ impl fmt::Display for Method {
             Method::Delete => "DELETE",
             Method::Options => "OPTIONS",
             Method::Other(name) => name,
-        })
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl LastId {
 
 /// A client's claim that an id newer than the hub's was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct IdClaim {
     /// The client's number.
     client: u64,
     id: EventId,
@@ -36,7 +36,8 @@ pub struct Claim {
 /// Owned by the table, and guarded with it.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    is_filled: bool,
+    /// Everything that is retained outside is here.
+    pub(super) is_filled: bool,
     /// Everything after this id was retained outside when the hub began to fill, once that is known.
     begun_after: Option<EventId>,
     /// Unsettled claims, by the client's number.
@@ -55,14 +56,6 @@ impl Arrivals {
             begun_after: None,
             claims: HashMap::new(),
         }
-    }
-
-    pub(super) fn is_filled(&self) -> bool {
-        self.is_filled
-    }
-
-    pub(super) fn set_filled(&mut self) {
-        self.is_filled = true;
     }
 
     /// Records that nothing up to `id` is retained outside, while the hub fills and has come to `newest`. Returns
@@ -105,14 +98,16 @@ impl Arrivals {
         self.claims.remove(&client);
     }
 
-    pub(super) fn claims(&self) -> Vec<Claim> {
+    pub(super) fn claims(&self) -> Vec<IdClaim> {
         let claims = self.claims.iter();
-        claims.map(|(&client, &id)| Claim { client, id }).collect()
+        claims
+            .map(|(&client, &id)| IdClaim { client, id })
+            .collect()
     }
 
     /// Settles claims that were made before `newest` was found to be the newest id. Returns the clients whose claim is
     /// wrong.
-    pub(super) fn settle(&mut self, claims: &[Claim], newest: EventId) -> Vec<u64> {
+    pub(super) fn settle(&mut self, claims: &[IdClaim], newest: EventId) -> Vec<u64> {
         for claim in claims {
             // A number is never reused: this is the same claim, or its client has left.
             self.claims.remove(&claim.client);

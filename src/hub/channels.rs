@@ -1,7 +1,7 @@
 //! The channels that exist, and who follows them, by name or by pattern.
 
 use super::audience::AudienceId;
-use super::patterns::Patterns;
+use super::patterns::PatternFollowers;
 use super::time;
 use super::topics::Topics;
 use crate::event::{ChannelName, Topic};
@@ -39,7 +39,7 @@ pub(super) struct Channels {
     /// Channels that had a message. They and the others are each bounded by `MAX_CHANNELS`, so that subscribers cannot
     /// keep publishers out.
     with_messages: usize,
-    patterns: Patterns,
+    patterns: PatternFollowers,
 }
 
 impl Channels {

@@ -1,6 +1,6 @@
 //! The hub as the cluster and the disk see it: messages come in with ids, and some may be lost.
 
-use super::arrivals::Claim;
+use super::arrivals::IdClaim;
 use super::hub::Hub;
 use super::limits::Refusal;
 use super::shared::Shared;
@@ -78,7 +78,7 @@ impl Feed<'_> {
 
     /// Whether everything retained elsewhere has come in.
     pub fn is_filled(&self) -> bool {
-        self.shared.lock().arrivals.is_filled()
+        self.shared.lock().arrivals.is_filled
     }
 
     /// Records that everything retained elsewhere has come in: from now on events are announced. Clients that returned
@@ -86,7 +86,7 @@ impl Feed<'_> {
     /// something.
     pub fn set_filled(&self) {
         let mut table = self.shared.lock();
-        if table.arrivals.is_filled() {
+        if table.arrivals.is_filled {
             return;
         }
         // Those first, so that only the clients that stay are told of a gap.
@@ -110,13 +110,13 @@ impl Feed<'_> {
     }
 
     /// Clients' ids that have not come in, or were never given.
-    pub fn claims(&self) -> Vec<Claim> {
+    pub fn claims(&self) -> Vec<IdClaim> {
         self.shared.lock().arrivals.claims()
     }
 
     /// Settles claims with the newest id found after they were made. A client that named a newer one has to reconnect,
     /// and is told then.
-    pub fn settle(&self, claims: &[Claim], newest: EventId) {
+    pub fn settle(&self, claims: &[IdClaim], newest: EventId) {
         if claims.is_empty() {
             return;
         }

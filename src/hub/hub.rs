@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The result of a publish that must not wait.
 #[derive(Debug)]
-pub enum Attempt {
+pub enum Attempted {
     Published(Published),
     /// It would have to wait. Holds the messages.
     NoRoom(Vec<Box<str>>),
@@ -105,14 +105,14 @@ impl Hub {
         channel: &ChannelName,
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
-    ) -> Result<Attempt, Refusal> {
+    ) -> Result<Attempted, Refusal> {
         let table = self.shared.lock();
         if table.has_no_room_for(channel) {
-            return Ok(Attempt::NoRoom(messages));
+            return Ok(Attempted::NoRoom(messages));
         }
         self.shared
             .publish(table, channel, event_name, messages)
-            .map(Attempt::Published)
+            .map(Attempted::Published)
     }
 
     /// Whether a publisher to this channel need not wait.

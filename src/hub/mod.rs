@@ -37,11 +37,11 @@ mod time;
 mod topics;
 mod unsaved;
 
-pub use arrivals::{Claim, LastId};
+pub use arrivals::{IdClaim, LastId};
 pub use batch::{Batch, Queued};
 pub use feed::Feed;
 pub use history::Replay;
-pub use hub::{Attempt, Hub, HubStats, Turns};
+pub use hub::{Attempted, Hub, HubStats, Turns};
 pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{ChannelStats, Limits, Published, Refusal};
 pub use progress::{DirectWriter, End, Progress};

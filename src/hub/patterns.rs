@@ -13,13 +13,13 @@ pub(super) struct Followers {
 
 /// Owned by the table, and guarded with it.
 #[derive(Debug, Default)]
-pub(super) struct Patterns {
+pub(super) struct PatternFollowers {
     by_stem: HashMap<Box<str>, Followers>,
     /// The number of stems of each length: a name is looked up once for each length, however many patterns there are.
     lengths: BTreeMap<usize, usize>,
 }
 
-impl Patterns {
+impl PatternFollowers {
     /// `new_audience` is the client's audience, if that is new.
     pub(super) fn join(&mut self, prefixes: &[Prefix], new_audience: Option<AudienceId>) {
         for prefix in prefixes {
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    fn found(patterns: &Patterns, name: &str) -> Vec<(AudienceId, usize)> {
+    fn found(patterns: &PatternFollowers, name: &str) -> Vec<(AudienceId, usize)> {
         let name = ChannelName::parse(name).expect("a name");
         let mut found: Vec<_> = patterns
             .of(&name)
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn who_follows_is_found_by_each_beginning_of_a_name() {
-        let mut patterns = Patterns::default();
+        let mut patterns = PatternFollowers::default();
         patterns.join(&[prefix("*")], Some(1));
         patterns.join(&[prefix("a*"), prefix("ç*")], Some(2));
         patterns.join(&[prefix("a*"), prefix("ç*")], None);

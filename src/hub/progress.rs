@@ -6,7 +6,7 @@ use super::pace::{Behind, Figures, Pace};
 use super::time;
 use crate::event::Frame;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -58,16 +58,11 @@ pub struct Progress {
     pub(super) helped_at: AtomicU64,
     /// Messages written, live and replayed.
     pub(super) messages: AtomicU64,
-    /// `NOT_CUT`, or why the stream ends without emptying its queue.
-    cut: AtomicU8,
+    /// Why the stream ends without emptying its queue.
+    cut: OnceLock<End>,
     /// Why and since when the stream has to end, although its client could go on.
     pub(super) over: OnceLock<(End, Instant)>,
 }
-
-const NOT_CUT: u8 = 0;
-const CUT_SLOW: u8 = 1;
-const CUT_GONE: u8 = 2;
-const CUT_SENT_AWAY: u8 = 3;
 
 impl Progress {
     pub(super) fn new() -> Progress {
@@ -79,44 +74,37 @@ impl Progress {
             direct: OnceLock::new(),
             helped_at: AtomicU64::new(0),
             messages: AtomicU64::new(0),
-            cut: AtomicU8::new(NOT_CUT),
+            cut: OnceLock::new(),
             over: OnceLock::new(),
         }
     }
 
     /// Why the stream has to end without emptying its queue, if so.
     pub fn cut(&self) -> Option<End> {
-        match self.cut.load(Ordering::Acquire) {
-            CUT_SLOW => Some(End::Slow),
-            CUT_GONE => Some(End::Gone),
-            CUT_SENT_AWAY => Some(End::SentAway),
-            _ => None,
-        }
+        self.cut.get().copied()
     }
 
     /// Ends the stream because its client has gone.
     pub fn client_has_gone(&self) {
-        self.cut_off(CUT_GONE);
+        self.cut_off(End::Gone);
     }
 
     /// Ends the stream, so that its client reconnects.
     pub(super) fn send_away(&self) {
-        self.cut_off(CUT_SENT_AWAY);
+        self.cut_off(End::SentAway);
     }
 
     /// Ends the stream and its connection because the client reads too slowly.
     pub(super) fn cut_as_slow(&self) {
-        self.cut_off(CUT_SLOW);
+        self.cut_off(End::Slow);
         if let Some(direct) = self.direct.get() {
             direct.cut();
         }
     }
 
-    fn cut_off(&self, why: u8) {
+    fn cut_off(&self, why: End) {
         // The first reason stays.
-        let _ = self
-            .cut
-            .compare_exchange(NOT_CUT, why, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.cut.set(why);
         self.handoff.wake();
     }
 

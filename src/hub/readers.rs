@@ -6,7 +6,7 @@ use super::hub::Hub;
 use super::limits::Refusal;
 use super::shared::Shared;
 use super::start::{From, Start};
-use super::subscription::{self, Joining, Subscription};
+use super::subscription::{self, Admitted, Subscription};
 use super::table::Table;
 use super::topics::Topics;
 use crate::access::Permit;
@@ -49,7 +49,7 @@ impl Hub {
         let mut table = self.shared.lock();
         let number = table.admit(&topics)?;
         let (replay, joined_after) = replay_for(&table, &topics, start);
-        let joining = Joining {
+        let admitted = Admitted {
             number,
             form,
             joined_after,
@@ -57,7 +57,7 @@ impl Hub {
             replay,
             open,
         };
-        Ok(join(&self.shared, &mut table, &topics, joining))
+        Ok(join(&self.shared, &mut table, &topics, admitted))
     }
 
     /// What is retained of `topics` and `broadcast`. A reader is no client, and creates no channel.
@@ -87,7 +87,7 @@ impl Hub {
         if has_gaps || !reading.replay.events.is_empty() {
             return Ok(Polled::There(reading));
         }
-        let joining = Joining {
+        let admitted = Admitted {
             number: table.admit(&topics)?,
             form,
             joined_after: reading.up_to,
@@ -95,7 +95,7 @@ impl Hub {
             replay: None,
             open,
         };
-        let subscription = join(&self.shared, &mut table, &topics, joining);
+        let subscription = join(&self.shared, &mut table, &topics, admitted);
         Ok(Polled::Waits(subscription))
     }
 }
@@ -104,15 +104,15 @@ fn join(
     shared: &Arc<Shared>,
     table: &mut Table,
     topics: &Arc<Topics>,
-    joining: Joining,
+    admitted: Admitted,
 ) -> Subscription {
-    let (subscriber, subscription) = subscription::pair(shared.clone(), joining);
+    let (subscriber, subscription) = subscription::pair(shared.clone(), admitted);
     table.join(topics, subscriber);
     subscription
 }
 
 fn read(table: &Table, topics: &Topics, start: Start) -> Result<Reading, Refusal> {
-    if !table.arrivals.is_filled() {
+    if !table.arrivals.is_filled {
         return Err(Refusal::NotFilled);
     }
     let (replay, up_to) = replay_for(table, topics, start);
@@ -127,12 +127,12 @@ fn replay_for(table: &Table, topics: &Topics, start: Start) -> (Option<Replay>, 
     let newest = history.ids.newest();
     let named = match start.from {
         From::Now => return (None, arrivals.live_from(newest)),
-        From::Moment(_) if !arrivals.is_filled() => return (None, Arrivals::EARLY),
+        From::Moment(_) if !arrivals.is_filled => return (None, Arrivals::EARLY),
         From::Moment(ms) => return (Some(history.since(topics, ms, start.last)), newest),
         From::Id(named) => named,
     };
     match arrivals.live_after(&named, newest) {
-        Some(id) if !arrivals.is_filled() => (None, id),
+        Some(id) if !arrivals.is_filled => (None, id),
         Some(id) => (history.loss_after(topics, id, named.id), id),
         None => {
             let replay = history.replay(topics, named.id, start.last);

@@ -27,7 +27,7 @@ pub(super) struct Subscriber {
 
 /// How much of a batch was written in the thread's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Written {
+enum InPlace {
     Whole,
     /// The thread has the rest in its queue.
     Part,
@@ -45,7 +45,7 @@ impl Subscriber {
         counters: &Counters,
     ) -> Pace {
         match self.write_in_place(&batch) {
-            Written::Whole => {
+            InPlace::Whole => {
                 let progress = &self.progress;
                 progress.helped_at.store(now_ms, Ordering::Relaxed);
                 let messages = batch.messages as u64;
@@ -53,35 +53,35 @@ impl Subscriber {
                 batch.count_delivery(counters);
                 return Pace::Even;
             }
-            Written::Part => {}
-            Written::Nothing => self.enqueue(batch, 0),
+            InPlace::Part => {}
+            InPlace::Nothing => self.enqueue(batch, 0),
         }
         self.progress.handoff.wake();
         self.progress.pace(queue_limit, now_ms)
     }
 
     /// Writes in the thread's place, if the thread sleeps and nothing is queued.
-    fn write_in_place(&self, batch: &Arc<Batch>) -> Written {
+    fn write_in_place(&self, batch: &Arc<Batch>) -> InPlace {
         let Some(direct) = self.progress.direct.get() else {
-            return Written::Nothing;
+            return InPlace::Nothing;
         };
         let write = || {
             // Nobody takes from the queue now, and only the caller adds to it.
             if !self.queue.is_empty() || self.progress.cut().is_some() {
-                return Written::Nothing;
+                return InPlace::Nothing;
             }
             match direct.try_write(batch.frame()) {
-                (_, true) => Written::Whole,
-                (0, false) => Written::Nothing,
+                (_, true) => InPlace::Whole,
+                (0, false) => InPlace::Nothing,
                 (written, false) => {
                     // Before the thread may write again, or it would write something else in between.
                     self.enqueue(batch.clone(), written);
-                    Written::Part
+                    InPlace::Part
                 }
             }
         };
         let written = self.progress.handoff.write_in_place(write);
-        written.unwrap_or(Written::Nothing)
+        written.unwrap_or(InPlace::Nothing)
     }
 
     /// Queues a batch of which the client has `written` bytes.

@@ -43,7 +43,7 @@ pub enum Next {
     End(End),
 }
 
-pub(super) struct Joining {
+pub(super) struct Admitted {
     pub(super) number: u64,
     pub(super) form: Form,
     /// Apart from the replay, it has everything up to this id, or did not ask for it.
@@ -55,7 +55,7 @@ pub(super) struct Joining {
 }
 
 /// The two ends of a new subscriber.
-pub(super) fn pair(shared: Arc<Shared>, joining: Joining) -> (Arc<Subscriber>, Subscription) {
+pub(super) fn pair(shared: Arc<Shared>, joining: Admitted) -> (Arc<Subscriber>, Subscription) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let progress = Arc::new(Progress::new());
     let permit = Arc::new(joining.permit);
@@ -239,7 +239,7 @@ mod tests {
         let caller = access.identify(None).expect("no token is fine");
         let permit = caller.follow(&[]).expect("everybody may follow nothing");
         let (open, _) = crossbeam_channel::bounded(0);
-        let joining = Joining {
+        let joining = Admitted {
             number: 1,
             form: Form::Plain,
             joined_after: EventId::ZERO,

@@ -137,7 +137,7 @@ impl Table {
         if event.id <= newest {
             return;
         }
-        if newest == EventId::ZERO && self.arrivals.is_filled() {
+        if newest == EventId::ZERO && self.arrivals.is_filled {
             // The first event of all: a client with an older id has it from a history that is lost.
             self.history.lose_up_to(event.id);
         }
@@ -150,7 +150,7 @@ impl Table {
             self.history.pass_over(&event);
             self.clients_of(name)
         };
-        if self.arrivals.is_filled() && clients > 0 {
+        if self.arrivals.is_filled && clients > 0 {
             self.pending.add(event);
         }
     }
@@ -177,7 +177,7 @@ impl Table {
     /// Records that everything retained outside is here: from now on events are announced. Clients that are connected
     /// may have missed something: nobody can tell what was published after they came, nor what of that is lost.
     pub(super) fn set_filled(&mut self) {
-        self.arrivals.set_filled();
+        self.arrivals.is_filled = true;
         if self.audiences.client_count() > 0 {
             self.tell_of_gaps(EventId::ZERO);
         }

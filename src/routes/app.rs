@@ -1,7 +1,7 @@
 //! What the routes work with.
 
 use super::addresses::Addresses;
-use super::connected::Clients;
+use super::connected::ConnectedClients;
 use super::live::LiveStatistics;
 use crate::access::Access;
 use crate::cluster::Cluster;
@@ -33,5 +33,5 @@ pub struct App {
     /// The number of streams of each client address.
     pub addresses: Addresses,
     /// The clients that have a stream.
-    pub clients: Clients,
+    pub clients: ConnectedClients,
 }

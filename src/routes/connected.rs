@@ -12,13 +12,13 @@ use std::time::Instant;
 
 /// Every client with a stream, by number: in the order of arrival.
 #[derive(Clone, Debug, Default)]
-pub struct Clients {
+pub struct ConnectedClients {
     /// Held for a few lines, or while one answer is made.
-    by_number: Arc<Mutex<BTreeMap<u64, Client>>>,
+    by_number: Arc<Mutex<BTreeMap<u64, Connected>>>,
 }
 
 #[derive(Debug)]
-struct Client {
+struct Connected {
     peer: Peer,
     token: Option<Box<str>>,
     subject: Option<Box<str>>,
@@ -30,11 +30,11 @@ struct Client {
 /// A client's entry in the list. Dropping it removes the client.
 #[derive(Debug)]
 pub struct ListedClient {
-    clients: Clients,
+    clients: ConnectedClients,
     number: u64,
 }
 
-impl Clients {
+impl ConnectedClients {
     /// Logs that a client has connected, and lists it while its stream lasts.
     pub(super) fn add(
         &self,
@@ -49,7 +49,7 @@ impl Clients {
             subscription.number,
             Logged(&names.join(",")),
         );
-        let client = Client {
+        let client = Connected {
             peer,
             token: caller.token_name().map(Box::from),
             subject: caller.subject().map(Box::from),
@@ -89,7 +89,7 @@ impl Clients {
         (described, found.next().is_some())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Client>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Connected>> {
         self.by_number
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -102,7 +102,7 @@ impl Drop for ListedClient {
     }
 }
 
-impl Client {
+impl Connected {
     /// Whether a message to this channel reaches the client.
     fn follows(&self, channel: &ChannelName) -> bool {
         channel.is_broadcast() || self.topics.iter().any(|topic| topic.covers(channel))

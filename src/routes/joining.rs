@@ -2,7 +2,7 @@
 
 use super::addresses::AddressPlace;
 use super::app::App;
-use super::connected::Clients;
+use super::connected::ConnectedClients;
 use super::credentials::denied;
 use super::outcome::{Outcome, Stream};
 use crate::access::{Access, Caller, Denial, Permit};
@@ -17,7 +17,7 @@ use std::time::Instant;
 pub(super) struct Joining {
     pub(super) hub: Arc<Hub>,
     access: Arc<Access>,
-    clients: Clients,
+    clients: ConnectedClients,
     place: Option<AddressPlace>,
     peer: Peer,
     caller: Caller,

@@ -25,7 +25,7 @@ mod subscribe;
 
 pub use addresses::{AddressPlace, Addresses};
 pub use app::App;
-pub use connected::{Clients, ListedClient};
+pub use connected::{ConnectedClients, ListedClient};
 pub use outcome::{Answer, Later, Outcome, Stream, Waiting};
 pub use publish::largest_body;
 
@@ -81,30 +81,37 @@ pub fn family(request: &Request) -> Family {
 
 fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
-    let reply = match path {
-        "/" => reading(request, |request| Ok(assets::page(request))),
-        "/sse-client.js" => reading(request, |request| Ok(assets::client(request))),
-        "/sse-client.d.ts" => reading(request, |request| Ok(assets::client_types(request))),
-        "/openapi.json" => reading(request, |_| Ok(openapi::document())),
-        "/health" => reading(request, |_| Ok(health::alive(app))),
-        "/health/ready" => reading(request, |_| health::ready(app)),
-        "/stats" => reading(request, |request| stats::snapshot(app, request)),
-        "/stats/stream" => return watching(app, request),
-        "/stats/history" => reading(request, |request| stats::history(app, request)),
-        "/clients" => reading(request, |request| clients::list(app, request)),
-        "/metrics" => reading(request, |_| Ok(metrics::metrics(app))),
-        "*" if request.method == Method::Options => Ok(preflight::answer(request)),
+    match path {
+        "/" => reading(request, || Ok(assets::page(request))),
+        "/sse-client.js" => reading(request, || Ok(assets::client(request))),
+        "/sse-client.d.ts" => reading(request, || Ok(assets::client_types(request))),
+        "/openapi.json" => reading(request, || Ok(openapi::document())),
+        "/health" => reading(request, || Ok(health::alive(app))),
+        "/health/ready" => reading(request, || health::ready(app)),
+        "/stats" => reading(request, || stats::snapshot(app, request)),
+        "/stats/stream" => taking(request, READING, || stats::stream(app, request)),
+        "/stats/history" => reading(request, || stats::history(app, request)),
+        "/clients" => reading(request, || clients::list(app, request)),
+        "/metrics" => reading(request, || Ok(metrics::metrics(app))),
+        "*" if request.method == Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
         _ => match channel_segment(path) {
-            Some(("sse", segment)) => return subscribing(app, request, segment),
-            Some(("publish", segment)) => return publishing(app, request, segment),
-            Some(("messages", segment)) => return listing(app, request, segment),
-            Some(("clients", Some(number))) => ending(app, request, number),
+            Some(("sse", segment)) => {
+                taking(request, READING, || subscribe::open(app, request, segment))
+            }
+            Some(("publish", segment)) => {
+                taking(request, WRITING, || publish::publish(app, request, segment))
+            }
+            Some(("messages", segment)) => {
+                taking(request, READING, || messages::read(app, request, segment))
+            }
+            Some(("clients", Some(number))) => taking(request, ENDING, || {
+                clients::end(app, request, number).map(Outcome::Reply)
+            }),
             _ => Err(Problem::not_found(format!(
                 "{path:?} is not a path of this server; / (the page), /sse, /messages, /publish, /stats, /clients, /metrics and /health are"
             ))),
         },
-    };
-    reply.map(Outcome::Reply)
+    }
 }
 
 /// Splits `/sse`, `/sse/` or `/sse/{segment}`, and the same for the other families. A name cannot contain a slash, so
@@ -125,57 +132,24 @@ const ENDING: &str = "DELETE, OPTIONS";
 
 fn reading(
     request: &Request,
-    answer: impl FnOnce(&Request) -> Result<Reply, Problem>,
-) -> Result<Reply, Problem> {
-    match request.method {
-        Method::Get | Method::Head => answer(request),
-        Method::Options => Ok(preflight::answer(request)),
-        _ => Err(wrong_method(request, READING)),
-    }
+    answer: impl FnOnce() -> Result<Reply, Problem>,
+) -> Result<Outcome, Problem> {
+    taking(request, READING, || answer().map(Outcome::Reply))
 }
 
-fn subscribing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
-    match request.method {
-        Method::Get => subscribe::open(app, request, segment),
-        Method::Head => subscribe::describe(app, request, segment).map(Outcome::Reply),
-        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
-        _ => Err(wrong_method(request, READING)),
+/// Answers a request with one of the `allowed` methods. `OPTIONS` is always answered here.
+fn taking(
+    request: &Request,
+    allowed: &str,
+    answer: impl FnOnce() -> Result<Outcome, Problem>,
+) -> Result<Outcome, Problem> {
+    let method = request.method.name();
+    if request.method == Method::Options {
+        Ok(Outcome::Reply(preflight::answer(request)))
+    } else if allowed.split(", ").any(|name| name == method) {
+        answer()
+    } else {
+        let path = &request.target.path;
+        Err(Problem::method_not_allowed(method, path, allowed))
     }
-}
-
-fn listing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
-    match request.method {
-        Method::Get | Method::Head => messages::read(app, request, segment),
-        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
-        _ => Err(wrong_method(request, READING)),
-    }
-}
-
-fn watching(app: &App, request: &Request) -> Result<Outcome, Problem> {
-    match request.method {
-        Method::Get | Method::Head => stats::stream(app, request),
-        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
-        _ => Err(wrong_method(request, READING)),
-    }
-}
-
-fn publishing(app: &App, request: &Request, segment: Option<&str>) -> Result<Outcome, Problem> {
-    match request.method {
-        Method::Post | Method::Put => publish::publish(app, request, segment),
-        Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
-        _ => Err(wrong_method(request, WRITING)),
-    }
-}
-
-fn ending(app: &App, request: &Request, number: &str) -> Result<Reply, Problem> {
-    match request.method {
-        Method::Delete => clients::end(app, request, number),
-        Method::Options => Ok(preflight::answer(request)),
-        _ => Err(wrong_method(request, ENDING)),
-    }
-}
-
-fn wrong_method(request: &Request, allowed: &str) -> Problem {
-    let method = request.method.to_string();
-    Problem::method_not_allowed(&method, &request.target.path, allowed)
 }

@@ -5,14 +5,14 @@ use super::credentials::{denied, identify};
 use super::idempotency;
 use super::outcome::{Later, Outcome, Waiting};
 use super::parameters::{channels, refused, single};
-use super::store::Store;
+use super::store::MessageStore;
 use crate::access::{Action, Caller};
 use crate::event::{ChannelName, EventName};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{BodyError, NoBody, Peer, Request};
-use crate::hub::{Attempt as Attempted, Published, Refusal};
+use crate::hub::{Attempted, Published, Refusal};
 use crate::idempotency::{Attempt, Begun, Claim};
 use serde::Serialize;
 use serde_json::Value;
@@ -80,33 +80,33 @@ pub(super) fn publish(
             })))
         }
     };
-    let publication = Publication {
+    let publication = Unpublished {
         channel,
         event_name,
         messages,
-        end: End { report, claim },
+        end: Finish { report, claim },
     };
     Ok(publication.publish(app))
 }
 
 /// What to publish, and what to do afterwards.
-struct Publication {
+struct Unpublished {
     channel: ChannelName,
     event_name: Option<EventName>,
     messages: Vec<Box<str>>,
-    end: End,
+    end: Finish,
 }
 
-impl Publication {
+impl Unpublished {
     fn publish(self, app: &App) -> Outcome {
-        match Store::of(app) {
+        match MessageStore::of(app) {
             Some(store) => self.publish_by(store, app),
             None => self.publish_here(app),
         }
     }
 
     fn publish_here(self, app: &App) -> Outcome {
-        let Publication {
+        let Unpublished {
             channel,
             event_name,
             messages,
@@ -125,13 +125,13 @@ impl Publication {
         }
     }
 
-    fn publish_by(self, store: Store, app: &App) -> Outcome {
+    fn publish_by(self, store: MessageStore, app: &App) -> Outcome {
         let has_room = app.hub.has_room_for(&self.channel);
         let to = self.channel.clone();
         let publish = move || {
             Outcome::Later(Later::new(move |answer| {
                 let attempt = self.end.claim.as_ref().map(Claim::attempt);
-                let Publication {
+                let Unpublished {
                     channel,
                     event_name,
                     messages,
@@ -154,13 +154,13 @@ impl Publication {
 }
 
 /// What to do when the result is known.
-struct End {
+struct Finish {
     report: Report,
     /// The key's, if there is one.
     claim: Option<Claim>,
 }
 
-impl End {
+impl Finish {
     fn answer(self, outcome: Result<Published, Refusal>) -> Reply {
         // Before the answer: whoever has the answer finds the record.
         if let Some(claim) = self.claim {
@@ -220,7 +220,7 @@ impl Report {
         let canal = self.channel.as_str();
         let clients = published.clients;
         if self.is_batch {
-            Reply::json(&StoredBatch {
+            Reply::json(&PublishedBatch {
                 first: published.first.to_string(),
                 last: published.last.to_string(),
                 count: published.count,
@@ -228,7 +228,7 @@ impl Report {
                 clients,
             })
         } else {
-            Reply::json(&Stored {
+            Reply::json(&PublishedMessage {
                 id: published.last.to_string(),
                 canal,
                 clients,
@@ -238,14 +238,14 @@ impl Report {
 }
 
 #[derive(Serialize)]
-struct Stored<'a> {
+struct PublishedMessage<'a> {
     id: String,
     canal: &'a str,
     clients: usize,
 }
 
 #[derive(Serialize)]
-struct StoredBatch<'a> {
+struct PublishedBatch<'a> {
     first: String,
     last: String,
     count: usize,

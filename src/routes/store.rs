@@ -9,15 +9,15 @@ use crate::hub::{Published, Refusal};
 use crate::idempotency::Attempt;
 use std::sync::Arc;
 
-pub(super) enum Store {
+pub(super) enum MessageStore {
     Redis(Arc<Cluster>),
     Disk(Arc<Disk>),
 }
 
-impl Store {
-    pub(super) fn of(app: &App) -> Option<Store> {
-        let redis = app.cluster.clone().map(Store::Redis);
-        redis.or_else(|| app.disk.clone().map(Store::Disk))
+impl MessageStore {
+    pub(super) fn of(app: &App) -> Option<MessageStore> {
+        let redis = app.cluster.clone().map(MessageStore::Redis);
+        redis.or_else(|| app.disk.clone().map(MessageStore::Disk))
     }
 
     /// Publishes messages to one channel, and calls `then` with the result. With an `attempt` they are published once,
@@ -31,8 +31,10 @@ impl Store {
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self {
-            Store::Redis(cluster) => cluster.publish(channel, event_name, messages, attempt, then),
-            Store::Disk(disk) => disk.publish(channel, event_name, messages, attempt, then),
+            MessageStore::Redis(cluster) => {
+                cluster.publish(channel, event_name, messages, attempt, then)
+            }
+            MessageStore::Disk(disk) => disk.publish(channel, event_name, messages, attempt, then),
         }
     }
 }

@@ -6,14 +6,13 @@ use super::history::{self, Since};
 use super::joining::Joining;
 use super::outcome::Outcome;
 use super::parameters::{refused, single, topics};
-use crate::access::{Caller, Permit};
 use crate::event::{Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
-use crate::http::request::Request;
+use crate::http::request::{Method, Request};
 
 /// What a client asks for.
-struct Wish {
+struct StreamWish {
     topics: Vec<Topic>,
     form: Form,
     heartbeat_is_event: bool,
@@ -26,7 +25,13 @@ pub(super) fn open(
     request: &Request,
     segment: Option<&str>,
 ) -> Result<Outcome, Problem> {
-    let (mut wish, caller, permit) = permitted_wish(app, request, segment)?;
+    let caller = identify(app, request)?;
+    let mut wish = parse(request, segment)?;
+    let permit = caller.follow(&wish.topics).map_err(denied)?;
+    if request.method == Method::Head {
+        // What `GET` would say, without a stream.
+        return Ok(Outcome::Reply(Reply::event_stream()));
+    }
     let since = wish.since.take();
     let last = wish.last;
     let place = app.addresses.take_place(&request.peer)?;
@@ -48,30 +53,10 @@ pub(super) fn open(
     })
 }
 
-/// The answer to `HEAD`: the head that `GET` would get, without a stream.
-pub(super) fn describe(
-    app: &App,
-    request: &Request,
-    segment: Option<&str>,
-) -> Result<Reply, Problem> {
-    permitted_wish(app, request, segment).map(|_| Reply::event_stream())
-}
-
-fn permitted_wish(
-    app: &App,
-    request: &Request,
-    segment: Option<&str>,
-) -> Result<(Wish, Caller, Permit), Problem> {
-    let caller = identify(app, request)?;
-    let wish = parse(request, segment)?;
-    let permit = caller.follow(&wish.topics).map_err(denied)?;
-    Ok((wish, caller, permit))
-}
-
-fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
+fn parse(request: &Request, segment: Option<&str>) -> Result<StreamWish, Problem> {
     let query = &request.target.query;
     let (since, last) = beginning(request)?;
-    Ok(Wish {
+    Ok(StreamWish {
         topics: topics(request, segment)?,
         form: match single(query, "format")? {
             None | Some("plain") => Form::Plain,

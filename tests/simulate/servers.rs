@@ -3,7 +3,7 @@
 
 use crate::access::{Access, Rules};
 use crate::client::{Client, Judge, Tally};
-use crate::cluster::{Address, Cluster};
+use crate::cluster::{Cluster, RedisAddress};
 use crate::debts::{Answer, Book, Debts};
 use crate::event::{ChannelName, EventId};
 use crate::hub::{time, LastId, Limits, Published, Refusal, Server};
@@ -34,7 +34,7 @@ struct Member {
 impl Member {
     fn start(number: usize, limits: Limits) -> Result<Member, String> {
         let server = Server::start(limits.clone());
-        let address = Address::parse(&format!("redis://10.0.0.{number}:6379"))?;
+        let address = RedisAddress::parse(&format!("redis://10.0.0.{number}:6379"))?;
         let cluster = Cluster::start(address, server.hub.clone(), format!("server-{number}"));
         Ok(Member {
             server,

@@ -4,7 +4,7 @@ use crate::access::{Access, Permit, Rules};
 use crate::client::{Client, Judge, Tally};
 use crate::disk::Disk;
 use crate::event::{ChannelName, EventId};
-use crate::hub::{time, Attempt, LastId, Limits, Server};
+use crate::hub::{time, Attempted, LastId, Limits, Server};
 use crate::ledger::{Ledger, BROADCAST, NAMES};
 use crate::oracle::{text_of, Oracle};
 use crate::random::Random;
@@ -175,14 +175,14 @@ impl World {
         };
         let name = NAMES[channel];
         match attempt {
-            Ok(Attempt::Published(published)) => {
+            Ok(Attempted::Published(published)) => {
                 let ids = (published.first, published.last);
                 self.tell(|_| format!("{first} and {count} in all to {name} as {ids:?}"));
                 self.look_at_clocks();
                 self.ledger
                     .acknowledge(channel, count, ids, time::wall_ms())?;
             }
-            Ok(Attempt::NoRoom(_)) => {
+            Ok(Attempted::NoRoom(_)) => {
                 self.tell(|_| format!("no room for {name}"));
                 self.tally.no_room += 1;
                 return Ok(false);

@@ -43,5 +43,5 @@ mod writer;
 mod socket;
 mod system;
 
-pub use address::Address;
+pub use address::RedisAddress;
 pub use cluster::Cluster;

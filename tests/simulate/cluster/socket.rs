@@ -1,6 +1,6 @@
 //! A simulated connection, in the place of `src/cluster/socket.rs`.
 
-use super::address::Address;
+use super::address::RedisAddress;
 use super::outage::until;
 use crate::hub::time;
 use crate::redis::Reading;
@@ -17,7 +17,7 @@ pub(super) struct Socket {
 
 impl Socket {
     /// The last part of the address is the number of the server that connects.
-    pub(super) fn connect(address: &Address, end: Instant) -> io::Result<Socket> {
+    pub(super) fn connect(address: &RedisAddress, end: Instant) -> io::Result<Socket> {
         turn::offer();
         let places = address.resolve()?;
         let server = match places.first().map(|place| place.ip()) {

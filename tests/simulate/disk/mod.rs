@@ -10,7 +10,7 @@ mod lot;
 mod record;
 
 use crate::event::{ChannelName, EventId};
-use crate::hub::{time, Attempt, Hub, Published, Refusal};
+use crate::hub::{time, Attempted, Hub, Published, Refusal};
 use contents::Contents;
 use draft::Draft;
 use lot::{NumberedLot, Numbering};
@@ -60,9 +60,9 @@ impl Disk {
         hub: &Hub,
         channel: &ChannelName,
         messages: Vec<Box<str>>,
-    ) -> Result<Attempt, Refusal> {
+    ) -> Result<Attempted, Refusal> {
         if !hub.has_room_for(channel) {
-            return Ok(Attempt::NoRoom(messages));
+            return Ok(Attempted::NoRoom(messages));
         }
         hub.feed().would_take(channel, 0)?;
         let mut numbering = Numbering::new(hub, time::wall_ms(), time::now());
@@ -79,7 +79,7 @@ impl Disk {
         };
         let events = lot.events.into_iter().map(|kept| kept.event);
         hub.feed().append(events.collect());
-        Ok(Attempt::Published(published))
+        Ok(Attempted::Published(published))
     }
 
     /// What the writer does now and then, or at the end.

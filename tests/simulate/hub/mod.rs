@@ -72,7 +72,7 @@ mod sync;
 pub mod time;
 
 pub use arrivals::LastId;
-pub use hub::{Attempt, Hub};
+pub use hub::{Attempted, Hub};
 pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{Limits, Published, Refusal};
 pub use progress::{DirectWriter, End};
