@@ -234,10 +234,10 @@ fn raise_descriptor_limit(config: &Config) -> usize {
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; stop what listens there, or set LISTEN or PORT to another"
+            "; stop what listens there, or set LISTEN or PORT to something else"
         }
         std::io::ErrorKind::AddrNotAvailable => {
-            "; it is not an address of this machine, set LISTEN to one that is"
+            "; it is not an address of this machine; set LISTEN to one that is"
         }
         std::io::ErrorKind::PermissionDenied => "; set LISTEN to one that this user may use",
         _ => "",
@@ -256,7 +256,7 @@ fn system_failure(what: &str, error: &std::io::Error) -> Failure {
 /// Puts the rules into force as the file has them now, also for the streams that are open.
 fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
     let Some(path) = &config.access_file else {
-        log::info!("event=reload_ignored hint=\"SIGHUP reloads ACCESS_FILE, and that is not set\"");
+        log::info!("event=reload_ignored hint=\"SIGHUP reloads ACCESS_FILE, which is not set\"");
         return;
     };
     match access.reload(path) {

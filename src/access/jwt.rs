@@ -122,7 +122,7 @@ fn after_epoch(since: Duration) -> Option<NumericDate> {
 }
 
 fn beyond_the_clock<E: Error>() -> E {
-    E::custom("a time is beyond all that the clock can tell; give seconds since 1970")
+    E::custom("a time is too far in the future; give seconds since 1970")
 }
 
 impl Secrets {

@@ -132,7 +132,7 @@ impl Access {
             Some(secrets) if looks_signed => secrets
                 .read(token, SystemTime::now())
                 .map(|claims| Identity::Bearer(Arc::new(claims))),
-            _ => Err(Denial::wrong("the token is not one of this server's")),
+            _ => Err(Denial::wrong("this server does not know the token")),
         }
     }
 

@@ -123,7 +123,7 @@ pub(super) fn describe(error: &serde_json::Error) -> String {
     };
     if let Some(found) = rest.strip_prefix("invalid type: ") {
         let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
-        format!("{kind} stands where {expected} is expected")
+        format!("{expected} is expected, not {kind}")
     } else if rest.starts_with("unknown field ") {
         format!("unknown key, expected {expected}")
     } else {
@@ -233,12 +233,12 @@ impl WrittenEntry {
         };
         if names.contains(name.as_str()) {
             return Err(format!(
-                "two tokens are named {name:?}; the log calls them by name, so give each its own"
+                "two tokens are named {name:?}; the log shows these names, so give each token its own"
             ));
         }
         if let Some(same) = before.get(&digest) {
             return Err(format!(
-                "{name:?} has the same token as {:?}; give each its own, or one entry all the rights",
+                "{name:?} has the same token as {:?}; give each its own, or give one entry all the rights",
                 same.name
             ));
         }
@@ -266,7 +266,7 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
                 .all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b));
         if text == OPERATOR_NAME {
             Err(format!(
-                "the name {text:?} is kept for the token of that variable; choose another"
+                "the name {text:?} is reserved for that variable's token; choose another"
             ))
         } else if is_good {
             Ok(text.to_string())
@@ -293,7 +293,7 @@ fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, 
         match Digest::from_hex(text) {
             Some(digest) => Ok(Some(digest)),
             None => {
-                Err("sha256 is not 64 hexadecimal digits; give what sha256sum prints for the token without a line end".into())
+                Err("sha256 is not 64 hexadecimal digits; give what sha256sum prints for the token, hashed without a line end".into())
             }
         }
     })

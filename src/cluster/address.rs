@@ -18,7 +18,7 @@ impl RedisAddress {
         const RIGHT: &str = "give redis://[user:password@]host[:port][/database]";
         if url.starts_with("rediss://") {
             return Err(format!(
-                "asks for TLS (rediss://), which is not built in; {RIGHT}, and reach a distant Redis through a tunnel such as stunnel or WireGuard"
+                "asks for TLS (rediss://), which is not built in; {RIGHT}, and reach a remote Redis through a tunnel such as stunnel or WireGuard"
             ));
         }
         let Some(rest) = url.strip_prefix("redis://") else {
@@ -57,20 +57,20 @@ fn unusable_part(rest: &str) -> Option<&'static str> {
         .bytes()
         .any(|b| b.is_ascii_whitespace() || b.is_ascii_control())
     {
-        return Some("has white space or a control character in it");
+        return Some("contains white space or a control character");
     }
     if rest.contains('#') {
-        return Some("has a fragment (#…), which means nothing here; in a password # is %23");
+        return Some("has a fragment (#…), which has no meaning here; in a password # is %23");
     }
     if rest.contains('?') {
-        return Some("has a query (?…), which means nothing here; in a password ? is %3F");
+        return Some("has a query (?…), which has no meaning here; in a password ? is %3F");
     }
     let (authority, database) = match rest.split_once('/') {
         None => (rest, ""),
         Some((authority, database)) => (authority, database),
     };
     if !database.bytes().all(|b| b.is_ascii_digit()) {
-        return Some("has something else than a number as its database; in a password / is %2F");
+        return Some("has a database that is not a number; in a password / is %2F");
     }
     let (login, place) = match authority.rsplit_once('@') {
         None => (None, authority),
@@ -78,7 +78,7 @@ fn unusable_part(rest: &str) -> Option<&'static str> {
     };
     let has_password = |login: &str| login.split_once(':').is_some_and(|(_, p)| !p.is_empty());
     if login.is_some_and(|login| !has_password(login)) {
-        return Some("has an @ without a password in front of it; a password alone is :password@");
+        return Some("has an @ without a password before it; a password alone is :password@");
     }
     // A colon inside the brackets of an IPv6 address belongs to it.
     let (_, port) = place
@@ -86,7 +86,7 @@ fn unusable_part(rest: &str) -> Option<&'static str> {
         .filter(|(_, port)| !port.contains(']'))?;
     let is_port =
         port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0);
-    (!is_port).then_some("has something else than 1 to 65535 as its port")
+    (!is_port).then_some("has a port that is not 1 to 65535")
 }
 
 impl fmt::Display for RedisAddress {

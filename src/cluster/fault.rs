@@ -18,8 +18,8 @@ impl Fault {
     pub(super) fn protocol() -> Fault {
         Fault {
             kind: "protocol",
-            reason: "an answer that Redis does not give".into(),
-            hint: "check that REDIS_URL leads to a Redis",
+            reason: "an answer that no Redis gives".into(),
+            hint: "check that REDIS_URL points to a Redis",
         }
     }
 
@@ -27,17 +27,17 @@ impl Fault {
     pub(super) fn from_answer(error: &ServerError) -> Fault {
         let code = error.code();
         let (kind, hint) = match code {
-            "NOAUTH" | "WRONGPASS" => ("password", "set user and password in REDIS_URL"),
-            "NOPERM" => ("rights", "the user of REDIS_URL needs all commands on the keys sse-server:*"),
-            "OOM" => ("memory", "raise maxmemory of Redis, or lower HISTORY_BYTES; publishing is refused until then"),
-            "MISCONF" => ("disk", "Redis cannot save and takes no writes; its own log says why"),
-            "READONLY" => ("replica", "REDIS_URL leads to a replica; it has to lead to the primary"),
+            "NOAUTH" | "WRONGPASS" => ("password", "set the user and password in REDIS_URL"),
+            "NOPERM" => ("rights", "the user in REDIS_URL needs all commands on the keys sse-server:*"),
+            "OOM" => ("memory", "raise maxmemory in Redis, or lower HISTORY_BYTES; until then nothing can be published"),
+            "MISCONF" => ("disk", "Redis cannot save, so it takes no writes; its log says why"),
+            "READONLY" => ("replica", "REDIS_URL points to a replica; point it to the primary"),
             "LOADING" => (LOADING, "Redis is reading its data from disk"),
-            "WRONGTYPE" => ("key", "the key sse-server:events is in use for something else; take another database"),
+            "WRONGTYPE" => ("key", "the key sse-server:events is used for something else; use another database"),
             "ERR" if error.details().is_some_and(|text| text.contains("last possible ID")) => return Fault::no_more_ids(),
             "ERR" if error.details().is_some_and(|text| text.starts_with("DB index")) => (
                 "database",
-                "the database of REDIS_URL is not there; Redis has as many as its setting databases says",
+                "the database in REDIS_URL does not exist; the Redis setting databases is their number",
             ),
             "NOREPLICAS" => ("replicas", "Redis has too few replicas to take writes (min-replicas-to-write)"),
             _ => ("answer", "see the reason"),
@@ -69,7 +69,7 @@ impl Fault {
         Fault {
             kind: if entries > 1 { CUT_OFF } else { "message" },
             reason: format!("{} while it answered with up to {entries} messages", self.reason),
-            hint: "fewer are asked for at once from now on; if one is too many, raise client-output-buffer-limit of Redis",
+            hint: "from now on fewer are requested at once; if one is too many, raise client-output-buffer-limit in Redis",
         }
     }
 
@@ -77,8 +77,8 @@ impl Fault {
     pub(super) fn no_more_ids() -> Fault {
         Fault {
             kind: "ids",
-            reason: "the stream sse-server:events has the largest id that there can be".into(),
-            hint: "somebody has added an entry with an id of his own; delete the key sse-server:events",
+            reason: "the stream sse-server:events has the largest possible id".into(),
+            hint: "somebody has added an entry with a made-up id; delete the key sse-server:events",
         }
     }
 
@@ -117,7 +117,7 @@ impl From<io::Error> for Fault {
         Fault {
             kind: NETWORK,
             reason: error.to_string(),
-            hint: "check that Redis runs and that REDIS_URL leads to it",
+            hint: "check that Redis runs and that REDIS_URL points to it",
         }
     }
 }

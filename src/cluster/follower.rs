@@ -102,7 +102,7 @@ fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
         if is_all && is_broken(&stream, &entries) {
             if stream.newest < seen {
                 log::warn!(
-                    "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn appendonly on\""
+                    "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn on appendonly\""
                 );
                 if !stream::can_grow(seen) {
                     shared.start_over();

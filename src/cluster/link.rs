@@ -156,8 +156,8 @@ fn check(info: &str) -> Result<(), Fault> {
     if field("role") == "slave" {
         return Err(Fault {
             kind: "replica",
-            reason: "this Redis is a replica, which takes no writes".into(),
-            hint: "REDIS_URL has to lead to the primary",
+            reason: "this Redis is a replica, so it takes no writes".into(),
+            hint: "point REDIS_URL to the primary",
         });
     }
     if field("loading") == "1" {

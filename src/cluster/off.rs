@@ -20,7 +20,7 @@ impl RedisAddress {
     /// # Errors
     /// Always.
     pub fn parse(_url: &str) -> Result<RedisAddress, String> {
-        Err("needs a sse-server that was built with the feature redis, and this one was not (cargo build --no-default-features); build it with that feature, or unset REDIS_URL".into())
+        Err("needs an sse-server built with the feature redis, and this one was built without (cargo build --no-default-features); build it with that feature, or unset REDIS_URL".into())
     }
 }
 

@@ -314,4 +314,4 @@ enum Found {
     Unsure,
 }
 
-const NO_STREAM: &str = "somebody deletes the key sse-server:events again and again";
+const NO_STREAM: &str = "somebody keeps deleting the key sse-server:events";

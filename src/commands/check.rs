@@ -11,7 +11,7 @@ pub(super) fn check() -> Result<(), Failure> {
     let config = read_config()?;
     let rules = read_rules(&config)?;
     let mut lines = vec![format!(
-        "sse-server {}: this can be used\n",
+        "sse-server {}: the configuration is valid\n",
         env!("CARGO_PKG_VERSION")
     )];
     for (name, default, _) in VARIABLES {
@@ -33,7 +33,7 @@ pub(super) fn check() -> Result<(), Failure> {
         lines.push(format!("  {:<23} {}", entry.name, entry.grant));
     }
     if config.jwt_secrets.is_some() {
-        lines.push(format!("  {:<23} what is in them", "signed tokens"));
+        lines.push(format!("  {:<23} what they grant", "signed tokens"));
     }
     if config.auth_token.is_some() || config.access_file.is_none() {
         lines.push(format!("  {:<23} everything", "AUTH_TOKEN"));

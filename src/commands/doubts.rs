@@ -24,12 +24,12 @@ impl fmt::Display for Doubt {
         match self {
             Doubt::UnknownVariable { name, meant } => write!(
                 f,
-                "event=unknown_variable name={} hint=\"nothing reads it; if {meant} is meant, correct the name\"",
+                "event=unknown_variable name={} hint=\"nothing reads it; did you mean {meant}?\"",
                 Logged(name)
             ),
             Doubt::ShortToken(name) => write!(
                 f,
-                "event=short_token name={name} hint=\"it has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
+                "event=short_token name={name} hint=\"it has fewer than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
                 Token::SAFE_BYTES
             ),
         }
@@ -41,10 +41,10 @@ impl Doubt {
     pub fn sentence(&self) -> String {
         match self {
             Doubt::UnknownVariable { name, meant } => {
-                format!("nothing reads the variable {name}; if {meant} is meant, correct the name")
+                format!("nothing reads the variable {name}; did you mean {meant}?")
             }
             Doubt::ShortToken(name) => format!(
-                "the token {name} has less than {} characters and can be guessed; openssl rand -hex 32 makes a good one",
+                "the token {name} has fewer than {} characters and can be guessed; openssl rand -hex 32 makes a good one",
                 Token::SAFE_BYTES
             ),
         }

@@ -13,17 +13,17 @@ pub(super) fn help() -> String {
 
 Usage: sse-server [COMMAND]
 
-  (none)          serve, as the environment variables say
+  (none)          serve, configured by environment variables
   --check         read the variables and the rules, print what is in force; exit 0 or 2
   token [--subscribe CHANNELS] [--publish CHANNELS] [--stats] [--expires 10m] [--subject NAME]
                   print a signed token with these rights, made with JWT_SECRET; CHANNELS are
-                  names, or beginnings with a * ('orders-*'), separated by commas
+                  names, or prefixes followed by * ('orders-*'), separated by commas
   token --explain TOKEN
-                  say what a token is good for and until when, or why it is refused; exit 0
+                  show what a token allows and until when, or why it is refused; exit 0
                   or 1; - reads it from standard input
-  --healthcheck   ask the local server's /health; exit 0 if it is well, 1 if not
+  --healthcheck   ask the local server's /health; exit 0 if it is healthy, 1 if not
   --check-data FOLDER
-                  say what a DATA_DIR has; exit 0 if it is whole, 1 if not
+                  report what a DATA_DIR contains; exit 0 if it is intact, 1 if not
   --help, --version
 
 Try it:

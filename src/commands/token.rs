@@ -71,7 +71,7 @@ impl<'a> TokenWish<'a> {
         let (subscribe, publish) = (patterns(&self.subscribe)?, patterns(&self.publish)?);
         if subscribe.is_empty() && publish.is_empty() && !self.stats {
             return Err(Failure::misuse(format!(
-                "the token would be good for nothing; use {USAGE}"
+                "the token would grant no right; use {USAGE}"
             )));
         }
         Ok(Grant::new(subscribe, publish, self.stats))
@@ -92,14 +92,13 @@ fn make(arguments: &[&str]) -> Result<(), Failure> {
     let config = read_config()?;
     let Some(secrets) = &config.jwt_secrets else {
         return Err(Failure::misuse(
-            "JWT_SECRET is not set; set it to the server's, as openssl rand -hex 32 makes it",
+            "JWT_SECRET is not set; set it to the server's secret (openssl rand -hex 32 makes one)",
         ));
     };
     let expires = SystemTime::now().checked_add(life);
     let token = expires.and_then(|expires| secrets.sign(wish.subject, &grant, expires));
-    let token = token.ok_or_else(|| {
-        Failure::misuse("--expires is beyond all that the clock can tell; give less")
-    })?;
+    let token =
+        token.ok_or_else(|| Failure::misuse("--expires is too far in the future; give less"))?;
     print(&token)
 }
 

@@ -55,7 +55,7 @@ impl Welcome {
     /// For the log: how to listen, on this machine.
     pub fn hint(&self, local: &Listen) -> String {
         let Some(listen) = &self.listen else {
-            return "nobody may listen: ACCESS_FILE gives no right to subscribe".into();
+            return "nobody may listen: ACCESS_FILE grants no right to subscribe".into();
         };
         let url = url(local, &format!("/sse/{}", encode(&listen.channel)));
         let (token, whose) = match &listen.credential {
@@ -86,13 +86,13 @@ impl Welcome {
         match &self.listen {
             Some(listen) => line("listen", listen.command(local, "-N", "/sse/")),
             None => {
-                notes.push("Nobody may listen: ACCESS_FILE gives no right to subscribe.".into())
+                notes.push("Nobody may listen: ACCESS_FILE grants no right to subscribe.".into())
             }
         }
         match &self.publish {
             Some(publish) => line("publish", publish.command(local, "-d hello", "/publish/")),
             None => notes.push(
-                "Nobody may publish: ACCESS_FILE gives no right to, and AUTH_TOKEN is not set."
+                "Nobody may publish: ACCESS_FILE grants no right to, and AUTH_TOKEN is not set."
                     .into(),
             ),
         }
@@ -105,7 +105,7 @@ impl Welcome {
             self.public
         ));
         if self.is_for_every_site {
-            notes.push("Pages of every site may use it; CORS_ORIGINS limits that.".into());
+            notes.push("Pages of any site may use it; CORS_ORIGINS restricts that.".into());
         }
         text.push('\n');
         for note in notes {

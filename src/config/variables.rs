@@ -21,7 +21,7 @@ pub const VARIABLES: [(&str, &str, &str); 21] = [
     (
         "JWT_SECRET",
         "none",
-        "HS256 key of tokens that carry their rights; several with commas",
+        "HS256 keys, separated by commas, of tokens that carry rights",
     ),
     (
         "CORS_ORIGINS",
@@ -76,7 +76,7 @@ pub const VARIABLES: [(&str, &str, &str); 21] = [
     (
         "MAX_CHANNELS",
         "10000",
-        "channels with messages, and as many that are only followed",
+        "channels with messages, and as many again that are only followed",
     ),
     ("MAX_MESSAGE_BYTES", "65536", "size of the largest message"),
     (
@@ -87,7 +87,7 @@ pub const VARIABLES: [(&str, &str, &str); 21] = [
     (
         "TRUSTED_PROXIES",
         "none",
-        "whose X-Forwarded-For is believed: addresses, networks, unix",
+        "proxies whose X-Forwarded-For is trusted: addresses, networks, unix",
     ),
     (
         "REDIS_URL",

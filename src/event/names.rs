@@ -92,7 +92,7 @@ impl EventName {
         }
         if name.starts_with("sse-") {
             return Err(format!(
-                "the event name {name:?} begins with \"sse-\", which is kept for the server's own events; choose another"
+                "the event name {name:?} begins with \"sse-\", which is reserved for the server's own events; choose another"
             ));
         }
         Ok((!name.is_empty()).then(|| EventName(name.into())))

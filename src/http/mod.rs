@@ -1,4 +1,4 @@
-//! HTTP as values: requests, answers and what is in them. Nothing here knows sockets, threads or the hub.
+//! HTTP as values: requests, answers and their parts. Nothing here knows sockets, threads or the hub.
 
 pub mod cors;
 pub mod problem;

@@ -86,10 +86,7 @@ impl Problem {
     }
 
     pub fn expectation_failed() -> Problem {
-        Problem::new(
-            417,
-            "the field Expect asks for something else than 100-continue; leave it out",
-        )
+        Problem::new(417, "the field Expect is not 100-continue; leave it out")
     }
 
     pub fn unprocessable(detail: impl Into<String>) -> Problem {

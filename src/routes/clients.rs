@@ -18,8 +18,8 @@ pub(super) fn list(app: &App, request: &Request) -> Result<Reply, Problem> {
     caller.check_sees_clients().map_err(|denial| {
         denied(
             denial,
-            "a token that may see statistics is needed; send one as \"Authorization: Bearer TOKEN\"",
-            "the token is valid, but may not see who is connected; that takes AUTH_TOKEN, or \"stats\": true for the token itself",
+            "a token with the right to see statistics is needed; send one as \"Authorization: Bearer TOKEN\"",
+            "the token is valid, but may not see who is connected; that takes AUTH_TOKEN, or a token that itself has \"stats\": true",
         )
     })?;
     let wanted = match request.target.query.has("canal") {
@@ -60,7 +60,7 @@ pub(super) fn end(app: &App, request: &Request, number: &str) -> Result<Reply, P
 fn denied(denial: Denial, missing: &str, not_allowed: &str) -> Problem {
     match denial {
         Denial::TokenMissing => Problem::token_missing(missing),
-        Denial::NotAllowed => Problem::forbidden("the token is not for this", not_allowed),
+        Denial::NotAllowed => Problem::forbidden("the token does not have this right", not_allowed),
         wrong @ Denial::TokenWrong { .. } => super::credentials::denied(wrong),
     }
 }

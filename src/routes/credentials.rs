@@ -116,8 +116,8 @@ pub(super) fn denied(denial: Denial) -> Problem {
             )
         }
         Denial::NotAllowed => Problem::forbidden(
-            "the token is not for this",
-            "the token is valid, but does not have this right for this channel; ask whoever gave it for one that has",
+            "the token does not have this right",
+            "the token is valid, but does not have this right for this channel; ask whoever issued it for one that does",
         ),
     }
 }

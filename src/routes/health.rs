@@ -18,17 +18,20 @@ pub(super) fn alive(app: &App) -> Reply {
 /// `200` while the process takes new clients and messages.
 pub(super) fn ready(app: &App) -> Result<Reply, Problem> {
     if app.hub.is_closing() {
-        return Err(Problem::unavailable("the server shuts down", RETRY_AFTER));
+        return Err(Problem::unavailable(
+            "the server is shutting down",
+            RETRY_AFTER,
+        ));
     }
     if app.cluster.as_ref().is_some_and(|c| !c.is_connected()) {
         return Err(Problem::unavailable(
-            "the server's Redis is away or takes no writes; clients stay connected, nothing can be published",
+            "Redis is unreachable or takes no writes; clients stay connected, but nothing can be published",
             RETRY_AFTER,
         ));
     }
     if app.disk.as_ref().is_some_and(|disk| !disk.is_writable()) {
         return Err(Problem::unavailable(
-            "the server's disk (DATA_DIR) takes no writes; clients stay connected, nothing can be published",
+            "the disk (DATA_DIR) takes no writes; clients stay connected, but nothing can be published",
             RETRY_AFTER,
         ));
     }

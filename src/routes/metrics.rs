@@ -38,7 +38,7 @@ pub(super) fn metrics(app: &App) -> Reply {
         out,
         "sse_server_build_info",
         "gauge",
-        "The version that runs.",
+        "The running version.",
     );
     let version = env!("CARGO_PKG_VERSION");
     sample(
@@ -62,7 +62,7 @@ fn messages(out: &mut String, counters: &Counters) {
         out,
         "messages_delivered_total",
         "counter",
-        "Messages written to clients, replays too.",
+        "Messages written to clients, replays included.",
         counters.delivered.get(),
     );
 }
@@ -78,7 +78,7 @@ fn gauges(out: &mut String, app: &App) {
         ),
         (
             "max_channels",
-            "Channels that may have messages, and as many again that are only followed.",
+            "Channels that may have messages; as many again may only be followed.",
             limits.max_channels,
         ),
         (
@@ -93,7 +93,7 @@ fn gauges(out: &mut String, app: &App) {
         ),
         (
             "statistics_watchers",
-            "Those who watch /stats/stream; they are no clients.",
+            "Watchers of /stats/stream; they are not clients.",
             app.live.watchers(),
         ),
         (
@@ -133,7 +133,7 @@ fn clients(out: &mut String, counters: &Counters) {
         counters.slow_clients.get(),
     );
     let name = "sse_server_clients_disconnected_total";
-    let help = "Clients whose stream has ended, by the reason that the log gives.";
+    let help = "Clients whose stream has ended, by the reason in the log.";
     head(out, name, "counter", help);
     for (reason, count) in counters.disconnected.all() {
         sample(out, &format!("{name}{{reason=\"{reason}\"}}"), count);
@@ -142,7 +142,7 @@ fn clients(out: &mut String, counters: &Counters) {
 
 fn answers(out: &mut String, counters: &Counters) {
     let name = "sse_server_responses_total";
-    let help = "Requests, by what they were for and what they were answered with.";
+    let help = "Requests, by route and status.";
     head(out, name, "counter", help);
     for (family, status, count) in counters.answers.all() {
         let labels = format!("{name}{{route=\"{family}\",status=\"{status}\"}}");
@@ -199,20 +199,20 @@ fn redis(out: &mut String, cluster: &Cluster) {
         out,
         "redis_connected",
         "gauge",
-        "Whether Redis is there and takes writes: 1 or 0.",
+        "Whether Redis is reachable and takes writes: 1 or 0.",
         u8::from(cluster.is_connected()),
     );
     metric(
         out,
         "redis_reconnects_total",
         "counter",
-        "Times that Redis came back after it had been lost.",
+        "Times that a lost connection to Redis was restored.",
         cluster.reconnects(),
     );
     histogram(
         out,
         "redis_round_trip_seconds",
-        "Time that Redis took to store a publish, with those that were sent together with it.",
+        "Time that Redis took to store a publish and those sent with it.",
         cluster.round_trip(),
     );
 }
@@ -223,7 +223,7 @@ fn disk(out: &mut String, disk: &Disk) {
         out,
         "disk_writable",
         "gauge",
-        "Whether the disk takes what is published: 1 or 0.",
+        "Whether the disk stores what is published: 1 or 0.",
         u8::from(figures.is_writable),
     );
     metric(
@@ -237,13 +237,13 @@ fn disk(out: &mut String, disk: &Disk) {
         out,
         "disk_faults_total",
         "counter",
-        "Times that the disk began to take no writes.",
+        "Times that the disk stopped taking writes.",
         figures.faults,
     );
     histogram(
         out,
         "disk_commit_seconds",
-        "Time that the disk took for what was stored together, with its sync.",
+        "Time that the disk took to commit and sync what was stored together.",
         disk.commit_time(),
     );
 }

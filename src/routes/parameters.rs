@@ -45,20 +45,21 @@ fn named<T: PartialEq>(
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Problem> {
     let query = &request.target.query;
-    let lists =
-        match segment {
-            Some(_) if query.has("canal") => return Err(Problem::bad_request(
-                "a channel stands in the path and in the query; name channels in one of the two",
-            )),
-            Some(segment) => {
-                vec![decode_segment(segment).map_err(|NotUtf8| not_utf8("the channel name"))?]
-            }
-            None => query
-                .all("canal")
-                .map(|list| list.map(str::to_string))
-                .collect::<Result<_, NotUtf8>>()
-                .map_err(|NotUtf8| not_utf8("the parameter canal"))?,
-        };
+    let lists = match segment {
+        Some(_) if query.has("canal") => {
+            return Err(Problem::bad_request(
+                "channels are named in the path and in the query; name them in one of the two",
+            ))
+        }
+        Some(segment) => {
+            vec![decode_segment(segment).map_err(|NotUtf8| not_utf8("the channel name"))?]
+        }
+        None => query
+            .all("canal")
+            .map(|list| list.map(str::to_string))
+            .collect::<Result<_, NotUtf8>>()
+            .map_err(|NotUtf8| not_utf8("the parameter canal"))?,
+    };
     let mut names: Vec<T> = Vec::new();
     for item in lists.iter().flat_map(|list| list.split(',')) {
         if item.is_empty() {
@@ -115,20 +116,20 @@ pub fn refused(refusal: Refusal) -> Problem {
         Refusal::TooManyChannels(limit) => {
             format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
         }
-        Refusal::Closing => "the server shuts down; try again when it is back".into(),
-        Refusal::NotFilled => "the server has not read the history from its Redis yet; try again later".into(),
-        Refusal::RedisAway => "the server's Redis is away, takes no writes or is far behind; nothing was published, try again later".into(),
+        Refusal::Closing => "the server is shutting down; try again when it is back".into(),
+        Refusal::NotFilled => "the server has not read the history from Redis yet; try again later".into(),
+        Refusal::RedisAway => "Redis is unreachable, takes no writes or is far behind; nothing was published, try again later".into(),
         Refusal::RedisRefused(reason) => {
-            format!("the server's Redis refused it: {reason}; nothing was published, try again later")
+            format!("Redis refused the message: {reason}; nothing was published, try again later")
         }
         Refusal::DiskFailed(reason) => {
-            format!("the server's disk does not take it: {reason}; nothing was published, try again later")
+            format!("the disk refused the message: {reason}; nothing was published, try again later")
         }
-        Refusal::Unconfirmed => "the server's Redis did not confirm the message in time; it may have been published all the same, try again later".into(),
+        Refusal::Unconfirmed => "Redis did not confirm the message in time; it may still have been published, try again later".into(),
         Refusal::KeyUsed => return Problem::unprocessable(
             "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",
         ),
-        Refusal::GivenUp => "the try with this Idempotency-Key that was under way was given up; nothing was published, try again".into(),
+        Refusal::GivenUp => "the earlier request with this Idempotency-Key was given up; nothing was published, try again".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

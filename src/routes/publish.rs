@@ -354,7 +354,7 @@ fn line_message(line: &str, number: usize, limit: usize) -> Result<Box<str>, Pro
 fn two_messages(is_batch: bool) -> Problem {
     let message = if is_batch { "a batch" } else { "the message" };
     Problem::bad_request(format!(
-        "{message} is given as the body and there is msg as well; give one of the two"
+        "{message} is given both as the body and as msg; give one of the two"
     ))
 }
 
@@ -369,10 +369,10 @@ fn bad_body(error: BodyError, limit: usize) -> Problem {
             Problem::timeout("the body did not arrive in time; send it without pauses")
         }
         BodyError::Broken => Problem::bad_request(
-            "the body ended early or is malformed; send as many bytes as Content-Length says, or correct chunks",
+            "the body ended early or is malformed; send as many bytes as Content-Length announces, or valid chunks",
         ),
         BodyError::NoRoom => Problem::unavailable(
-            "the server holds too many bodies that have not come whole; send it again, without pauses",
+            "the server holds too many incomplete bodies; send it again, without pauses",
             BODY_RETRY_AFTER,
         ),
     }

@@ -260,7 +260,8 @@ fn a_denial_says_why_and_how_to_get_in() {
     assert_eq!((none.status, challenge(&none).as_str()), (401, "Bearer"));
     let wrong = post("/publish/exact", "wrong");
     assert_eq!(wrong.status, 401);
-    let expected = "Bearer error=\"invalid_token\", error_description=\"the token is not one of this server's\"";
+    let expected =
+        "Bearer error=\"invalid_token\", error_description=\"this server does not know the token\"";
     assert_eq!(challenge(&wrong), expected);
     let other = post("/publish/other", "clear-token");
     assert_eq!(other.status, 403);

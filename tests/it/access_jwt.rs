@@ -62,7 +62,7 @@ fn what_is_not_signed_with_the_secret_is_refused() {
     let mut flipped = signature.to_string().into_bytes();
     flipped[0] = if flipped[0] == b'A' { b'B' } else { b'A' };
     let flipped = String::from_utf8(flipped).expect("it is ASCII");
-    const STRANGE: &str = "the token is not one of this server's";
+    const STRANGE: &str = "this server does not know the token";
     const MALFORMED: &str = "the token is not a well-formed JWT";
     const SIGNATURE: &str = "the signature of the token is wrong";
     const ALGORITHM: &str = "the token is not signed with HS256";

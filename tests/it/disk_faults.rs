@@ -72,7 +72,7 @@ fn while_the_disk_is_full_publishing_is_503_and_streams_stay_and_then_it_goes_on
         assert_eq!(refused.status, 503, "{}", refused.text());
         assert!(refused.header("Retry-After").is_some());
         assert!(
-            refused.text().contains("disk does not take it"),
+            refused.text().contains("disk refused the message"),
             "{}",
             refused.text()
         );

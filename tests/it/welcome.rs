@@ -250,7 +250,7 @@ fn in_a_log_it_is_one_line_with_a_hint_that_works() {
         ),
         (
             rules("{}"),
-            "nobody may listen: ACCESS_FILE gives no right to subscribe",
+            "nobody may listen: ACCESS_FILE grants no right to subscribe",
         ),
     ] {
         assert_eq!(hint(&[("ACCESS_FILE", rules.path())]), expected);
