@@ -20,19 +20,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A stop may take 10 s; streams whose clients do not read are left behind a little earlier.
+/// A stop may take 10 s. Streams whose clients do not read are abandoned a little earlier.
 const STOP_TIME: Duration = Duration::from_secs(8);
 
-/// How long the start waits for Redis, so that a server that is up has the history. It serves without it as well.
+/// How long the start waits for Redis, so that the server has the history when it is up. It serves without it as well.
 const REDIS_START_TIME: Duration = Duration::from_secs(3);
 
 /// How long a stop may take to tell the other servers.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
-/// How long a stop may take to put everything on the disk.
+/// How long a stop may take to write everything to the disk.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// A client that was accepted has sent its request, and has its answer, this long after the stop began.
+/// Within this time after the stop began, an accepted client has to send its request and get its answer.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -62,7 +62,7 @@ fn env(name: &str) -> Option<OsString> {
 fn serve() -> Result<(), Failure> {
     let config = read_config()?;
     let rules = read_rules(&config)?;
-    // Before the first thread: each inherits it.
+    // Before the first thread: all threads inherit it.
     host::block_signals().map_err(|error| system_failure("block signals", &error))?;
     host::spare_address_space();
     queued_log::start(config.log_level).map_err(no_thread)?;
@@ -87,7 +87,7 @@ fn serve() -> Result<(), Failure> {
     let is_inherited = listener.is_inherited();
     let bound = listener.address().clone();
     let local = health::local_target(&bound);
-    // A person reads the token in a command that has it.
+    // For a person, the token is in the command to try.
     let is_for_people =
         config.log_level >= log::LevelFilter::Info && std::io::stderr().is_terminal();
     let made_up = make_up_token(&config, is_for_people)?;
@@ -148,8 +148,8 @@ fn serve() -> Result<(), Failure> {
     let clients = hub.stats().connected_clients;
     log::info!("event=stopping signal={signal} clients={clients}");
     notifier.stopping();
-    // One deadline for all of it. First a successor gets the listener, if there may be one; then what was published goes
-    // out, and all streams end, while whoever comes is told that the server stops; then the door answers what is left.
+    // One deadline for everything. First a successor gets the listener, if there may be one. Then what was published
+    // goes out, and all streams end; new clients are told that the server stops. Then the door answers what is left.
     let now = Instant::now();
     let last_moment = now + STOP_TIME;
     serving.stop(now + HAND_OVER_TIME);
@@ -159,7 +159,7 @@ fn serve() -> Result<(), Failure> {
     let _ = all_streams_ended.recv_deadline(last_moment);
     let _ = all_watchers_ended.recv_deadline(last_moment);
     if let Some(cluster) = &cluster {
-        // Behind every publish that is still under way.
+        // After every publish still under way.
         cluster.leave(LEAVE_TIME);
     }
     if let Some(disk) = &disk {
@@ -178,11 +178,11 @@ fn serve() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Threads that do not end the process when they panic: a request or a stream is all that is lost. Without any other the
-/// server would look well and do nothing, and whoever started it starts it again.
+/// Threads whose panic does not end the process: only a request or a stream is lost. Without any other thread the
+/// server would look healthy and do nothing; the process ends instead, and whoever started it can restart it.
 const EXPENDABLE: [&str; 3] = ["worker", "stream", "waiting"];
 
-/// Puts every panic into the log, in one line. A thread without a name is one of tiny_http's.
+/// Logs every panic, in one line. A thread without a name is tiny_http's.
 fn watch_panics() {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
@@ -208,19 +208,19 @@ fn watch_panics() {
     }));
 }
 
-/// Writes to the terminal, behind what was logged. A terminal may be stopped, and holds nobody up.
+/// Writes to the terminal, after what was logged. The terminal may be stopped, so this must not block.
 fn greet(lines: String) {
     let write = move || {
         log::logger().flush();
         let _ = std::io::stderr().write_all(lines.as_bytes());
     };
     let thread = std::thread::Builder::new().name("welcome".into());
-    // Without a thread nobody sees them either.
+    // Without a thread the lines are lost.
     let _ = thread.spawn(write);
 }
 
 fn raise_descriptor_limit(config: &Config) -> usize {
-    // One for each client, and some for requests and the log.
+    // One per client, and some for requests and the log.
     let wanted = config.max_clients.saturating_add(1024);
     let limit = host::raise_descriptor_limit(wanted);
     if limit < wanted {
@@ -253,7 +253,7 @@ fn system_failure(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot {what}: {error}"))
 }
 
-/// Puts the rules into force as the file has them now, also for the streams that are open.
+/// Reads the rules again, and applies them to open streams too.
 fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
     let Some(path) = &config.access_file else {
         log::info!("event=reload_ignored hint=\"SIGHUP reloads ACCESS_FILE, which is not set\"");
@@ -276,7 +276,8 @@ fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
     }
 }
 
-/// A token, where none is configured, which is shown this once. With rules there are other tokens: none is made up.
+/// Makes up a token if none is configured, and shows it this once. With rules there are other tokens, so none is made
+/// up.
 fn make_up_token(config: &Config, is_shown_elsewhere: bool) -> Result<Option<Token>, Failure> {
     if config.auth_token.is_some() || config.access_file.is_some() {
         return Ok(None);
@@ -306,7 +307,7 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// The other servers, if there is a Redis between them.
+/// Joins the other servers, if Redis is configured.
 fn join_cluster(
     config: &Config,
     local: &Listen,
@@ -327,7 +328,7 @@ fn join_cluster(
     Ok(Some(cluster))
 }
 
-/// The folder, if the history is kept in one. From then on the hub has what is in it, and `keys` has its keys.
+/// Opens the folder, if the history is kept in one. Afterwards the hub has its history, and `keys` has its keys.
 fn open_disk(config: &Config, hub: &Arc<Hub>, keys: &Keys) -> Result<Option<Arc<Disk>>, Failure> {
     let Some(data_dir) = &config.data_dir else {
         return Ok(None);

@@ -1,10 +1,10 @@
-//! `--check`: reads the configuration and the rules as the start does, and prints what is in force.
+//! `--check`: reads the configuration and the rules as a start does, and prints what is in force.
 
 use super::doubts::doubts;
 use super::setup::{print, read_config, read_rules, Failure};
 use crate::config::{Config, VARIABLES};
 
-/// What is never shown, but for whether it is there.
+/// Values that are never shown, only whether they are set.
 const SECRET: [&str; 3] = ["AUTH_TOKEN", "JWT_SECRET", "REDIS_URL"];
 
 pub(super) fn check() -> Result<(), Failure> {
@@ -17,7 +17,7 @@ pub(super) fn check() -> Result<(), Failure> {
     for (name, default, _) in VARIABLES {
         let value = match name {
             "LISTEN" => config.listen.to_string(),
-            // It is in LISTEN.
+            // LISTEN includes it.
             "PORT" => continue,
             name if SECRET.contains(&name) => secret(name, &config),
             name => match std::env::var(name) {

@@ -1,14 +1,14 @@
-//! What can be used and is probably not meant so. No value is shown.
+//! Settings that work but are probably mistakes. No value is shown.
 
 use crate::access::{Rules, Token, OPERATOR_NAME};
 use crate::config::{meant_by, Config};
 use crate::log::Logged;
 use std::fmt;
 
-/// One line for the log, or for a person.
+/// One doubt, as a line for the log or for a person.
 #[derive(Debug)]
 pub enum Doubt {
-    /// A variable that nothing reads.
+    /// A variable that nothing reads, and that is probably misspelt.
     UnknownVariable {
         /// Its name.
         name: String,

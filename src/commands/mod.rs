@@ -19,10 +19,10 @@ use std::time::Duration;
 /// How long `--healthcheck` waits for an answer.
 const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 
-/// Does what the arguments say. There is at least one.
+/// Runs the command that the arguments name. There is at least one.
 ///
 /// # Errors
-/// What a person is told, if that is no success.
+/// What a person is told, unless it succeeds.
 pub fn run(arguments: &[&str]) -> Result<(), Failure> {
     match arguments {
         ["--help" | "-h"] | ["token", "--help" | "-h"] => print(&help::help()),

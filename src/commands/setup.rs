@@ -1,10 +1,10 @@
-//! What the environment says, and what a person reads when it cannot be used.
+//! The configuration in the environment, and what a person reads when it cannot be used.
 
 use crate::access::Rules;
 use crate::config::Config;
 use std::io::{ErrorKind, Write};
 
-/// Exit codes beside 0.
+/// Exit codes other than 0.
 const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 
@@ -18,7 +18,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// It did not work.
     pub fn new(line: impl Into<String>) -> Failure {
         Failure {
             line: line.into(),
@@ -35,7 +34,7 @@ impl Failure {
     }
 }
 
-/// Writes lines to standard output. Whoever reads no further has seen enough.
+/// Writes lines to standard output. A reader that closes it has seen enough.
 ///
 /// # Errors
 /// If they cannot be written.
@@ -58,7 +57,7 @@ pub fn read_config() -> Result<Config, Failure> {
     Config::read(|name| std::env::var_os(name)).map_err(|bad| Failure::misuse(bad.to_string()))
 }
 
-/// The rules of `ACCESS_FILE`, or those that hold without one.
+/// The rules of `ACCESS_FILE`, or those that apply without one.
 ///
 /// # Errors
 /// What cannot be used.

@@ -1,11 +1,11 @@
-//! `token`: makes a signed token, or explains what a token is good for.
+//! `token`: makes a signed token, or explains a token.
 
 use super::setup::{print, read_config, read_rules, Failure};
 use crate::access::{Access, Denial, Grant, Patterns};
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
-/// How long a token is good for if nothing is said.
+/// A token's lifetime, unless `--expires` is given.
 const DEFAULT_LIFE: Duration = Duration::from_secs(3600);
 
 const USAGE: &str = "sse-server token [--subscribe CHANNELS] [--publish CHANNELS] [--stats] [--expires 10m] [--subject NAME], or sse-server token --explain TOKEN";
@@ -23,7 +23,7 @@ pub(super) fn token(arguments: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// What a token is to have.
+/// What the new token should have.
 #[derive(Default)]
 struct TokenWish<'a> {
     subscribe: Vec<&'a str>,
@@ -102,7 +102,7 @@ fn make(arguments: &[&str]) -> Result<(), Failure> {
     print(&token)
 }
 
-/// `90s`, `10m`, `2h` or `1d`; not nothing.
+/// Parses `90s`, `10m`, `2h` or `1d`; not zero.
 fn duration(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (digits, unit) = text.split_at(split);
@@ -164,14 +164,14 @@ fn explain(token: &str) -> Result<(), Failure> {
     Err(Failure::new(format!("refused: {why}")))
 }
 
-/// A moment, and how far it is.
+/// A moment, and how far away it is.
 fn moment(moment: SystemTime, now: SystemTime) -> String {
     let far = match (moment.duration_since(now), now.duration_since(moment)) {
         (Ok(ahead), _) => format!("in {}", rough(ahead)),
         (_, Ok(over)) => format!("{} ago", rough(over)),
         _ => String::new(),
     };
-    // What the crate cannot write is far away.
+    // What the crate cannot format is far away.
     const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
     match moment.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) if since < YEAR_9999 => format!("{} ({far})", httpdate::fmt_http_date(moment)),

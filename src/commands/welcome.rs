@@ -1,5 +1,5 @@
-//! What whoever starts the server can try: commands that work with the rules that there are. At a terminal some lines for a
-//! person, in a log a hint.
+//! Commands to try after a start, which work with the rules in force: at a terminal some lines for a person, in a log a
+//! hint.
 
 use crate::access::{Action, Grant, Rules, Token};
 use crate::config::{Config, Listen};
@@ -7,7 +7,7 @@ use crate::http::cors::Origins;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Commands to try, and what is open to others.
+/// Commands to try, and what is open to everybody.
 #[derive(Debug)]
 pub struct Welcome {
     listen: Option<Try>,
@@ -18,29 +18,29 @@ pub struct Welcome {
     is_made_up: bool,
 }
 
-/// Something that somebody may do with a channel.
+/// Something to try with a channel.
 #[derive(Debug)]
 struct Try {
     channel: String,
     credential: Credential,
 }
 
-/// By what right.
+/// The right that a command uses.
 #[derive(Debug)]
 enum Credential {
     None,
-    /// The token that was made up for this run.
+    /// The token made up for this run.
     MadeUp(String),
-    /// It is in this variable, which the shell may have.
+    /// The variable, which the shell may have.
     AuthToken,
-    /// Whoever has the token of this name in the rules.
+    /// The token of this name in the rules.
     Listed(String),
-    /// One has to be made with `JWT_SECRET`, for this right.
+    /// One has to be made with `JWT_SECRET`, with this option.
     Signed(&'static str),
 }
 
 impl Welcome {
-    /// For these rules, with the token that was made up, if one was.
+    /// For these rules, and the token that was made up, if any.
     pub fn new(config: &Config, rules: &Rules, made_up: Option<&Token>) -> Welcome {
         let find = |action| example(action, config, rules, made_up);
         Welcome {
@@ -52,7 +52,7 @@ impl Welcome {
         }
     }
 
-    /// For the log: how to listen, on this machine.
+    /// For the log: how to listen on this machine.
     pub fn hint(&self, local: &Listen) -> String {
         let Some(listen) = &self.listen else {
             return "nobody may listen: ACCESS_FILE grants no right to subscribe".into();
@@ -71,7 +71,7 @@ impl Welcome {
         format!("listen with: curl -N -H 'Authorization: Bearer {token}' {url}{whose}")
     }
 
-    /// For a person at a terminal, who reaches the server at `local`, and everybody at `bound`.
+    /// For a person at a terminal. The person reaches the server at `local`, others at `bound`.
     pub fn lines(&self, local: &Listen, bound: &Listen) -> String {
         let mut text = format!("sse-server {}\n\n", env!("CARGO_PKG_VERSION"));
         let mut line = |what: &str, how: String| {
@@ -136,12 +136,12 @@ impl Try {
     }
 }
 
-/// Stands for a token that only its holder knows.
+/// A placeholder for a token that only its holder knows.
 fn token_of(name: &str) -> String {
     format!("TOKEN-OF-{name}")
 }
 
-/// Something that may be done, best by everybody.
+/// Something that may be done, preferably by everybody.
 fn example(action: Action, config: &Config, rules: &Rules, made_up: Option<&Token>) -> Option<Try> {
     let channel = |grant: &Grant| grant.channels(action).example();
     if let Some(channel) = channel(&rules.public) {
@@ -179,7 +179,7 @@ fn example(action: Action, config: &Config, rules: &Rules, made_up: Option<&Toke
     listed.or_else(signed)
 }
 
-/// What curl is given.
+/// The URL, and options before it, for curl.
 fn url(local: &Listen, path: &str) -> String {
     match local {
         Listen::Tcp(address) => format!("http://{address}{path}"),
@@ -190,7 +190,7 @@ fn url(local: &Listen, path: &str) -> String {
     }
 }
 
-/// Who can come.
+/// Who can reach the server.
 fn reach(bound: &Listen) -> String {
     match bound {
         Listen::Unix(_) => {
@@ -213,9 +213,9 @@ fn reach(bound: &Listen) -> String {
     }
 }
 
-/// The address of this machine that others would see. Nothing is sent: the system looks up its routes alone.
+/// The address at which others see this machine. Nothing is sent: the system only looks up its routes.
 fn outside(bound: IpAddr) -> Option<IpAddr> {
-    // Addresses for documentation (RFC 5737, RFC 3849), which are nobody's.
+    // Addresses for documentation (RFC 5737, RFC 3849), which belong to nobody.
     const SOMEBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
     const SOMEBODY_V6: SocketAddr = SocketAddr::new(
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
@@ -237,7 +237,7 @@ fn outside(bound: IpAddr) -> Option<IpAddr> {
     found.filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
 }
 
-/// A channel as it stands in a path.
+/// A channel, encoded for a path.
 fn encode(channel: &str) -> String {
     percent_encoding::utf8_percent_encode(channel, percent_encoding::NON_ALPHANUMERIC)
         .to_string()
@@ -246,7 +246,7 @@ fn encode(channel: &str) -> String {
         .replace("%2E", ".")
 }
 
-/// A word for a shell.
+/// A word, quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+".contains(c);
     if word.chars().all(is_plain) {

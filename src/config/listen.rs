@@ -8,9 +8,9 @@ use std::str::FromStr;
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// An address and a port; port 0 takes a free one.
+    /// An address and a port; port 0 means a free one.
     Tcp(SocketAddr),
-    /// A socket in the file system.
+    /// A Unix socket.
     Unix(PathBuf),
 }
 
@@ -23,8 +23,8 @@ impl Listen {
         Listen::Tcp(SocketAddr::new(IpAddr::from(Ipv4Addr::UNSPECIFIED), port))
     }
 
-    /// Takes `address:port`, `localhost:port`, `:port` or `unix:/path`. No other name is looked up: it might be another
-    /// address at the next start.
+    /// Parses `address:port`, `localhost:port`, `:port` or `unix:/path`. No other name is resolved: it might mean
+    /// another address at the next start.
     pub(super) fn parse(text: &str) -> Option<Listen> {
         if let Some(path) = text.strip_prefix("unix:") {
             return (path.starts_with('/') && path.len() <= MAX_SOCKET_PATH)

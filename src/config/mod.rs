@@ -20,14 +20,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `LISTEN`, or `PORT`.
     pub listen: Listen,
-    /// `AUTH_TOKEN`; `None` means that one has to be made up, unless there is an `access_file`.
+    /// `AUTH_TOKEN`; `None` means that one is made up, unless there is an `access_file`.
     pub auth_token: Option<Token>,
-    /// `ACCESS_FILE`; not looked at yet.
+    /// `ACCESS_FILE`; not opened yet.
     pub access_file: Option<PathBuf>,
     /// `JWT_SECRET`.
     pub jwt_secrets: Option<Secrets>,
@@ -37,7 +36,7 @@ pub struct Config {
     pub history_events: usize,
     /// `HISTORY_BYTES`.
     pub history_bytes: usize,
-    /// `HISTORY_AGE`; without it messages are retained however old they are.
+    /// `HISTORY_AGE`; `None` means no limit.
     pub history_age: Option<Duration>,
     /// `DATA_DIR`.
     pub data_dir: Option<DataDir>,
@@ -57,7 +56,7 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// `CLIENT_QUEUE`.
     pub client_queue: usize,
-    /// `TRUSTED_PROXIES`; nobody if it is not set.
+    /// `TRUSTED_PROXIES`; none by default.
     pub trusted_proxies: TrustedProxies,
     /// `REDIS_URL`.
     pub redis: Option<RedisAddress>,
@@ -65,7 +64,7 @@ pub struct Config {
     pub log_level: log::LevelFilter,
 }
 
-/// A variable that cannot be used: one line for a person.
+/// An unusable variable: one line for a person.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadValue(String);
 
@@ -127,9 +126,9 @@ impl Config {
 const HOUR: usize = 3_600;
 const WEEK: usize = 604_800;
 const YEAR: usize = 31_536_000;
-/// 1 GiB: the most that also a 32-bit device can be asked for.
+/// 1 GiB: the most that a 32-bit device can provide.
 const MAX_BYTES: usize = 1 << 30;
-/// 16 MiB: a message is held in memory as a whole, several times.
+/// 16 MiB: memory holds a whole message, several times.
 const MAX_MESSAGE: usize = 16 << 20;
 
 struct Environment<G> {

@@ -1,9 +1,9 @@
-//! Variables that somebody has probably misspelt: no value of theirs would ever be used, and nobody would notice.
+//! Probably misspelt variables: their values would never be used, and nobody would notice.
 
 use super::variables::VARIABLES;
 
-/// The variable that somebody meant who wrote `name`: one that is a single typing slip away (a character too many, one
-/// missing, a wrong one, or two in the wrong order; case does not matter). `None` for names that are right, or far off.
+/// The variable that `name` is one typing slip away from: a character too many, one missing, a wrong one, or two
+/// swapped; case is ignored. `None` for names that are right, or far off.
 pub fn meant_by(name: &str) -> Option<&'static str> {
     let mut known = VARIABLES.iter().map(|(known, ..)| *known);
     if known.clone().any(|known| known == name) {

@@ -1,6 +1,6 @@
-//! The table of variables, for `--help` and for slips.
+//! The table of variables, for `--help`, `--check` and slips.
 
-/// Every variable: its name, its default as a reader sees it, and what it does. `--help` prints this table.
+/// Every variable: its name, its default as a reader sees it, and its meaning.
 pub const VARIABLES: [(&str, &str, &str); 21] = [
     (
         "LISTEN",

@@ -1,4 +1,4 @@
-//! The forms in which a client can have its events.
+//! The forms in which clients get events.
 
 use super::lines;
 use super::message::{Event, Kind};
@@ -6,7 +6,7 @@ use super::sse;
 use super::text::push_json_string;
 use super::topic::Topic;
 
-/// The form in which a client has its events.
+/// The form in which a client gets its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// An event stream, in which `data:` is the message.
@@ -15,16 +15,16 @@ pub enum Form {
     Json,
     /// Lines of JSON, one for each message and each notice.
     Ndjson,
-    /// The messages alone, each with a line end behind it.
+    /// The bare messages, each followed by a line end.
     Text,
 }
 
 impl Form {
-    /// Every form, in the order of their numbers.
+    /// The number of forms.
     pub const COUNT: usize = 4;
 }
 
-/// Appends one event; of a notice nothing, in a form that has none.
+/// Appends one event; a notice is nothing in a form that has none.
 pub fn encode(event: &Event, form: Form, out: &mut Vec<u8>) {
     if let Kind::Gap { of, after } = &event.kind {
         return encode_gap(of, &after.to_string(), form, out);
@@ -68,7 +68,7 @@ fn encode_notice(name: &str, members: &[(&str, &str)], form: Form, out: &mut Vec
     out.extend_from_slice(end.as_bytes());
 }
 
-/// What keeps proxies and clients awake. `as_event`: so that a page sees it. Empty in a form that has no place for it.
+/// What keeps connections alive. `as_event` lets pages see it. Empty in a form that has no place for it.
 pub fn heartbeat(form: Form, as_event: bool) -> &'static [u8] {
     match form {
         Form::Plain | Form::Json if as_event => b"event: sse-heartbeat\ndata: {}\n\n",

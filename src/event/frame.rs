@@ -1,9 +1,9 @@
-//! Encoded events with the framing of one chunk around them.
+//! Encoded events, framed as one chunk.
 
 use std::ops::Range;
 
-/// Bytes of an event stream with the framing of one HTTP/1.1 chunk around them (RFC 9112, section 7.1), so that one
-/// encoding serves chunked and plain connections.
+/// Bytes of an event stream, framed as one HTTP/1.1 chunk (RFC 9112, section 7.1), so that one encoding serves chunked
+/// and plain connections.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Vec<u8>,
@@ -15,8 +15,7 @@ pub struct Frame {
 const SIZE_LINE: usize = 18;
 
 impl Frame {
-    /// Lets `fill` append the content, and puts the framing around it. `None` without content: an empty chunk would end the
-    /// stream.
+    /// Builds a frame around what `fill` appends. `None` without content: an empty chunk would end the stream.
     pub fn build(fill: impl FnOnce(&mut Vec<u8>)) -> Option<Frame> {
         let mut bytes = vec![0; SIZE_LINE];
         fill(&mut bytes);
@@ -31,7 +30,7 @@ impl Frame {
         Some(Frame { bytes, raw, start })
     }
 
-    /// What to write: the chunk, or the bare content.
+    /// The chunk, or the bare content.
     pub fn bytes(&self, chunked: bool) -> &[u8] {
         if chunked {
             &self.bytes[self.start..]

@@ -1,5 +1,3 @@
-//! The id of an event.
-
 use std::fmt;
 
 /// The id of an event: `MILLISECONDS-SEQUENCE`, growing over all channels of a server.
@@ -7,17 +5,17 @@ use std::fmt;
 /// The shape is that of a Redis stream id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
-    /// Milliseconds since the Unix epoch, or later where ids would not grow.
+    /// Milliseconds since the Unix epoch; later if ids would not grow otherwise.
     pub ms: u64,
     /// Counts the events of one millisecond.
     pub seq: u64,
 }
 
 impl EventId {
-    /// Below every id that is ever given.
+    /// Below every id that is given.
     pub const ZERO: EventId = EventId { ms: 0, seq: 0 };
 
-    /// Reads `MS-SEQ`, or `MS` alone, which means `MS-0`. Digits only.
+    /// Parses `MS-SEQ`, or `MS` alone, which means `MS-0`. Digits only.
     pub fn parse(text: &str) -> Option<EventId> {
         let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
         Some(EventId {
@@ -26,7 +24,8 @@ impl EventId {
         })
     }
 
-    /// The id that follows `self` when the clock shows `now_ms`: never smaller than `self`, also when the clock steps back.
+    /// The id that follows `self` when the clock shows `now_ms`: always larger than `self`, even if the clock steps
+    /// back.
     pub fn next(self, now_ms: u64) -> EventId {
         if now_ms > self.ms {
             EventId { ms: now_ms, seq: 0 }

@@ -12,7 +12,6 @@ pub(super) fn push_json(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// One message and a line end.
 pub(super) fn push_text(event: &Event, out: &mut Vec<u8>) {
     for line in lines_of(&event.text) {
         out.extend_from_slice(line);

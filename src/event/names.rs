@@ -1,4 +1,4 @@
-//! Names, parsed once: of channels, and of the types of events.
+//! Names of channels and of event types, parsed once.
 
 use crate::log::Logged;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 /// The reserved channel that reaches every connected client.
 pub const BROADCAST: &str = "broadcast";
 
-/// Longest channel name, in bytes of UTF-8.
+/// The longest channel name, in bytes of UTF-8.
 pub const MAX_CHANNEL_NAME_BYTES: usize = 128;
 
-/// A valid channel name; `broadcast` is one as well.
+/// A valid channel name, which may be `broadcast`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
-    /// Takes a decoded name.
+    /// Parses a decoded name.
     ///
     /// # Errors
-    /// One line for the client, if the name is empty, too long, or has a character that names may not have.
+    /// One line for the client, if the name is empty, too long, or has a forbidden character.
     pub fn parse(name: &str) -> Result<ChannelName, String> {
         if name.is_empty() {
             return Err(format!(
@@ -47,12 +47,11 @@ impl ChannelName {
         ChannelName(BROADCAST.into())
     }
 
-    /// A name of the server's own, which it knows to be good.
+    /// One of the server's own names, known to be valid.
     pub(crate) fn internal(name: &'static str) -> ChannelName {
         ChannelName(name.into())
     }
 
-    /// Whether this is the reserved name.
     pub fn is_broadcast(&self) -> bool {
         &*self.0 == BROADCAST
     }
@@ -63,7 +62,7 @@ impl ChannelName {
     }
 }
 
-/// As it stands in a log line; `as_str` is the name itself.
+/// As in a log line; `as_str` is the name itself.
 impl fmt::Display for ChannelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Logged(&self.0).fmt(f)
@@ -80,10 +79,10 @@ impl EventName {
         &self.0
     }
 
-    /// Takes a publisher's choice; the empty name means none.
+    /// Parses a publisher's choice; an empty name means none.
     ///
     /// # Errors
-    /// One line for the client, if the name cannot stand on an `event:` line, or is one of the server's own.
+    /// One line for the client, if the name does not fit on an `event:` line, or is reserved for the server.
     pub fn parse(name: &str) -> Result<Option<EventName>, String> {
         if name.contains(['\r', '\n', '\0']) {
             return Err(format!(

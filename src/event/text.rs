@@ -1,4 +1,4 @@
-//! What every form needs: a message's lines, and JSON.
+//! What all forms need: a message's lines, and JSON.
 
 use super::message::Event;
 use super::names::EventName;
@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 
-/// The lines of a message: CR, LF and CRLF each end one (WHATWG HTML, section 9.2.6). Behind a last line end there is an
-/// empty line.
+/// The lines of a message: CR, LF and CRLF each end one (WHATWG HTML, section 9.2.6). After a final line end there is
+/// one empty line.
 pub(super) fn lines_of(text: &str) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text.as_bytes());
     std::iter::from_fn(move || {
@@ -26,7 +26,7 @@ pub(super) fn lines_of(text: &str) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The members `canal`, `event` if that is wanted, `mensagem` and `timestamp`, without the braces around them.
+/// The members `canal`, `event` (if `name` is given), `mensagem` and `timestamp`, without braces.
 pub(super) fn push_json_message(event: &Event, name: Option<&EventName>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"canal\":");
     push_json_string(out, event.channel.as_str());
@@ -40,7 +40,7 @@ pub(super) fn push_json_message(event: &Event, name: Option<&EventName>, out: &m
     push_display(out, &event.timestamp_ms);
 }
 
-/// The text with LF for each of its line ends.
+/// The text with LF for each line end.
 fn with_lf(text: &str) -> Cow<'_, str> {
     if text.contains('\r') {
         text.replace("\r\n", "\n").replace('\r', "\n").into()

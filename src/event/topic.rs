@@ -1,9 +1,9 @@
-//! What a client follows: channels by their names, or by how their names begin.
+//! What a client follows: channels by name, or by the beginning of their names.
 
 use super::names::ChannelName;
 use std::sync::Arc;
 
-/// All channels but `broadcast` whose names begin so. It is written with a `*` behind that.
+/// All channels but `broadcast` whose names begin with the stem. Written as the stem and a `*`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(Arc<str>);
 
@@ -18,26 +18,26 @@ impl Prefix {
         self.0.strip_suffix('*').unwrap_or(&self.0)
     }
 
-    /// Whether it is one of the channels.
+    /// Whether the channel is one of them.
     pub fn covers(&self, name: &ChannelName) -> bool {
         name.as_str().starts_with(self.stem()) && !name.is_broadcast()
     }
 }
 
-/// What a client follows: one channel, or by a pattern all whose names begin so, those to come as well.
+/// One channel, or by a pattern all channels whose names begin so, future ones included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// This one, which may be `broadcast`.
+    /// One channel, which may be `broadcast`.
     Channel(ChannelName),
-    /// All of these.
+    /// All these channels.
     Prefix(Prefix),
 }
 
 impl Topic {
-    /// Takes a decoded name, or the beginning of names with a `*` behind it.
+    /// Parses a decoded name, or the beginning of names and a `*`.
     ///
     /// # Errors
-    /// One line for the client, if no channel could ever have such a name.
+    /// One line for the client, if no channel can have such a name.
     pub fn parse(text: &str) -> Result<Topic, String> {
         let Some(star) = text.find('*') else {
             return ChannelName::parse(text).map(Topic::Channel);
@@ -66,7 +66,7 @@ impl Topic {
         }
     }
 
-    /// As a client names it.
+    /// As the client wrote it.
     pub fn as_str(&self) -> &str {
         match self {
             Topic::Channel(name) => name.as_str(),

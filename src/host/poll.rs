@@ -1,33 +1,33 @@
-//! Readiness of many sockets: epoll on Linux, kqueue elsewhere. Each event is told once, when something changes
-//! (edge-triggered), so whoever hears of it has to read or write until that would wait.
+//! Readiness of many sockets: epoll on Linux, kqueue elsewhere. Each event is reported once, when something changes
+//! (edge-triggered), so its receiver has to read or write until that would block.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// What to be told of a socket.
+/// What to report of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// That it can be read from.
+    /// That it is readable.
     Read,
-    /// That it can be read from or written to.
+    /// That it is readable or writable.
     ReadWrite,
-    /// That the peer has closed it, and nothing else.
+    /// Only that the peer has closed it.
     End,
 }
 
 /// What has changed.
 #[derive(Clone, Copy, Debug)]
 pub struct Readiness {
-    /// The number that the socket was added with.
+    /// The number with which the socket was added.
     pub token: u64,
-    /// There is something to read, or the end of it.
+    /// Data or the end can be read.
     pub is_readable: bool,
     /// The peer has closed its sending side, or all of the connection.
     pub is_ended: bool,
 }
 
-/// Whether a socket can be read from now, or accepted from (`poll(2)`). Shown by tests/it/door/limits.rs.
+/// Whether a socket can be read from, or accepted from, now (`poll(2)`). Shown by tests/it/door/limits.rs.
 pub fn is_readable(socket: &impl AsRawFd) -> bool {
     let mut entry = libc::pollfd {
         fd: socket.as_raw_fd(),
@@ -38,10 +38,10 @@ pub fn is_readable(socket: &impl AsRawFd) -> bool {
     unsafe { libc::poll(&mut entry, 1, 0) > 0 }
 }
 
-/// Events told at once.
+/// Events reported at once.
 const AT_ONCE: usize = 256;
 
-/// A set of sockets that are watched.
+/// A set of watched sockets.
 #[derive(Debug)]
 pub struct Poll(OwnedFd);
 
@@ -60,7 +60,7 @@ impl Poll {
         }
     }
 
-    /// Begins to watch a socket.
+    /// Starts watching a socket.
     ///
     /// # Errors
     /// If the system has no memory, or no place for another one.
@@ -76,9 +76,9 @@ impl Poll {
         self.control(libc::EPOLL_CTL_MOD, socket.as_raw_fd(), token, interest)
     }
 
-    /// Watches a socket no more.
+    /// Stops watching a socket.
     pub fn remove(&self, socket: &impl AsRawFd) {
-        // It is watched, or it was not watched anyway.
+        // If it is not watched, that is fine too.
         let _ = self.control(libc::EPOLL_CTL_DEL, socket.as_raw_fd(), 0, Interest::End);
     }
 
@@ -102,15 +102,15 @@ impl Poll {
         check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, socket, &mut event) })
     }
 
-    /// Waits until something changes, for at most so long, and puts it into `events`, in place of what was there. A signal
-    /// may end the wait early.
+    /// Waits until something changes, at most for `timeout`, and replaces the content of `events`. A signal may end the
+    /// wait early.
     ///
     /// # Errors
     /// What the system says.
     pub fn wait(&self, events: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         let mut told = [libc::epoll_event { events: 0, u64: 0 }; AT_ONCE];
-        // Rounded up: a deadline has to be over when the wait is.
+        // Rounded up: after the wait the deadline has to be over.
         let milliseconds = timeout.map_or(-1, |timeout| {
             i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
         });
@@ -154,7 +154,7 @@ impl Poll {
         }
     }
 
-    /// Begins to watch a socket.
+    /// Starts watching a socket.
     ///
     /// # Errors
     /// If the system has no memory, or no place for another one.
@@ -168,7 +168,7 @@ impl Poll {
     /// As `add`.
     pub fn change(&self, socket: &impl AsRawFd, token: u64, interest: Interest) -> io::Result<()> {
         let socket = socket.as_raw_fd();
-        // Of a stream's connection only the end is of interest: data alone never fills a mark this high.
+        // Only the end of a stream's connection matters: data alone never reaches a mark this high.
         let (flags, mark) = match interest {
             Interest::End => (libc::NOTE_LOWAT, i32::MAX),
             _ => (0, 0),
@@ -182,7 +182,7 @@ impl Poll {
         Ok(())
     }
 
-    /// Watches a socket no more.
+    /// Stops watching a socket.
     pub fn remove(&self, socket: &impl AsRawFd) {
         for filter in [libc::EVFILT_READ, libc::EVFILT_WRITE] {
             // It may not have been watched for that.
@@ -219,8 +219,8 @@ impl Poll {
         })
     }
 
-    /// Waits until something changes, for at most so long, and puts it into `events`, in place of what was there. A signal
-    /// may end the wait early.
+    /// Waits until something changes, at most for `timeout`, and replaces the content of `events`. A signal may end the
+    /// wait early.
     ///
     /// # Errors
     /// What the system says.

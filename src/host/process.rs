@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::time::Duration;
 
-/// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, for this thread and all that it starts (`pthread_sigmask(3)`).
-/// So it does with SIGXFSZ: a write beyond the limit of a file's size fails then, and says why (`setrlimit(2)`).
-/// Has to be called before any thread is started. Shown by tests/it/shutdown.rs, access_reload.rs and disk_faults.rs.
+/// Keeps SIGINT, SIGTERM and SIGHUP from ending the process, in this thread and all threads that it starts
+/// (`pthread_sigmask(3)`). The same for SIGXFSZ: a write beyond the limit of a file's size then fails, and says why
+/// (`setrlimit(2)`). Must be called before any thread is started. Shown by tests/it/shutdown.rs, access_reload.rs and
+/// disk_faults.rs.
 ///
 /// # Errors
 /// What the system says.
@@ -24,13 +25,13 @@ pub fn block_signals() -> io::Result<()> {
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// To stop; holds the signal's name.
+    /// To stop. Holds the signal's name.
     Stop(&'static str),
     /// To read the rules again: SIGHUP.
     Reload,
 }
 
-/// Waits for one of the signals that were blocked (`sigwait(3)`).
+/// Waits for one of the blocked signals (`sigwait(3)`).
 ///
 /// # Errors
 /// What the system says.
@@ -59,8 +60,8 @@ fn awaited_signals() -> libc::sigset_t {
     }
 }
 
-/// Raises the limit of open descriptors to `wanted` if the system lets us, or else as far as it does, and returns it
-/// (`getrlimit(2)`). A connection takes one, and 1,024 is still a common default.
+/// Raises the limit of open descriptors to `wanted`, or as far as the system lets us, and returns it (`getrlimit(2)`).
+/// A connection takes one, and 1,024 is still a common default.
 pub fn raise_descriptor_limit(wanted: usize) -> usize {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -72,7 +73,7 @@ pub fn raise_descriptor_limit(wanted: usize) -> usize {
             return 1024;
         }
         let wanted = libc::rlim_t::try_from(wanted).unwrap_or(libc::RLIM_INFINITY);
-        // The first needs a privilege when it is above the hard limit; the second does not.
+        // The first one needs a privilege if it is above the hard limit; the second does not.
         for most in [limit.rlim_max.max(wanted), limit.rlim_max] {
             let raised = libc::rlimit {
                 rlim_cur: most,
@@ -98,7 +99,7 @@ pub fn descriptor_limit() -> Option<usize> {
     usize::try_from(limit.rlim_cur).ok().filter(|_| is_known)
 }
 
-/// Number of open descriptors (`proc_pid_fd(5)`), where the system tells.
+/// The number of open descriptors (`proc_pid_fd(5)`), if the system tells.
 pub fn open_descriptors() -> Option<usize> {
     // One of them is for this look.
     Some(
@@ -109,8 +110,8 @@ pub fn open_descriptors() -> Option<usize> {
     )
 }
 
-/// Processor time that this process has used, in user and in system mode (`getrusage(2)`).
-/// Shown by tests/it/metrics.rs.
+/// The processor time that this process has used, in user and in system mode (`getrusage(2)`). Shown by
+/// tests/it/metrics.rs.
 pub fn cpu_time() -> Option<Duration> {
     // SAFETY: a struct of numbers may be all zeros, and is valid for the call.
     let (result, usage) = unsafe {
@@ -123,7 +124,7 @@ pub fn cpu_time() -> Option<Duration> {
     (result == 0).then(|| part(usage.ru_utime) + part(usage.ru_stime))
 }
 
-/// Takes over a socket that our parent has left open for us (`fcntl(2)`). Nothing else of this process may use the
+/// Takes over a socket that our parent has left open for us (`fcntl(2)`). Nothing else in this process may use the
 /// descriptor. Shown by tests/it/socket_activation.rs.
 ///
 /// # Errors
@@ -137,8 +138,7 @@ pub fn inherited_socket(descriptor: RawFd) -> io::Result<socket2::Socket> {
     Ok(unsafe { socket2::Socket::from_raw_fd(descriptor) })
 }
 
-/// Fills the buffer with random bytes that nobody can guess (`getrandom(2)`, on other systems `getentropy(3)`), also
-/// where no `/dev` is mounted.
+/// Random bytes that nobody can guess (`getrandom(2)`, on other systems `getentropy(3)`), even if no `/dev` is mounted.
 ///
 /// # Errors
 /// What the system says.
@@ -158,8 +158,8 @@ pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     }
 }
 
-/// Takes a lock on a file that no other process can have at the same time, and that ends with the file or the process
-/// (`flock(2)`). Whether it was free. Shown by tests/it/disk_faults.rs.
+/// Locks a file against all other processes, until the file is closed or the process ends (`flock(2)`). Returns whether
+/// it was free. Shown by tests/it/disk_faults.rs.
 ///
 /// # Errors
 /// What the system says.
@@ -175,8 +175,8 @@ pub fn lock_file(file: &std::fs::File) -> io::Result<bool> {
     Err(error)
 }
 
-/// Gives memory that was freed back to the system (`malloc_trim(3)`). glibc keeps it otherwise, scattered over the heaps
-/// of many threads, and grows with each crowd that comes and goes. Takes some milliseconds. Shown by tests/it/alone/soak.rs.
+/// Gives freed memory back to the system (`malloc_trim(3)`). Otherwise glibc keeps it, scattered over the heaps of many
+/// threads, and grows with each crowd that comes and goes. Takes some milliseconds. Shown by tests/it/alone/soak.rs.
 pub fn give_memory_back() {
     // SAFETY: it takes the allocator's own locks, and may be called at any time.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -185,8 +185,8 @@ pub fn give_memory_back() {
     }
 }
 
-/// Where address space is limited (`RLIMIT_AS`), has all threads share one heap (`mallopt(3)`): glibc reserves 64 MiB for
-/// each of up to eight a core, and nothing would be left. Has to be called before any thread is started. Shown by
+/// If address space is limited (`RLIMIT_AS`), makes all threads share one heap (`mallopt(3)`): glibc reserves 64 MiB
+/// for each of up to eight per core, and nothing would be left. Must be called before any thread is started. Shown by
 /// tests/it/hostile_machine.rs.
 pub fn spare_address_space() {
     // SAFETY: the struct is valid for the call, and `mallopt` takes numbers.
@@ -200,7 +200,8 @@ pub fn spare_address_space() {
     }
 }
 
-/// Whether the system would give so many bytes of address space, which a limit or strict accounting may keep from us (`mmap(2)`). Takes none of it. Shown by tests/it/hostile_machine.rs.
+/// Whether the system would provide this many bytes of address space, which a limit or strict accounting may prevent
+/// (`mmap(2)`). Takes none of it. Shown by tests/it/hostile_machine.rs.
 pub fn has_memory(bytes: usize) -> bool {
     // SAFETY: the system chooses the place, nothing uses it, and it is given back as it was given.
     unsafe {
@@ -216,7 +217,7 @@ pub fn has_memory(bytes: usize) -> bool {
     }
 }
 
-/// Size of a page of memory, in bytes (`sysconf(3)`).
+/// The size of a memory page, in bytes (`sysconf(3)`).
 pub fn page_size() -> u64 {
     // SAFETY: it only tells a number.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)

@@ -1,6 +1,6 @@
 //! The service manager that may have started us: systemd, or any other that speaks its two small protocols. A listening
-//! socket comes as a descriptor (`sd_listen_fds(3)`), news go to a datagram socket (`sd_notify(3)`). Both are named by
-//! environment variables; without these, nothing here does anything. Called by `main` and by the watchdog.
+//! socket comes as a descriptor (`sd_listen_fds(3)`), news goes to a datagram socket (`sd_notify(3)`). Environment
+//! variables name both; without them nothing here does anything.
 
 use super::process;
 use socket2::{SockAddr, Socket};
@@ -11,11 +11,11 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The first descriptor that is handed over (`SD_LISTEN_FDS_START`).
+/// The first descriptor handed over (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 
-/// The socket that the service manager listens on for us, if it does. It stays open when we end, and connections that
-/// nobody accepts wait in it for our successor.
+/// The socket on which the service manager listens for us, if it does. It stays open when we end, and unaccepted
+/// connections wait in it for our successor.
 ///
 /// # Errors
 /// One line for a person: there is more than one, or it cannot be used.
@@ -23,7 +23,7 @@ pub fn passed_socket(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<So
     let (Some(pid), Some(count)) = (get("LISTEN_PID"), get("LISTEN_FDS")) else {
         return Ok(None);
     };
-    // The variables may have been inherited along with the rest of the environment, and be meant for our parent.
+    // The variables may have been inherited with the rest of the environment, and be meant for our parent.
     if pid.to_str().and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
         return Ok(None);
     }
@@ -38,7 +38,7 @@ pub fn passed_socket(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<So
     }
 }
 
-/// Tells the service manager how things stand. Cheap to clone.
+/// Tells the service manager about our state. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier {
     socket: Option<Arc<UnixDatagram>>,
@@ -47,7 +47,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// A notifier for the manager that the variables name; one that does nothing if they name none.
+    /// A notifier for the manager that the variables name. Without one it does nothing.
     ///
     /// # Errors
     /// If the manager's socket cannot be reached.
@@ -55,7 +55,7 @@ impl Notifier {
         let Some(name) = get("NOTIFY_SOCKET") else {
             return Ok(Notifier::default());
         };
-        // An address that begins with @ is an abstract one: a NUL stands in its place (`unix(7)`).
+        // A leading @ means an abstract address: a NUL takes its place (`unix(7)`).
         let address = match name.as_bytes() {
             [b'@', rest @ ..] => {
                 SockAddr::unix(std::ffi::OsStr::from_bytes(&[&[0], rest].concat()))?
@@ -64,7 +64,7 @@ impl Notifier {
         };
         let socket = Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None)?;
         socket.connect(&address)?;
-        // Nothing that serves may wait for it.
+        // Nothing may block on it.
         socket.set_nonblocking(true)?;
         Ok(Notifier {
             socket: Some(Arc::new(socket.into())),
@@ -72,22 +72,22 @@ impl Notifier {
         })
     }
 
-    /// We serve.
+    /// The server is up.
     pub fn ready(&self) {
         self.tell("READY=1");
     }
 
-    /// We stop.
+    /// The server stops.
     pub fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 
-    /// We still serve.
+    /// The server is alive.
     pub fn alive(&self) {
         self.tell("WATCHDOG=1");
     }
 
-    /// How often to say that we still serve; `None` if nobody wants to hear it.
+    /// How often to call `alive`; `None` if nobody wants to hear it.
     pub fn keep_alive(&self) -> Option<Duration> {
         self.keep_alive
     }
@@ -103,7 +103,7 @@ impl Notifier {
     }
 }
 
-/// Half of the time after which the manager would give us up (`sd_watchdog_enabled(3)`).
+/// Half of the time after which the manager would give up on us (`sd_watchdog_enabled(3)`).
 fn keep_alive(get: impl Fn(&str) -> Option<OsString>) -> Option<Duration> {
     let number = |name| get(name)?.to_str()?.parse::<u64>().ok();
     let is_ours = get("WATCHDOG_PID").is_none()

@@ -1,12 +1,12 @@
-//! Reading from and writing to a socket without waiting, whatever mode it is in: the thread of a stream writes to the
-//! same socket and does wait.
+//! Reading from and writing to a socket without blocking, whatever its mode: a stream's thread writes to the same
+//! socket, and does block.
 
 use socket2::Socket;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Takes what has arrived, as far as `buffer` has capacity, without waiting (`recv(2)`, `MSG_DONTWAIT`). What was in it goes;
-/// it is empty at the end of what the peer sends.
+/// Reads what has arrived into `buffer`, up to its capacity, without blocking (`recv(2)`, `MSG_DONTWAIT`). Replaces the
+/// buffer's content; empty means the end of the peer's data.
 ///
 /// # Errors
 /// `WouldBlock` if nothing has arrived; anything else ends the connection.
@@ -24,8 +24,8 @@ pub fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what the system takes without waiting (`send(2)`, `MSG_DONTWAIT`), and returns the number of bytes. SIGPIPE is
-/// ignored in every Rust program.
+/// Writes as much as the system takes without blocking (`send(2)`, `MSG_DONTWAIT`), and returns the number of bytes.
+/// Every Rust program ignores SIGPIPE.
 ///
 /// # Errors
 /// `WouldBlock` if it takes nothing now; anything else ends the connection.
@@ -58,8 +58,8 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     }
 }
 
-/// Bytes that were written and that the peer's system has not confirmed (`tcp(7)`, `unix(7)`: `SIOCOUTQ`; elsewhere
-/// `SO_NWRITE` or `FIONWRITE`). 0 where the system does not tell. Shown by tests/it/alone/slow_clients.rs.
+/// Bytes written that the peer's system has not confirmed (`tcp(7)`, `unix(7)`: `SIOCOUTQ`; elsewhere `SO_NWRITE` or
+/// `FIONWRITE`). 0 if the system does not tell. Shown by tests/it/alone/slow_clients.rs.
 pub fn unconfirmed(socket: &Socket) -> u64 {
     let mut count: libc::c_int = 0;
     let is_known = ask_unconfirmed(socket, &mut count);
