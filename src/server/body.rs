@@ -3,30 +3,30 @@
 use super::head::{is_token, Framing, MAX_FIELDS};
 use crate::http::request::BodyError;
 
-/// A chunk's size line and the extension on it, in bytes.
+/// Bytes of a chunk's size line, its extension included.
 const MAX_SIZE_LINE: usize = 256;
 
-/// All extensions and trailers of a body together, in bytes. Nobody here wants them.
+/// Bytes of all extensions and trailers of a body. Nobody here wants them.
 const MAX_EXTRAS: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// So many bytes of the body, or of the chunk if there are chunks.
+    /// This many bytes of the body or, with chunks, of the chunk.
     Bytes(u64),
-    /// The line end behind a chunk.
+    /// The line end after a chunk.
     ChunkEnd,
     SizeLine,
     Trailer,
     Nothing,
 }
 
-/// Takes a body in as it arrives, in pieces of any size. Once it has failed it is of no more use.
+/// Reads a body as it arrives, in pieces of any size. Useless once it has failed.
 #[derive(Debug)]
 pub struct BodyReader {
     is_chunked: bool,
     expected: Expected,
     bytes: Vec<u8>,
-    /// A line that has not ended.
+    /// The beginning of a line.
     line: Vec<u8>,
     extras: usize,
     trailers: usize,
@@ -35,7 +35,6 @@ pub struct BodyReader {
 }
 
 impl BodyReader {
-    /// Nothing has arrived yet.
     pub fn new(framing: Framing) -> BodyReader {
         let (is_chunked, expected) = match framing {
             Framing::Length(0) => (false, Expected::Nothing),
@@ -63,7 +62,7 @@ impl BodyReader {
         self.is_untouched
     }
 
-    /// Bytes that it has at least, as far as that is known by now.
+    /// A lower bound of the body's size in bytes, as far as known.
     pub fn least_size(&self) -> u64 {
         let due = match self.expected {
             Expected::Bytes(due) => due,
@@ -72,17 +71,17 @@ impl BodyReader {
         due.saturating_add(self.bytes.len() as u64)
     }
 
-    /// Memory that its bytes take.
+    /// Bytes that it holds.
     pub fn size(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Its bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Takes what has arrived, up to the end of the body, which may have `limit` bytes. Returns the number of bytes taken.
+    /// Takes what has arrived, up to the end of the body, which may have `limit` bytes. Returns the number of bytes
+    /// taken.
     ///
     /// # Errors
     /// If it is larger, or malformed.
@@ -140,7 +139,7 @@ impl BodyReader {
         Ok(count)
     }
 
-    /// Refuses a line that cannot end well, without waiting for its end.
+    /// Refuses a bad line without waiting for its end.
     fn check_start(&self) -> Result<(), BodyError> {
         let is_good = match (self.expected, self.line.as_slice()) {
             (Expected::ChunkEnd, line) => line == b"\r",
@@ -175,7 +174,7 @@ impl BodyReader {
         Ok(())
     }
 
-    /// Reads `SIZE` or `SIZE;EXTENSION`: nothing may stand before or right behind the digits.
+    /// Parses `SIZE` or `SIZE;EXTENSION`. Nothing may precede or directly follow the digits.
     fn chunk_size(&mut self, line: &[u8]) -> Result<u64, BodyError> {
         let digits = line
             .iter()
@@ -202,7 +201,7 @@ impl BodyReader {
     }
 }
 
-/// Whether a line is a field: a name, a colon, and whatever its value is.
+/// Whether a line is a field: a name, a colon, and any value.
 fn is_field(line: &[u8]) -> bool {
     let mut parts = line.splitn(2, |&byte| byte == b':');
     let name = parts.next().unwrap_or_default();

@@ -19,36 +19,36 @@ use std::time::{Duration, Instant};
 /// A request's head has to be complete this long after its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// A request's body has to be complete this long after it was asked for.
+/// A request's body has to be complete this long after a route asked for it.
 const BODY_TIME: Duration = Duration::from_secs(20);
 
-/// A connection without a request is closed after this long. Shorter than a minute races with sensors that post each
-/// minute, through a proxy that keeps connections.
+/// A connection without a request is closed after this long. Anything under a minute would race with sensors that post
+/// each minute through a proxy that keeps connections.
 const IDLE_TIME: Duration = Duration::from_secs(75);
 
-/// A client has to take its answer within this time, and this much more for each byte, also of those that the system holds
-/// for it: 250 KB/s.
+/// Time allowed for a client to read its answer, plus an allowance per byte, including bytes that the system holds for
+/// it: 250 KB/s.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 const TIME_FOR_A_BYTE: Duration = Duration::from_micros(4);
 
-/// A connection that is closed is read from for this long, so that the answer is not lost: closing a socket with unread
-/// data resets it, and a reset may overtake the answer (RFC 9112, section 9.6).
+/// How long a closing connection is still read, so that the answer is not lost: closing a socket with unread data
+/// resets it, and a reset may overtake the answer (RFC 9112, section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// And for this many bytes.
+/// And how many bytes.
 const LINGER_BYTES: usize = 4 << 20;
 
-/// Seconds after which a client may try again for whom there was no memory.
+/// Seconds after which a client may try again if memory was short.
 const RETRY_AFTER: u32 = 5;
 
 /// What a connection waits for.
 #[derive(Debug)]
 enum Phase {
-    /// The next request's head, of which so many bytes were looked at.
+    /// The next request's head, of which this many bytes were searched.
     Reads { scanned: usize },
-    /// The answer. The rest of a body that has not come with its head waits for somebody to ask for it.
+    /// The answer. If the body did not come with its head, its rest waits until a route asks for it.
     Answers { pending: Option<Box<PendingBody>> },
-    /// The body that a route has asked for, of at most so many bytes.
+    /// The body that a route has asked for, and its largest size.
     ReadsBody(Box<PendingBody>, usize, Box<Parts>),
     /// The client, to take the rest of its answer.
     Sends { is_last: bool },
@@ -58,13 +58,13 @@ enum Phase {
     Lingers { budget: usize },
 }
 
-/// What comes of a step.
+/// The result of a step.
 pub enum Step {
     /// Nothing more to do now.
     Wait,
     /// There is more to do.
     Again,
-    /// The connection is over.
+    /// The connection ends.
     Close,
     /// A request for the pool: its method, its target, and the rest.
     Dispatch(String, String, Exchange),
@@ -75,20 +75,18 @@ pub enum Step {
 pub struct Client {
     /// The connection.
     pub connection: Arc<Connection>,
-    /// What it held when the door last counted, in bytes.
+    /// Bytes that it held when the door last counted.
     pub held: usize,
-    /// What it waits for.
     phase: Phase,
     inbox: Inbox,
     /// It has sent a request.
     has_asked: bool,
-    /// The server stops, and this one was here before.
+    /// The server stops, and this connection has served a request.
     closes_when_idle: bool,
     deadline: Instant,
 }
 
 impl Client {
-    /// A client that has just come.
     pub fn new(connection: Arc<Connection>) -> Client {
         Client {
             connection,
@@ -101,18 +99,18 @@ impl Client {
         }
     }
 
-    /// Takes note of what has changed about the socket.
+    /// Records a change of the socket.
     pub fn note(&mut self, event: &Readiness) {
         self.inbox.note(event);
         if let (Phase::Streams { progress }, true) = (&self.phase, event.is_ended) {
             progress.client_has_gone();
-            // Its thread may be inside a write.
+            // The stream's thread may be inside a write.
             self.connection.cut();
         }
     }
 
-    /// The server stops: looks once more for a request, and closes the connection if there is none. One that has not sent
-    /// a request yet is about to, and is waited for as long as `patience`, if that is given.
+    /// The server stops: looks once more for a request, and closes the connection if there is none. A client that has
+    /// not sent any request yet is about to, and gets `patience` for that, if given.
     pub fn close_when_idle(&mut self, patience: Option<Duration>) {
         self.inbox.look_again();
         self.closes_when_idle = self.has_asked;
@@ -121,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Whether it waits for a request, and nothing of one has arrived.
+    /// Whether it waits for a request of which nothing has arrived.
     pub fn is_idle(&self) -> bool {
         match self.phase {
             Phase::Reads { .. } => self.inbox.is_empty(),
@@ -130,7 +128,6 @@ impl Client {
         }
     }
 
-    /// Whether it is an event stream.
     pub fn is_stream(&self) -> bool {
         matches!(self.phase, Phase::Streams { .. })
     }
@@ -168,7 +165,7 @@ impl Client {
         self.phase = Phase::Streams { progress };
     }
 
-    /// Nothing more is sent: waits for the client to close its side.
+    /// Sends nothing more, and waits for the client to close its side.
     pub fn linger(&mut self) {
         self.connection.stop_sending();
         self.inbox.clear();
@@ -180,28 +177,28 @@ impl Client {
     /// Whether its time is over.
     pub fn is_overdue(&self, now: Instant) -> bool {
         match self.phase {
-            // Nobody tells when the answer is out.
+            // Nobody reports that the answer is out.
             Phase::Answers { .. } => self.connection.turn() != Turn::Taken,
             Phase::Streams { .. } => false,
             _ => now >= self.deadline,
         }
     }
 
-    /// Ends what is overdue. A step has to follow.
+    /// Ends what is overdue. Call `step` afterwards.
     pub fn end_in_time(&mut self, pool: &Pool) {
         match &mut self.phase {
             Phase::Reads { .. } if !self.inbox.is_empty() => {
                 let detail = "the request's head did not arrive in time; send it without pauses";
                 self.refuse(pool, Problem::timeout(detail));
             }
-            // The route says so.
+            // The route answers.
             Phase::ReadsBody(pending, ..) => pending.fail(BodyError::TooSlow),
             Phase::Answers { .. } | Phase::Streams { .. } => {}
             _ => self.cut(),
         }
     }
 
-    /// Goes one step on, without waiting.
+    /// Takes one step, without waiting.
     pub fn step(&mut self, pool: &Pool, settings: &Settings, is_stopping: bool) -> Step {
         match &mut self.phase {
             Phase::Reads { .. } => self.step_head(pool, settings, is_stopping),
@@ -241,7 +238,7 @@ impl Client {
         Step::Again
     }
 
-    /// Reads, and says what follows.
+    /// Reads, and returns what follows.
     fn read(&mut self) -> Step {
         match self.inbox.read(&self.connection) {
             Arrival::News => Step::Again,
@@ -282,7 +279,7 @@ impl Client {
     }
 
     fn end_without_request(&mut self, pool: &Pool) -> Step {
-        // An empty line may stand behind a request.
+        // An empty line may follow a request.
         if self.inbox.bytes().iter().all(|byte| b"\r\n".contains(byte)) {
             return Step::Close;
         }
@@ -290,7 +287,7 @@ impl Client {
         self.refuse(pool, Problem::bad_request(detail))
     }
 
-    /// Dispatches a request: with its body if that has come, or else the head alone.
+    /// Dispatches a request: with its body, or the head alone if the body has not come.
     fn begin(&mut self, head: Head, settings: &Settings, is_stopping: bool) -> Step {
         self.has_asked = true;
         let (body, pending) = pending::begin(&head, &mut self.inbox);
@@ -304,7 +301,7 @@ impl Client {
         self.dispatch(head.method, head.target, Box::new(parts), body)
     }
 
-    /// A request for the pool. If more has come behind it, the door has to hear of the answer.
+    /// Hands a request to the pool. If more has come after it, the door gets a note when it is answered.
     fn dispatch(&self, method: String, target: String, parts: Box<Parts>, body: Body) -> Step {
         self.connection.take_turn(self.inbox.has_more());
         let exchange = Exchange::new(self.connection.clone(), parts, body);
@@ -327,7 +324,7 @@ impl Client {
         self.dispatch(method, target, parts, body)
     }
 
-    /// Throws away what the client still sends, until it closes.
+    /// Discards what the client still sends, until it closes.
     fn step_linger(&mut self, is_stopping: bool) -> Step {
         let Phase::Lingers { budget } = &mut self.phase else {
             return Step::Again;
@@ -337,13 +334,14 @@ impl Client {
             return Step::Close;
         }
         match self.read() {
-            // What has arrived is read: nothing resets the connection. A stop waits for nobody who keeps it open.
+            // Everything that arrived is read, so nothing resets the connection. A stop does not wait for a client that
+            // keeps it open.
             Step::Wait if is_stopping => Step::Close,
             step => step,
         }
     }
 
-    /// Bytes of requests and answers that it holds. Of an answer: what the client has not taken.
+    /// Bytes of requests and answers that it holds. Of an answer: those that the client has not taken.
     pub fn held_bytes(&self) -> usize {
         let more = match &self.phase {
             Phase::Answers {
@@ -356,7 +354,7 @@ impl Client {
         self.inbox.size() + more
     }
 
-    /// All connections together hold too much, and this one was the last that took more. A step has to follow.
+    /// All connections together hold too much, and this one was the last to add to it. Call `step` afterwards.
     pub fn give_up(&mut self, pool: &Pool) {
         match &mut self.phase {
             Phase::Reads { .. } => {
@@ -365,7 +363,7 @@ impl Client {
             }
             Phase::ReadsBody(pending, ..) => pending.fail(BodyError::NoRoom),
             Phase::Sends { .. } => self.cut(),
-            // The next step takes it out, or brings it to one of the others.
+            // The next step closes it, or brings it to one of the others.
             Phase::Answers { .. } | Phase::Streams { .. } | Phase::Lingers { .. } => {}
         }
     }
@@ -375,11 +373,11 @@ impl Client {
         self.phase = Phase::Lingers { budget: 0 };
     }
 
-    /// Answers what is no request, and ends the connection: where the next one begins is a matter of opinion.
+    /// Answers something that is no request, and ends the connection: nobody can tell where the next request begins.
     fn refuse(&mut self, pool: &Pool, problem: Problem) -> Step {
         log::debug!("event=refused problem={problem:?}");
         let reply = pool.refuse(problem);
-        // What does not fit into an empty buffer is lost.
+        // What does not fit into the empty buffer is lost.
         let _ = self
             .connection
             .write_now(&reply.into_bytes(false, After::Close));

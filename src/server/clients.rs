@@ -1,14 +1,14 @@
-//! The connections that the door has, each in a place that its key names, and the memory that they hold.
+//! The door's connections, each in a place that its key names, and the memory that they hold.
 
 use super::client::Client;
 use super::mailbox::Key;
 use std::cmp::Reverse;
 
-/// Bits of a key that name the place; the others are the connection's count.
+/// Bits of a key that name the place; the others are a counter.
 const PLACE_BITS: u32 = 24;
 
-/// Idle connections that go at once when there is no room: a part of all, so that a storm does not look at each of them
-/// for every newcomer.
+/// Idle connections to close at once when there is no room: a fraction of all, so that a storm does not search them for
+/// every newcomer.
 const PART_TO_GO: usize = 64;
 
 /// All connections from accept to close.
@@ -19,7 +19,7 @@ pub struct Clients {
     /// Counts all connections, so that no two have the same key.
     count: u64,
     here: usize,
-    /// Bytes that all hold of requests and answers, as counted last.
+    /// Bytes of requests and answers that all hold, as last counted.
     held: usize,
 }
 
@@ -28,7 +28,7 @@ impl Clients {
         (key & ((1 << PLACE_BITS) - 1)) as usize
     }
 
-    /// Finds a place for a client that is made with its key. `None` beyond 16 million.
+    /// Adds a client, which is made with its key. `None` beyond 16 million.
     pub fn add(&mut self, make: impl FnOnce(Key) -> Client) -> Option<Key> {
         let place = match self.free.pop() {
             Some(place) => place,
@@ -51,7 +51,7 @@ impl Clients {
         (client.connection.key() == key).then_some(client)
     }
 
-    /// Gives the client away, and its place to the next.
+    /// Removes a client, and frees its place.
     pub fn remove(&mut self, key: Key) -> Option<Client> {
         self.get(key)?;
         let place = Self::place(key);
@@ -62,18 +62,17 @@ impl Clients {
         Some(client)
     }
 
-    /// All of them, in no order.
+    /// In no order.
     pub fn all(&self) -> impl Iterator<Item = &Client> {
         self.places.iter().flatten()
     }
 
-    /// The keys of those that are like this.
+    /// The keys of the clients that `is_one` accepts.
     pub fn keys(&self, is_one: impl Fn(&Client) -> bool) -> Vec<Key> {
         let those = self.all().filter(|client| is_one(client));
         those.map(|client| client.connection.key()).collect()
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.here
     }
@@ -89,7 +88,7 @@ impl Clients {
         now > before && self.held > limit
     }
 
-    /// Those that came last of those that do nothing: at least one, if there is one.
+    /// The newest of the idle ones: at least one, if there is one.
     pub fn newest_idle(&self) -> Vec<Key> {
         let mut idle = self.keys(Client::is_idle);
         let count = (self.here / PART_TO_GO).max(1);

@@ -1,5 +1,5 @@
-//! One client's connection, as everybody sees it who may write to it: the door, a worker that answers, the thread of a
-//! stream. Made by the door, which closes it.
+//! One client's connection, for everybody who may write to it: the door, a worker that answers, the thread of a stream.
+//! Made by the door, which closes it.
 
 use super::mailbox::{Key, Mailbox, Note};
 use crate::event::Frame;
@@ -20,7 +20,7 @@ const AWAITED: u8 = 2;
 /// The last answer is out.
 const LAST: u8 = 3;
 
-/// What a look at the turn comes to.
+/// The state of the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The door may go on.
@@ -31,15 +31,15 @@ pub enum Turn {
     Last,
 }
 
-/// A client's socket. It is closed when the last who holds it lets go.
+/// A client's socket. It is closed when its last holder drops it.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     key: Key,
-    /// Who is at the other end of the socket; `None` for a Unix socket.
+    /// The peer's address; `None` for a Unix socket.
     peer: Option<SocketAddr>,
     turn: AtomicU8,
-    /// What the client has not taken of its answer. The door sends it.
+    /// The rest of an answer that the client has not taken. The door sends it.
     unsent: Mutex<Vec<u8>>,
     /// Bytes that the system has taken from us.
     written: AtomicU64,
@@ -65,12 +65,12 @@ impl Connection {
         }
     }
 
-    /// The socket, to be watched.
+    /// The socket, for a poll.
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
 
-    /// Who is at the other end.
+    /// The peer's address; `None` for a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -92,7 +92,7 @@ impl Connection {
 
     /// Whose turn it is; if somebody answers, the door gets a note when that is done.
     pub fn await_turn(&self) -> Turn {
-        // If it is not taken it has just been given back, or is awaited already.
+        // If it is not taken, it has just been given back, or is awaited already.
         let _ = self
             .turn
             .compare_exchange(TAKEN, AWAITED, Ordering::SeqCst, Ordering::SeqCst);
@@ -117,7 +117,7 @@ impl Connection {
         self.key
     }
 
-    /// Takes what has arrived into the buffer, without waiting.
+    /// Reads what has arrived into the buffer, without blocking.
     ///
     /// # Errors
     /// As `host::receive`.
@@ -125,7 +125,7 @@ impl Connection {
         host::receive(&self.socket, buffer)
     }
 
-    /// Writes what the client takes without waiting, and returns the number of bytes.
+    /// Writes what the client takes without blocking, and returns the number of bytes.
     ///
     /// # Errors
     /// If the client is gone.
@@ -142,10 +142,10 @@ impl Connection {
         Ok(done)
     }
 
-    /// Writes all of it, for as long as the client takes some of it within the write timeout. For a thread of its own.
+    /// Writes everything, as long as the client takes some of it within the write timeout. For a thread of its own.
     ///
     /// # Errors
-    /// If the client is gone, or takes nothing for so long.
+    /// If the client is gone, or takes nothing within that time.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.socket).write_all(bytes)?;
         self.written
@@ -153,7 +153,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers a request, and gives the turn back. What the client does not take at once is left to the door.
+    /// Answers a request, and gives the turn back. The door sends what the client does not take at once.
     pub fn answer(&self, mut bytes: Vec<u8>, is_last: bool) {
         match self.write_now(&bytes) {
             Ok(count) if count == bytes.len() => {
@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// Sends more of the answer that the client did not take at once. Returns whether that was all of it.
+    /// Sends more of an answer that the client did not take at once. Returns whether that was the rest.
     ///
     /// # Errors
     /// If the client is gone.
@@ -195,7 +195,7 @@ impl Connection {
         self.unsent().len()
     }
 
-    /// The same, and what the system holds for the client.
+    /// The same, plus what the system holds for the client.
     pub fn untaken_bytes(&self) -> u64 {
         self.unsent_bytes() as u64 + host::unconfirmed(&self.socket)
     }
@@ -210,7 +210,7 @@ impl Connection {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    /// Ends the connection in both directions. Whoever waits in a write is woken.
+    /// Ends the connection in both directions. A blocked write is woken.
     pub fn cut(&self) {
         // It may have ended by itself.
         let _ = self.socket.shutdown(Shutdown::Both);

@@ -1,5 +1,5 @@
-//! Requests on their way to the pool: all of one round cross the line to tiny_http in one write. A line that breaks costs
-//! the requests on it a 503, and the next ones take another. Belongs to the door.
+//! Requests on their way to the pool: all requests of one round cross the line to tiny_http in one write. If the line
+//! breaks, the requests on it get 503, and the next ones take another line. Belongs to the door.
 
 use super::exchange::Exchange;
 use super::line::{self, Line};
@@ -10,18 +10,18 @@ use crate::routes::App;
 use std::io;
 use std::sync::Arc;
 
-/// What a round may leave behind of its requests' memory.
+/// Bytes of the requests' buffer that are kept after a round.
 const KEPT_BYTES: usize = 64 << 10;
 
 /// The line, and what is to cross it.
 pub struct Dispatcher {
     /// Names the line's socket in the door's poll.
     token: u64,
-    /// `None` while the system gives none.
+    /// `None` while the system cannot provide one.
     line: Option<Line>,
     pool: Arc<Pool>,
     next_number: u64,
-    /// Requests for the line, and what waits for them to come out.
+    /// Requests for the line.
     requests: Vec<u8>,
     exchanges: Vec<(u64, Exchange)>,
 }
@@ -50,12 +50,12 @@ impl Dispatcher {
         &self.pool
     }
 
-    /// Whether there is a line. Without one every request gets 503 until `reopen` has found one.
+    /// Whether there is a line. Without one every request gets 503 until `reopen` has opened one.
     pub fn has_line(&self) -> bool {
         self.line.is_some()
     }
 
-    /// Takes a request for this round.
+    /// Adds a request to this round.
     pub fn add(&mut self, method: &str, target: &str, exchange: Exchange) {
         let number = self.next_number;
         self.next_number += 1;
@@ -80,7 +80,7 @@ impl Dispatcher {
         }
     }
 
-    /// The line is of no use any more: opens another.
+    /// Replaces a useless line with another.
     pub fn lose_line(&mut self, why: &str, poll: &Poll) {
         let lost = self.line.take();
         if let Some(line) = &lost {

@@ -1,5 +1,5 @@
-//! One request and its answer. Made by the door, which keeps it until a worker has the request's number from tiny_http.
-//! However it ends, its connection is given back: whoever drops it unanswered answers 500.
+//! One request and its answer. Made by the door, which keeps it until a worker gets the request's number from
+//! tiny_http. Its connection is always given back: dropped unanswered, it answers 500.
 
 use super::connection::Connection;
 use super::head::Parts;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 const TOO_LARGE: u16 = 413;
 
-/// A request that somebody has to answer, once. Dropped unanswered, it is answered with 500.
+/// A request that has to be answered once. Dropped unanswered, it is answered with 500.
 #[derive(Debug)]
 pub struct Exchange {
     connection: Arc<Connection>,
     /// Taken by whoever ends the exchange.
     parts: Option<Box<Parts>>,
     body: Body,
-    /// Bytes of a body may come that nobody reads: the connection is of no further use.
+    /// Bytes of a body may come that nobody reads: the connection cannot be used further.
     has_unread_body: bool,
     is_head: bool,
 }
@@ -57,7 +57,7 @@ impl Exchange {
         Request::new(method, Target::parse(raw.url()), peer, fields, body)
     }
 
-    /// Asks the door for the body, of at most `limit` bytes. Then the request comes again.
+    /// Asks the door for the body, of at most `limit` bytes. Then the request is handled again.
     pub fn read_body(mut self, request: Request, limit: usize) {
         if let Some(mut parts) = self.parts.take() {
             parts.fields = request.into_fields();
@@ -76,7 +76,7 @@ impl Exchange {
         let Some(parts) = self.parts.take() else {
             return;
         };
-        // Whoever sends too much once may not mean what comes behind it.
+        // A client that sent too much may not mean what follows as a request.
         let keeps_alive = parts.keeps_alive && !self.has_unread_body && reply.status() != TOO_LARGE;
         let connection = match (keeps_alive, parts.is_old) {
             (false, _) => After::Close,

@@ -1,5 +1,5 @@
-//! The listening socket, with every option that accepted connections have to have: on Linux and BSD an accepted socket
-//! inherits its listener's options, which saves a call for each of them.
+//! The listening socket, with all options that accepted connections need: on Linux and BSD an accepted socket inherits
+//! them, which saves a call for each.
 
 use crate::config::Listen;
 use crate::host;
@@ -12,13 +12,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Connections that may wait to be accepted. std's 128 makes a burst of clients wait for a SYN retransmit, a second.
+/// Connections that may wait to be accepted. With std's 128 a burst of clients waits a second for a SYN retransmit.
 const BACKLOG: i32 = 4096;
 
-/// A client that does not take a single byte for this long is gone, or as good as.
+/// A client that takes no byte for this long is gone, or as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that vanished without a FIN is noticed within about 40 s, also when nothing is sent to it.
+/// A peer that vanished without a FIN is noticed within about 40 s, even if nothing is sent to it.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 4;
@@ -78,7 +78,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Takes the next connection, without waiting: its socket, and who is at the other end.
+    /// Accepts the next connection, without blocking: its socket, and the peer's address.
     ///
     /// # Errors
     /// `WouldBlock` if nobody waits; or what the system says.
@@ -89,17 +89,17 @@ impl Listener {
         Ok((socket, peer.as_socket()))
     }
 
-    /// Whether somebody waits to be accepted.
+    /// Whether a connection waits to be accepted.
     pub fn has_arrivals(&self) -> bool {
         host::is_readable(&self.socket)
     }
 
-    /// The socket, to be watched.
+    /// The socket, for a poll.
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
 
-    /// Whether our parent has it as well, and a successor may accept from it.
+    /// Whether our parent has it as well, so that a successor may accept from it.
     pub fn is_inherited(&self) -> bool {
         self.is_inherited
     }
@@ -174,7 +174,7 @@ fn listen(socket: Socket, address: Listen) -> io::Result<Listener> {
     })
 }
 
-/// A server that was killed leaves its socket behind. Anything else at the path, and a live socket, stays.
+/// Removes the socket that a killed server has left behind. Anything else at the path, and a live socket, stays.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
     if is_socket {

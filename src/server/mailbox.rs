@@ -9,29 +9,29 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Names a connection to the door, and no other one before or after.
+/// Identifies a connection. Never reused.
 pub type Key = u64;
 
-/// What the door is told.
+/// A note to the door.
 #[derive(Debug)]
 pub enum Note {
-    /// Somebody has answered whom the door awaited.
+    /// An answer that the door awaited is out.
     Answered(Key),
-    /// The client has not taken all of its answer; whether that is the last one.
+    /// The client has not taken all of its answer; whether that is its last one.
     Unsent(Key, bool),
-    /// The route wants the body of the request, if it is no larger than this.
+    /// The route wants the request's body, of at most this size.
     ReadBody(Key, usize, Box<Parts>),
-    /// It became an event stream, which wants to know when its client has gone.
+    /// It became an event stream, which has to learn when its client has gone.
     Streams(Key, Arc<Progress>),
     /// The stream has written all that it had.
     Ended(Key),
     /// The server stops. The sender is dropped when all but the streams have their answers.
     Stop(Sender<Infallible>),
-    /// The last streams have ended: nobody new is accepted any more.
+    /// The last streams have ended: no more connections are accepted.
     Finish,
 }
 
-/// Notes in the order in which they were left. Shared by the door and everybody who tells it something.
+/// Notes in their order. Shared by the door and everybody who tells it something.
 #[derive(Debug)]
 pub struct Mailbox {
     /// Held for a line.
@@ -42,7 +42,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// A mailbox, and the socket that can be read from when there is a note for a door that is asleep.
+    /// A mailbox, and the socket that becomes readable when there is a note for a sleeping door.
     ///
     /// # Errors
     /// If no descriptor is left.
@@ -67,9 +67,9 @@ impl Mailbox {
         }
     }
 
-    /// Says that the door is about to wait. Returns whether it may: there is no note.
+    /// Announces that the door is about to wait. Returns whether it may: no note is there.
     pub fn may_sleep(&self) -> bool {
-        // In this order: whoever leaves a note after the look sees that the door sleeps.
+        // In this order, whoever leaves a note after the check sees that the door sleeps.
         self.is_asleep.store(true, Ordering::SeqCst);
         self.is_empty()
     }
@@ -82,7 +82,7 @@ impl Mailbox {
     /// Takes all notes, after a wait.
     pub fn take(&self, mut ear: &UnixStream) -> Vec<Note> {
         if !self.is_asleep.swap(false, Ordering::SeqCst) {
-            // Nothing is there if a wake-up crossed the wait's end.
+            // Nothing is there if a wake-up crossed the end of the wait.
             let _ = ear.read(&mut [0; 16]);
         }
         std::mem::take(&mut *self.lock())

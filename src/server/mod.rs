@@ -33,7 +33,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Starts to serve, and returns at once.
+/// Starts serving, and returns at once.
 ///
 /// # Errors
 /// If the system gives no descriptor or no thread.
@@ -51,7 +51,7 @@ pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<Ser
     })
 }
 
-/// The running server, as the one who stops it sees it.
+/// The running server, for whoever stops it.
 pub struct Serving {
     mailbox: Arc<Mailbox>,
     is_inherited: bool,
@@ -59,9 +59,9 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// From now on each connection is closed behind its answer. A listener that our parent has as well is left to our
-    /// successor, with those who wait in it. Then returns once those that were accepted have their answers, at the deadline
-    /// at the latest: nobody is refused because the server is replaced.
+    /// From now on each connection is closed after its answer. A listener that our parent has as well is left to our
+    /// successor, with the connections that wait in it. Returns when all accepted clients have their answers, at the
+    /// latest at the deadline: nobody is refused because the server is replaced.
     pub fn stop(&self, deadline: Instant) {
         let (sender, answered) = crossbeam_channel::bounded(0);
         self.mailbox.leave(Note::Stop(sender));
@@ -71,7 +71,7 @@ impl Serving {
         }
     }
 
-    /// Accepts nobody any more, and waits until the last connection is closed.
+    /// Accepts no more connections, and waits until the last one is closed.
     pub fn finish(&self, deadline: Instant) {
         self.mailbox.leave(Note::Finish);
         // Nothing is ever sent: this waits for the door to end.

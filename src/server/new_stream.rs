@@ -1,5 +1,5 @@
-//! The beginning and the end of an event stream: it gets a place, a thread and its connection, or is refused; and however it
-//! ends, they are given back.
+//! The beginning and the end of an event stream: it gets a place, a thread and its connection, or is refused. All of
+//! them are given back however it ends.
 
 use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
@@ -17,14 +17,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Virtual memory for a stream's thread; it touches a few pages of it.
+/// Virtual memory for a stream's thread, which touches only a few pages of it.
 const STREAM_STACK: usize = 64 << 10;
 
 /// Seconds after which a client that got no stream may try again.
 const RETRY_AFTER: u32 = 5;
 
-/// A stream that a route has granted. All that can be made of it is made before its thread begins, on one that has some
-/// stack anyway: whatever a stream's own thread touches stays in memory for the stream's whole life.
+/// A stream that a route has granted. Everything possible is prepared before its thread begins, on a thread that has
+/// some stack anyway: what a stream's own thread touches stays in memory as long as the stream.
 pub struct NewStream {
     exchange: Exchange,
     /// For a refusal.
@@ -37,7 +37,7 @@ pub struct NewStream {
     place: Option<ThreadPlace>,
     /// Its place among the streams of its client's address, if those are limited.
     _address: Option<routes::AddressPlace>,
-    /// Its line in the list of clients.
+    /// Its entry in the list of clients.
     _listed: Option<routes::ListedClient>,
 }
 
@@ -73,7 +73,7 @@ impl NewStream {
         })
     }
 
-    /// Gives it a thread of its own, or refuses it. `place` is the one among all streams, if there was one.
+    /// Gives the stream a thread of its own, or refuses it. `place` is the one among all streams, if there was one.
     pub fn start(mut self: Box<Self>, place: Option<ThreadPlace>) {
         self.place = place;
         if self.place.is_none() {
@@ -101,7 +101,7 @@ impl NewStream {
     fn run(self: Box<Self>) {
         let counters = self.hub.counters();
         counters.answers.count(self.family, 200);
-        // Nobody is refused any more.
+        // The stream cannot be refused any more.
         drop(self.head);
         let connection = self.exchange.into_stream();
         let progress = self.life.subscription().progress().clone();
@@ -118,7 +118,7 @@ impl NewStream {
         if matches!(finished.reason, GONE | "slow") {
             ending.0.cut();
         }
-        // Before the subscription is dropped: with the last one the process ends.
+        // Logged before the subscription is dropped: after the last one the process ends.
         log::info!(
             "event=disconnect {} reason={} messages={} seconds={}",
             self.client,
@@ -131,7 +131,7 @@ impl NewStream {
 
 /// What the thread does.
 enum Life {
-    /// It writes as long as there is something to come.
+    /// It writes until the stream ends.
     Stream(EventStream),
     /// It answers once.
     Poll(Poll),

@@ -1,4 +1,4 @@
-//! A request whose body has not come with its head. The head alone is dispatched first; the rest of the body is read if a
+//! A request whose body did not come with its head. The head is dispatched alone; the rest of the body is read if a
 //! route asks for it.
 
 use super::body::BodyReader;
@@ -6,7 +6,7 @@ use super::head::{Framing, Head};
 use super::inbox::Inbox;
 use crate::http::request::{Body, BodyError};
 
-/// What is kept of the request until its body is there.
+/// What is kept of the request until its body is complete.
 #[derive(Debug)]
 pub struct PendingBody {
     /// As the client sent it.
@@ -19,7 +19,7 @@ pub struct PendingBody {
     expects_continue: bool,
 }
 
-/// Takes what has come of a request's body out of the inbox. If that is all of it, nothing is pending.
+/// Takes what has come of a request's body out of the inbox. If that is everything, nothing is pending.
 pub fn begin(head: &Head, inbox: &mut Inbox) -> (Body, Option<Box<PendingBody>>) {
     let mut reader = BodyReader::new(head.framing);
     let taken = reader.take(inbox.bytes(), usize::MAX);
@@ -42,12 +42,13 @@ pub fn begin(head: &Head, inbox: &mut Inbox) -> (Body, Option<Box<PendingBody>>)
 }
 
 impl PendingBody {
-    /// Whether the client sends nothing of the body before it gets `100 Continue`.
+    /// Whether the client sends no part of the body before `100 Continue`.
     pub fn waits_for_continue(&self, inbox: &Inbox) -> bool {
         self.expects_continue && self.reader.is_untouched() && inbox.is_empty()
     }
 
-    /// Takes more of a body that may have `limit` bytes. Returns whether nothing more is needed, be it there or impossible.
+    /// Takes more of a body that may have `limit` bytes. Returns whether it needs no more: it is complete, or has
+    /// failed.
     pub fn take(&mut self, inbox: &mut Inbox, limit: usize) -> bool {
         if self.failed.is_none() {
             match self.reader.take(inbox.bytes(), limit) {
@@ -64,12 +65,12 @@ impl PendingBody {
         self.failed.is_some() || self.reader.is_whole()
     }
 
-    /// There will be no body. The first reason counts.
+    /// Records that there will be no body. The first reason counts.
     pub fn fail(&mut self, error: BodyError) {
         self.failed.get_or_insert(error);
     }
 
-    /// Memory that the body takes so far.
+    /// Bytes of the body so far.
     pub fn size(&self) -> usize {
         self.reader.size()
     }

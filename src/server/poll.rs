@@ -1,5 +1,5 @@
-//! The thread of one client that waits for an answer: it sleeps until there is a message, or its time is over, and answers
-//! with what has come. Nobody writes in its place meanwhile.
+//! The thread of one client that waits for an answer: it sleeps until a message comes or its time is over, and answers
+//! with what has come. Nobody writes in its place.
 
 use super::connection::Connection;
 use super::stream::{Finished, GONE};
@@ -16,11 +16,11 @@ pub struct Poll {
     pub subscription: Subscription,
     /// The answer without its body.
     pub head: Reply,
-    /// When there is an answer at the latest.
+    /// The latest moment for the answer.
     pub until: Instant,
 }
 
-/// An answer has about this many bytes at most: what else has come is there for the next request.
+/// About the most bytes in an answer: the rest is left for the next request.
 const ENOUGH_BYTES: usize = 1 << 20;
 
 impl Poll {

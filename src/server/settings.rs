@@ -1,35 +1,33 @@
-//! How to serve: limits and deadlines that depend on the configuration and on the system.
+//! The server's settings: limits and deadlines that depend on the configuration and on the system.
 
 use crate::http::proxies::TrustedProxies;
 use crate::http::request::Peer;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Descriptors that are kept for everything but connections: the log, the line, Redis, files.
+/// Descriptors reserved for everything but connections: the log, the line, Redis, files.
 const RESERVED_DESCRIPTORS: usize = 48;
 
-/// What all connections together may always hold: much for any crowd of friendly clients, since what comes whole or is
-/// taken at once does not count.
+/// What all connections together may always hold: plenty for friendly clients, since what comes whole or is taken at
+/// once does not count.
 const LEAST_MAX_HELD: usize = 64 << 20;
 
-/// How to serve.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Time without traffic after which a stream gets a heartbeat.
+    /// Time without traffic until a stream gets a heartbeat.
     pub heartbeat: Duration,
     /// Connections that may be open at once.
     pub max_connections: usize,
-    /// Streams that may be open at once: a part of the connections is kept for requests.
+    /// Streams that may be open at once: some connections are reserved for requests.
     pub max_streams: usize,
-    /// Bytes of requests that have not come whole, and of answers that were not taken, that all connections together may
-    /// hold.
+    /// Bytes of incomplete requests and of untaken answers that all connections together may hold.
     pub max_held: usize,
-    /// Who may say for whom a request is.
+    /// The proxies that may name a request's client.
     pub trusted_proxies: TrustedProxies,
 }
 
 impl Settings {
-    /// What this many descriptors allow, with bodies of at most so many bytes.
+    /// What this many descriptors allow, with bodies of at most this size.
     pub fn new(
         heartbeat: Duration,
         descriptor_limit: usize,
@@ -46,7 +44,7 @@ impl Settings {
         }
     }
 
-    /// Whose request it is that came from this address with these fields.
+    /// The client of a request from this address with these fields.
     pub fn peer(&self, address: Option<SocketAddr>, fields: &[(&'static str, String)]) -> Peer {
         let forwarded = fields
             .iter()

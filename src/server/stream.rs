@@ -1,7 +1,7 @@
-//! The thread of one event stream: it takes batches from its subscription and writes them to its client, one write a
-//! batch, with heartbeats when there is nothing else. It ends when the hub closes its channel, cuts it off, or the
-//! client is gone. Made by `new_stream` for each `GET /sse`, and run by a thread of its own, of whose stack it should
-//! touch as few pages as it can: there may be ten thousand of them.
+//! The thread of one event stream: it takes batches from its subscription and writes them to its client, one write per
+//! batch, with heartbeats when nothing else comes. It ends when the hub closes its channel or cuts it off, or when the
+//! client is gone. `new_stream` makes it for each `GET /sse`. It should touch as few pages of its stack as possible:
+//! there may be ten thousand of them.
 
 use super::connection::Connection;
 use crate::event::{encode, encode_expired, encode_gap, heartbeat, Form, Frame};
@@ -10,13 +10,13 @@ use std::io;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Clients of a restarted server come back after a time of their own in this range, in ms, so not all at once.
+/// Clients of a restarted server reconnect after a random time in this range, in ms, so not all at once.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 2000..=5000;
 
-/// A replay is written in pieces of about this many bytes: few writes, and little memory for each client.
+/// A replay is written in pieces of about this many bytes: few writes, and little memory per client.
 const REPLAY_BYTES: usize = 32 << 10;
 
-/// An event stream on its way.
+/// A running event stream.
 pub struct EventStream {
     /// Where to write.
     pub writer: StreamWriter,
@@ -40,7 +40,7 @@ pub struct Finished {
 }
 
 impl EventStream {
-    /// Sets what `run` writes first: the answer's head, and for an `EventSource` lines that make its `onopen` fire.
+    /// Sets what `run` writes first: the answer's head and, for an `EventSource`, lines that make its `onopen` fire.
     pub fn begin_with(&mut self, head: Vec<u8>) {
         self.writer.beginning = head;
         let form = self.subscription.form;
@@ -48,7 +48,7 @@ impl EventStream {
             return;
         }
         let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
-        // The client's number, scattered: all that is needed is that clients differ.
+        // The client's number, scattered: clients only have to differ.
         let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let retry = RETRY_MS.start() + (scattered ^ start_salt()) % spread;
         let lines = Frame::build(|out| {
@@ -173,7 +173,7 @@ impl EventStream {
         FRAMES[number].get_or_init(build).as_ref()
     }
 
-    /// Writes a frame, if there is one: some notices come to nothing in some forms.
+    /// Writes a frame, if there is one: some notices are empty in some forms.
     fn write_frame(&mut self, frame: Option<&Frame>) -> io::Result<()> {
         frame.map_or(Ok(()), |frame| self.write_rest(frame, 0))
     }
@@ -189,7 +189,7 @@ impl EventStream {
         subscription.while_writing(|| writer.write(bytes))
     }
 
-    /// A failed write is the end of a slow client if the hub cut it off, or if nothing was taken for so long.
+    /// A failed write means a slow client if the hub cut it off, or if it took nothing for that long.
     fn name(&self, error: &io::Error) -> &'static str {
         let timed_out = matches!(
             error.kind(),
@@ -239,7 +239,7 @@ impl StreamWriter {
         self.connection.write_all(bytes)
     }
 
-    /// Tells the client that the stream has come to its end, as opposed to having been cut.
+    /// Tells the client that the stream has ended, and was not cut.
     fn finish(&self) -> io::Result<()> {
         if self.is_chunked {
             self.write(LAST_CHUNK)?;

@@ -1,19 +1,20 @@
-//! Threads of their own for what waits: streams, and requests that wait for room or for another server. Their number is
-//! bounded, and where there is none the work comes back, so that somebody can answer.
+//! Threads for work that waits: streams, and requests that wait for room or for another server. Their number is
+//! bounded. If there is none, the work comes back, so that somebody can answer.
 
 use crate::host;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Memory that these threads leave to the others, in bytes. One that does not get what it needs to begin ends the process.
+/// Memory that these threads leave to others, in bytes. A thread that cannot get what it needs to begin ends the
+/// process.
 const RESERVED_MEMORY: usize = 32 << 20;
 
-/// A place among the threads of one kind, free again when it is dropped.
+/// A place among the threads of one kind. Dropping it frees the place.
 pub struct ThreadPlace(Arc<AtomicUsize>);
 
 impl ThreadPlace {
-    /// A place, if fewer than `most` are taken.
+    /// Takes a place, if fewer than `most` are taken.
     pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<ThreadPlace> {
         let before = taken.fetch_add(1, Ordering::Relaxed);
         let place = ThreadPlace(taken.clone());
@@ -40,7 +41,7 @@ pub fn spawn<T: Send + 'static>(
     if !host::has_memory(RESERVED_MEMORY) {
         return Err((io::ErrorKind::OutOfMemory.into(), Some(work)));
     }
-    // What a thread that cannot be had was given is dropped, so it is not given the work itself.
+    // A thread that cannot start drops what it was given, so it is not given the work itself.
     let kept = Arc::new(Mutex::new(Some(work)));
     let taken = kept.clone();
     let spawned = std::thread::Builder::new()
