@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_is_where_so_many_were_counted() {
+    fn a_quantile_lies_within_its_bucket() {
         let quantile = |buckets: &Buckets, part| {
             Histogram::quantile(buckets, part).map(|time| time.as_micros())
         };

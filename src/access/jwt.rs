@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_from_its_nbf_less_what_clocks_differ_by() {
+    fn a_token_is_valid_from_shortly_before_its_nbf() {
         for (nbf, nbf_moment) in [
             ("1764000000", at(1_764_000_000, 0)),
             ("1764000000.5", at(1_764_000_000, 500)),

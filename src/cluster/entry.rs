@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_wrote_is_passed_over_with_its_id() {
+    fn foreign_entries_are_skipped_by_their_id() {
         for fields in [
             vec![bulk(b"temperature"), bulk(b"20")],
             vec![bulk(b"c"), bulk(b"a b"), bulk(b"m"), bulk(b"x")],

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_says_itself_where_it_begins_needs_no_other_notice() {
+    fn a_stream_that_announces_its_beginning_needs_no_other_notice() {
         let mut other = stream(1, 8);
         other.generation = Some("second".into());
         let mut entries = entries(6..9);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_went_back_or_is_another_without_a_sign_has_to_begin_anew() {
+    fn a_stream_that_went_back_or_was_replaced_silently_has_to_start_over() {
         assert!(is_broken(&stream(1, 4), &[]));
         assert!(is_broken(&StreamInfo::default(), &[]));
         assert!(!is_broken(&stream(1, 5), &[]));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_a_stream_that_has_begun_anew_since_is_no_loss() {
+    fn a_look_at_a_stream_that_has_started_over_since_is_no_loss() {
         let mut position = at(5);
         position.advance(&mut entries(6..8));
         assert!(position.enter("second"));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_is_a_configuration() {
+    fn an_empty_environment_is_a_configuration() {
         let config = read(&[]).expect("the defaults are good");
         assert_eq!(config.listen, Listen::everywhere(8080));
         assert_eq!(config.history_bytes, 16_777_216);

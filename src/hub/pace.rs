@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_publishers_up_has_to_go_when_patience_ends() {
+    fn a_client_that_delays_publishers_has_to_go_when_patience_ends() {
         use Pace::{Even, Late, TooSlow};
         let little = [
             (0, 51, 0, 7),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn when_memory_is_full_who_occupies_some_of_it_for_a_second_has_to_go() {
+    fn a_client_that_occupies_full_memory_for_a_second_has_to_go() {
         let hoards = |looks: &[(u64, usize, u64)]| {
             let mut behind = Behind::default();
             let look = |&(ms, lag, writing_ms): &(u64, usize, u64)| {

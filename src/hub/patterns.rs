@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_is_found_by_each_beginning_of_a_name() {
+    fn followers_are_found_by_each_beginning_of_a_name() {
         let mut patterns = PatternFollowers::default();
         patterns.join(&[prefix("*")], Some(1));
         patterns.join(&[prefix("a*"), prefix("ç*")], Some(2));

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_second_waits_for_the_first_and_who_comes_later_finds_the_record() {
+    fn a_second_try_waits_for_the_first_and_a_later_one_finds_the_record() {
         let keys = Keys::in_memory();
         let claim = first(&keys);
         let answer = second(&keys);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_when_the_first_is_over_is_answered_at_once() {
+    fn a_try_after_the_first_is_answered_at_once() {
         let keys = Keys::in_memory();
         let claim = first(&keys);
         let Begun::UnderWay(under_way) = keys.begin(attempt("x")) else {

@@ -170,7 +170,7 @@ fn without_rules_everybody_subscribes_and_a_token_publishes() {
 }
 
 #[test]
-fn without_a_secret_no_jwt_is_good() {
+fn without_a_secret_no_jwt_is_valid() {
     let server = Server::start(&[]);
     let token = jwt_for(&json!({"publish": ["*"]}));
     for place in PLACES {
@@ -182,7 +182,7 @@ fn without_a_secret_no_jwt_is_good() {
 }
 
 #[test]
-fn with_rules_no_operator_is_made_up() {
+fn no_token_is_made_up_when_there_are_rules() {
     let rules = rules();
     let variables = [("ACCESS_FILE", rules.path())];
     let server = Server::start_with(&variables, |command| {
@@ -286,7 +286,7 @@ fn a_denial_says_why_and_how_to_get_in() {
 }
 
 #[test]
-fn a_right_is_judged_before_the_body_is_read() {
+fn a_right_is_checked_before_the_body_is_read() {
     let rules = rules();
     let server = start(&rules, &[]);
     let mut connection = http::connect(server.addr);
@@ -298,7 +298,7 @@ fn a_right_is_judged_before_the_body_is_read() {
 }
 
 #[test]
-fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
+fn an_authorization_for_somebody_else_is_ignored() {
     let rules = rules();
     let server = start(&rules, &[]);
     let basic = ("Authorization", "Basic dXNlcjpwYXNz");
@@ -384,7 +384,7 @@ fn an_authorization_for_somebody_else_is_as_if_there_were_none() {
 }
 
 #[test]
-fn two_tokens_are_refused_also_if_they_are_the_same() {
+fn two_tokens_are_refused_even_if_they_are_the_same() {
     let rules = rules();
     let server = start(&rules, &[]);
     let right = ("Authorization", "Bearer test-token-of-16-bytes");
@@ -550,7 +550,7 @@ fn a_cookie_counts_only_for_pages_that_may_use_it() {
 }
 
 #[test]
-fn a_cookie_does_not_count_where_the_browser_says_that_another_page_asks() {
+fn a_cookie_does_not_count_if_the_browser_says_that_another_page_asks() {
     let open = Server::start(&[]);
     let listed = Server::start(&[("CORS_ORIGINS", LISTED)]);
     let cookie = format!("sse_token={TOKEN}");
@@ -614,7 +614,7 @@ fn a_cookie_does_not_count_where_the_browser_says_that_another_page_asks() {
 }
 
 #[test]
-fn of_two_origins_none_is_believed() {
+fn two_origins_are_both_ignored() {
     let listed = Server::start(&[("CORS_ORIGINS", LISTED)]);
     let cookie = format!("sse_token={TOKEN}");
     let evil = "https://evil.example.org";

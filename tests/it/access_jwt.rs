@@ -47,7 +47,7 @@ fn is_refused(server: &Server, what: &str, token: &str, reason: &str) {
 }
 
 #[test]
-fn what_is_not_signed_with_the_secret_is_refused() {
+fn tokens_not_signed_with_the_secret_are_refused() {
     let (server, _rules) = start();
     let good = jwt(&claims());
     assert_eq!(ask(&server, &good).status, 200);
@@ -165,7 +165,7 @@ fn what_is_not_signed_with_the_secret_is_refused() {
 }
 
 #[test]
-fn a_header_that_asks_for_what_is_not_supported_is_refused() {
+fn a_header_with_unsupported_demands_is_refused() {
     let (server, _rules) = start();
     const MALFORMED: &str = "the token is not a well-formed JWT";
     const CRIT: &str = "the token has the header crit, which is not supported";

@@ -52,7 +52,7 @@ fn is_revoked(stream: &mut EventStream) {
 }
 
 #[test]
-fn a_reload_changes_who_may_come_in() {
+fn a_reload_changes_who_may_connect() {
     let rules = RulesFile::new(rules_for(&["one"], &["a"]));
     let server = start(&rules, &[]);
     let status = |token: &str| {
@@ -75,7 +75,7 @@ fn a_reload_changes_who_may_come_in() {
 }
 
 #[test]
-fn whose_right_goes_is_told_and_whose_right_stays_does_not_notice() {
+fn a_client_that_loses_its_right_is_told_and_the_others_do_not_notice() {
     let rules = RulesFile::new(rules_for(&["one", "two", "three"], &["a", "b"]));
     let server = start(&rules, &[]);
     let signed = jwt(&json!({"exp": in_seconds(600), "sse": {"subscribe": ["a", "b"]}}));
@@ -110,7 +110,7 @@ fn whose_right_goes_is_told_and_whose_right_stays_does_not_notice() {
 }
 
 #[test]
-fn what_has_become_public_needs_no_right_any_more() {
+fn a_channel_that_became_public_needs_no_right() {
     let tokens =
         |subscribe: &[&str]| json!([{"name": "one", "token": "one", "subscribe": subscribe}]);
     let rules = RulesFile::new(
@@ -132,7 +132,7 @@ fn what_has_become_public_needs_no_right_any_more() {
 }
 
 #[test]
-fn a_stream_ends_with_its_token_also_where_none_is_needed() {
+fn a_stream_ends_with_its_token_even_where_none_is_needed() {
     let public = json!({"subscribe": ["*"], "stats": true});
     let with = |tokens: &[&str]| {
         let entry = |token: &&str| json!({"name": token, "token": token, "subscribe": ["a"]});
@@ -221,7 +221,7 @@ fn impostors() -> [Impostor; 6] {
 }
 
 #[test]
-fn what_stands_where_the_rules_were_never_keeps_the_server_from_its_signals() {
+fn a_pipe_or_device_in_place_of_the_rules_does_not_block_signals() {
     let remove = |path: &str| {
         let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path));
     };
@@ -275,7 +275,7 @@ fn what_stands_where_the_rules_were_never_keeps_the_server_from_its_signals() {
 }
 
 #[test]
-fn to_follow_broadcast_alone_is_a_right_that_can_go() {
+fn the_right_to_follow_broadcast_alone_can_be_revoked() {
     let rules = RulesFile::new(rules_for(&["one"], &["broadcast", "a"]));
     let server = start(&rules, &[]);
     let mut alone = follow(&server, "one", "broadcast");
@@ -311,7 +311,7 @@ fn a_watcher_loses_the_list_of_channels() {
 }
 
 #[test]
-fn rules_that_are_broken_change_nothing() {
+fn broken_rules_change_nothing() {
     let rules = RulesFile::new(rules_for(&["one"], &["a"]));
     let server = start(&rules, &[]);
     let mut stream = follow(&server, "one", "a");
@@ -371,7 +371,7 @@ fn what_was_queued_for_a_stream_is_still_delivered() {
 }
 
 #[test]
-fn reloads_under_load_lose_nobody_whose_right_stays() {
+fn reloads_under_load_end_no_stream_that_keeps_its_right() {
     const CLIENTS: usize = 300;
     let keep = ["keep-0", "keep-1", "keep-2"];
     let [with, without] = [&["keep-0", "go", "keep-1", "keep-2"][..], &keep[..]]
@@ -436,7 +436,7 @@ fn reloads_under_load_lose_nobody_whose_right_stays() {
 }
 
 #[test]
-fn who_comes_in_during_a_reload_does_not_slip_through() {
+fn a_client_that_connects_during_a_reload_is_checked() {
     let rules = RulesFile::new(rules_for(&["one"], &["a"]));
     let server = start(&rules, &[]);
     // Many at once, and often: the moment in question is a short one.

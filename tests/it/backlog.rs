@@ -7,7 +7,7 @@ use std::io::Write;
 use std::time::Instant;
 
 #[test]
-fn a_client_that_leaves_while_it_is_behind_does_not_hold_broadcasts_up() {
+fn a_client_that_leaves_while_it_is_behind_does_not_delay_broadcasts() {
     let server = Server::start(&[
         ("CLIENT_QUEUE", "4000"),
         ("MAX_MESSAGE_BYTES", "2000000"),

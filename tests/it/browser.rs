@@ -70,7 +70,7 @@ fn needs_chromium_a_page_publishes_with_fetch() {
 }
 
 #[test]
-fn needs_chromium_a_page_comes_back_by_itself() {
+fn needs_chromium_a_page_reconnects_by_itself() {
     let server = Server::start(&[]);
     let listen = server.addr.to_string();
     let base = format!("http://{listen}");

@@ -54,7 +54,7 @@ fn the_types_are_served_beside_it() {
 }
 
 #[test]
-fn needs_npm_what_is_served_is_made_of_the_source() {
+fn needs_npm_the_served_client_is_built_from_its_source() {
     let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sse-client.min.js");
     let package: serde_json::Value =
         serde_json::from_str(include_str!("../client/package.json")).expect("it is JSON");

@@ -88,7 +88,7 @@ fn who_is_connected_is_listed() {
 }
 
 #[test]
-fn replays_count_as_messages_and_what_is_not_taken_as_lag() {
+fn replays_count_as_messages_and_unread_messages_as_lag() {
     let server = Server::start(&[]);
     for _ in 0..3 {
         server.publish("a", "x");
@@ -218,7 +218,7 @@ fn a_stream_ends_whatever_it_waits_for() {
 }
 
 #[test]
-fn who_follows_or_waits_for_lines_is_a_client_like_others() {
+fn following_or_waiting_for_lines_counts_as_a_client() {
     let server = Server::start(&[]);
     let mut lines = server.subscribe_with("/messages/a?follow=1", &[]);
     let mut waiting = server.send(b"GET /messages/b?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -19,7 +19,7 @@ fn is_told_of_a_gap(server: &Server, last_event_id: &str) -> bool {
 }
 
 #[test]
-fn needs_cc_who_missed_something_before_a_restart_with_a_clock_behind_is_told() {
+fn needs_cc_a_client_that_missed_something_before_a_restart_with_a_slow_clock_is_told() {
     for seconds_behind in [3, 3600] {
         let clock = Clock::new(&format!("behind-{seconds_behind}"));
         let server = start(&clock);
@@ -47,7 +47,7 @@ fn needs_cc_who_missed_something_before_a_restart_with_a_clock_behind_is_told() 
 }
 
 #[test]
-fn needs_cc_a_clock_that_goes_back_and_comes_again_makes_no_gap() {
+fn needs_cc_a_clock_that_is_set_back_and_forth_makes_no_gap() {
     let clock = Clock::new("back-and-again");
     let server = start(&clock);
     let mut ids = vec![server.publish("a", "before")];
@@ -65,7 +65,7 @@ fn needs_cc_a_clock_that_goes_back_and_comes_again_makes_no_gap() {
 }
 
 #[test]
-fn needs_cc_timestamps_are_true_after_a_clock_that_was_ahead() {
+fn needs_cc_timestamps_are_right_after_the_clock_was_ahead() {
     const DAY: i64 = 24 * 3600;
     let clock = Clock::new("a-day-ahead");
     let server = start(&clock);

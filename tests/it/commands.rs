@@ -41,7 +41,7 @@ fn token(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_token_that_was_made_gives_its_rights_and_no_others() {
+fn a_token_grants_its_rights_and_no_others() {
     let rules = RulesFile::new("{}");
     let server = tokens::start(&rules, &[]);
     let token = token(&[
@@ -76,7 +76,7 @@ fn a_token_that_was_made_gives_its_rights_and_no_others() {
 }
 
 #[test]
-fn what_is_made_with_several_secrets_is_signed_with_the_first() {
+fn a_token_made_with_several_secrets_is_signed_with_the_first() {
     let other = "fedcba9876543210fedcba9876543210";
     let both = format!("{other},{SECRET}");
     let token = prints(&["token", "--publish", "x"], &[("JWT_SECRET", &both)]);
@@ -87,7 +87,7 @@ fn what_is_made_with_several_secrets_is_signed_with_the_first() {
 }
 
 #[test]
-fn a_wish_that_makes_no_sense_is_one_line_and_exit_2() {
+fn nonsensical_options_are_one_line_and_exit_2() {
     for (arguments, word) in [
         (&["token"][..], "grant no right"),
         (&["token", "--publish"], "--publish has no value"),
@@ -169,7 +169,7 @@ fn a_token_is_explained() {
 }
 
 #[test]
-fn a_token_that_is_refused_is_explained_as_well() {
+fn a_refused_token_is_explained_as_well() {
     let explain = |token: &str| run(&["token", "--explain", token], &[JWT_SECRET]);
     let signed = |exp: i64, nbf: i64| {
         tokens::jwt(&json!({
@@ -338,7 +338,7 @@ fn a_check_fails_as_the_start_would() {
 }
 
 #[test]
-fn a_short_token_of_the_rules_is_warned_of() {
+fn a_short_token_in_the_rules_causes_a_warning() {
     let rules = RulesFile::new(
         json!({"tokens": [
             {"name": "short", "token": "fifteen-bytes--", "publish": ["a"]},
@@ -357,7 +357,7 @@ fn a_short_token_of_the_rules_is_warned_of() {
 }
 
 #[test]
-fn whoever_reads_no_further_ends_nothing_badly() {
+fn a_reader_that_closes_the_pipe_causes_no_error() {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::process::Stdio;

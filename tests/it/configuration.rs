@@ -35,7 +35,7 @@ fn refuses(variables: &[(&str, &str)], words: &[&str]) -> String {
 }
 
 #[test]
-fn a_number_that_is_none_or_out_of_range_stops_the_start() {
+fn a_bad_number_or_one_out_of_range_prevents_the_start() {
     for (name, least) in [
         ("HISTORY_EVENTS", 0),
         ("HISTORY_BYTES", 0),
@@ -70,7 +70,7 @@ fn a_number_that_is_none_or_out_of_range_stops_the_start() {
 }
 
 #[test]
-fn an_address_that_is_none_stops_the_start() {
+fn a_bad_address_prevents_the_start() {
     for bad in [
         "",
         "8080",
@@ -115,7 +115,7 @@ fn an_address_that_is_none_stops_the_start() {
 }
 
 #[test]
-fn localhost_and_a_port_alone_are_addresses_too() {
+fn localhost_and_a_bare_port_are_addresses_too() {
     for (listen, address) in [
         ("localhost:0", "127.0.0.1:"),
         ("LocalHost:0", "127.0.0.1:"),
@@ -181,7 +181,7 @@ fn a_misspelt_variable_is_named_and_its_value_is_not() {
 }
 
 #[test]
-fn a_token_that_can_be_guessed_is_warned_of() {
+fn a_token_that_can_be_guessed_causes_a_warning() {
     let short = "0123456789abcde";
     let server = Server::start(&[("AUTH_TOKEN", short)]);
     let line = server.wait_for_log("WARN event=short_token AUTH_TOKEN 16");
@@ -459,7 +459,7 @@ fn healthcheck_asks_the_local_server() {
 }
 
 #[test]
-fn without_a_token_one_is_made_up_and_shown_once() {
+fn without_a_configured_token_one_is_made_up_and_shown_once() {
     let servers = [0, 1].map(|_| {
         Server::start_with(&[], |command| {
             command.env_remove("AUTH_TOKEN");

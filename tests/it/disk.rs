@@ -105,7 +105,7 @@ fn after_a_restart_everything_is_as_it_was() {
 }
 
 #[test]
-fn who_has_an_id_that_no_run_has_given_is_told_of_a_gap() {
+fn an_id_that_no_run_has_given_is_told_as_a_gap() {
     let folder = Folder::new("disk-foreign-id");
     let mut server = start(&folder, &[]);
     let first = server.publish("a", "1");
@@ -121,7 +121,7 @@ fn who_has_an_id_that_no_run_has_given_is_told_of_a_gap() {
 }
 
 #[test]
-fn limits_that_are_lower_than_before_hold_for_what_is_on_the_disk() {
+fn lowered_limits_apply_to_what_is_on_the_disk() {
     let folder = Folder::new("disk-limits");
     let mut server = start(&folder, &[]);
     let ids: Vec<_> = (1..=10)
@@ -189,7 +189,7 @@ fn a_channel_that_was_followed_when_the_server_died_is_there_afterwards() {
 }
 
 #[test]
-fn a_channel_that_has_gone_is_known_by_what_it_had() {
+fn a_removed_channel_is_known_by_its_newest_id() {
     let folder = Folder::new("disk-former");
     let mut server = start(&folder, &[("CHANNEL_TTL", "0")]);
     let first = server.publish("a", "1");
@@ -309,14 +309,14 @@ fn kill_in_mid_traffic(kills: usize, sync: &str) {
 }
 
 #[test]
-fn what_was_answered_is_there_after_kill_9_in_mid_traffic() {
+fn answered_messages_survive_kill_9_in_mid_traffic() {
     kill_in_mid_traffic(8, "always");
     kill_in_mid_traffic(8, "1s");
 }
 
 #[cfg(feature = "hostile-tests")]
 #[test]
-fn what_was_answered_is_there_after_200_times_kill_9() {
+fn answered_messages_survive_200_times_kill_9() {
     kill_in_mid_traffic(200, "always");
     kill_in_mid_traffic(200, "1s");
 }
@@ -387,7 +387,7 @@ fn two_hundred_returns_over_twenty_restarts_lose_nothing() {
 }
 
 #[test]
-fn a_stop_answers_who_publishes_and_keeps_what_was_answered() {
+fn a_stop_answers_publishers_and_keeps_what_it_answered() {
     let folder = Folder::new("disk-stop");
     let mut server = start(&folder, &[("SYNC", "60s")]);
     let ids: Vec<_> = (0..100)
@@ -492,7 +492,7 @@ fn statistics_and_metrics_tell_of_the_disk() {
 }
 
 #[test]
-fn check_data_says_what_there_is_and_changes_nothing() {
+fn check_data_reports_the_content_and_changes_nothing() {
     let folder = Folder::new("disk-check");
     let path = folder.0.to_str().expect("the path is UTF-8").to_string();
     let check = || {
@@ -532,7 +532,7 @@ fn check_data_says_what_there_is_and_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_be_used_is_said_in_one_line() {
+fn an_unusable_folder_is_one_clear_line() {
     let folder = Folder::new("disk-misuse");
     let file = folder.write("file", "x");
     let file = file.to_str().expect("the path is UTF-8");

@@ -149,7 +149,7 @@ fn two_servers_do_not_share_a_folder() {
 }
 
 #[test]
-fn a_file_that_is_none_of_ours_is_set_aside_and_its_name_is_told() {
+fn a_foreign_file_is_set_aside_and_its_new_name_is_logged() {
     for content in [&b"something else"[..], &[0; 100_000], b""] {
         let folder = Folder::new("disk-foreign");
         std::fs::write(folder.0.join("history.redb"), content).expect("it can be written");
@@ -208,7 +208,7 @@ fn what_was_damaged_is_never_served_and_never_thrown_away() {
 }
 
 #[test]
-fn a_file_that_somebody_removes_is_written_anew() {
+fn a_removed_file_is_written_again() {
     let folder = Folder::new("disk-removed");
     let mut server = Server::start(&[("DATA_DIR", path(&folder))]);
     assert_eq!(publish(&server, "1").status, 200);
@@ -238,7 +238,7 @@ fn a_folder_that_is_missing_is_made_for_its_owner_alone() {
 }
 
 #[test]
-fn a_journal_that_ends_in_the_middle_gives_what_is_whole() {
+fn a_truncated_journal_gives_its_complete_records() {
     let folder = Folder::new("disk-journal");
     let variables = [("DATA_DIR", path(&folder)), ("SYNC", "60s")];
     let mut server = Server::start(&variables);

@@ -132,7 +132,7 @@ fn a_stream_has_up_to_64_channels() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn contradictory_requests_are_refused() {
     let server = Server::start(&[]);
     for (method, target, body) in [
         ("GET", "/sse/a?canal=b", ""),
@@ -415,7 +415,7 @@ fn a_wrong_token_is_401_even_where_none_is_needed() {
 }
 
 #[test]
-fn authorization_is_judged_before_the_body_is_read() {
+fn authorization_is_checked_before_the_body_is_read() {
     let server = Server::start(&[]);
     for expect in ["", "Expect: 100-continue\r\n"] {
         let mut connection = http::connect(server.addr);
@@ -464,7 +464,7 @@ fn only_a_request_that_will_be_read_gets_100_continue() {
 }
 
 #[test]
-fn at_max_clients_the_next_is_told_to_come_later() {
+fn at_max_clients_the_next_one_is_told_to_come_later() {
     let server = Server::start(&[("MAX_CLIENTS", "2")]);
     let first = server.subscribe("a");
     let second = server.subscribe("b");
@@ -507,7 +507,7 @@ fn at_max_channels_a_new_one_is_refused_and_broadcast_is_not_counted() {
 }
 
 #[test]
-fn channels_without_a_message_keep_no_publish_out() {
+fn channels_without_a_message_do_not_keep_publishers_out() {
     const LIMIT: usize = 200;
     let server = Server::start(&[("MAX_CHANNELS", &LIMIT.to_string())]);
     // Somebody without any right follows names that nobody publishes to, as many as he gets.
@@ -564,7 +564,7 @@ fn channels_without_a_message_keep_no_publish_out() {
 }
 
 #[test]
-fn health_and_stats_tell_what_there_is() {
+fn health_and_stats_report_the_state() {
     let server = Server::start(&[]);
     assert_eq!(server.get("/health").json()["status"], "ok");
     assert_eq!(server.get("/health/ready").status, 200);

@@ -77,7 +77,7 @@ fn a_publish_keeps_a_channel_alive() {
 }
 
 #[test]
-fn who_left_is_out_of_the_count_within_two_heartbeats() {
+fn a_client_that_left_is_no_longer_counted_after_two_heartbeats() {
     let server = Server::start(&[("HEARTBEAT", "1")]);
     let streams: Vec<_> = (0..20).map(|_| server.subscribe("a")).collect();
     assert_eq!(server.stat("connected_clients"), 20);

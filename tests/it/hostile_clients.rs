@@ -87,7 +87,7 @@ fn is_closed(mut connection: TcpStream, bound: Duration, what: &str) {
 }
 
 #[test]
-fn lengths_that_no_body_has() {
+fn impossible_body_lengths() {
     let server = Server::start(&[]);
     let witness = Witness::start(&server);
     let before = Holdings::of(&server);
@@ -143,7 +143,7 @@ fn lengths_that_no_body_has() {
 }
 
 #[test]
-fn heads_without_end() {
+fn endless_heads() {
     const SENT: usize = 200 << 20;
     let server = Server::start(&[]);
     let witness = Witness::start(&server);
@@ -179,7 +179,7 @@ fn heads_without_end() {
 }
 
 #[test]
-fn answers_that_nobody_reads() {
+fn unread_answers() {
     let server = Server::start(&[]);
     let witness = Witness::start(&server);
     let before = Holdings::of(&server);
@@ -295,7 +295,7 @@ fn slow_heads_slow_bodies_and_silence() {
 }
 
 #[test]
-fn five_hundred_streams_that_nobody_reads() {
+fn five_hundred_unread_streams() {
     raise_descriptor_limit();
     let server = Server::start(&[]);
     let witness = Witness::start(&server);
@@ -364,7 +364,7 @@ fn pipelines_behind_a_stream() {
 }
 
 #[test]
-fn bodies_without_end_and_without_a_token() {
+fn endless_bodies_without_a_token() {
     let server = Server::start(&[]);
     let witness = Witness::start(&server);
     let before = Holdings::of(&server);
@@ -463,7 +463,7 @@ fn requests_that_disagree_with_themselves() {
 }
 
 #[test]
-fn who_closes_its_tab_is_out_of_the_count_within_two_seconds() {
+fn a_closed_tab_is_no_longer_counted_after_two_seconds() {
     let server = Server::start(&[]);
     let witness = Witness::start(&server);
     let streams: Vec<_> = (0..100).map(|_| server.subscribe("x")).collect();
@@ -478,7 +478,7 @@ fn who_closes_its_tab_is_out_of_the_count_within_two_seconds() {
 }
 
 #[test]
-fn who_comes_back_from_the_address_of_a_reset_stream_is_answered() {
+fn a_new_connection_from_the_address_of_a_reset_stream_is_answered() {
     use socket2::{Domain, Socket, Type};
     let server = Server::start(&[]);
     let from = |port: u16| {

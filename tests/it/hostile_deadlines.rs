@@ -57,7 +57,7 @@ fn all() -> Vec<Slow> {
 }
 
 #[test]
-fn what_does_not_come_in_time_is_408_and_nobody_else_notices() {
+fn a_late_request_gets_408_and_nobody_else_notices() {
     over_each_transport(&[], |transport, server| {
         std::thread::scope(|scope| {
             let server = &server;

@@ -116,7 +116,7 @@ fn four_hundred_connections_and_256_descriptors() {
 }
 
 #[test]
-fn no_thread_is_to_be_had() {
+fn no_thread_is_available() {
     // The limit of threads counts for users without privileges only.
     const NOBODY: u32 = 54_321;
     // SAFETY: asks for the user's number.
@@ -182,7 +182,7 @@ fn refuses_streams_for_which_there_is_no_memory(mebibytes: u64) {
 }
 
 #[test]
-fn no_memory_is_to_be_had() {
+fn no_memory_is_available() {
     raise_descriptor_limit();
     std::thread::scope(|scope| {
         for mebibytes in [50, 100, 130, 200] {

@@ -342,7 +342,7 @@ fn nothing_else_that_a_client_sends_is_in_the_log() {
 }
 
 #[test]
-fn too_few_descriptors_are_told_of() {
+fn too_few_descriptors_are_logged() {
     // More than any system gives.
     let server = Server::start(&[("MAX_CLIENTS", "1000000")]);
     let limited = events(&server.log(), "low_descriptor_limit");

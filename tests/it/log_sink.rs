@@ -27,7 +27,7 @@ fn a_closed_standard_error_ends_nothing() {
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_holds_nobody_up() {
+fn an_unread_standard_error_blocks_nobody() {
     let (mut reader, stderr) = UnixStream::pair().expect("there are sockets");
     let mut server = start(stderr);
     let channel = "c".repeat(128);

@@ -58,7 +58,7 @@ fn lines(server: &Server, target: &str) -> Vec<String> {
 const NOTHING: [&str; 0] = [];
 
 #[test]
-fn a_pattern_gets_what_it_covers_once() {
+fn a_pattern_gets_each_message_that_it_covers_once() {
     let server = Server::start(&[]);
     server.publish("sensor-a", "before");
     let mut one = follow(&server, "sensor-*", None);
@@ -92,7 +92,7 @@ fn a_pattern_gets_what_it_covers_once() {
 }
 
 #[test]
-fn a_publisher_hears_whom_it_reaches_and_statistics_count_them() {
+fn a_publisher_learns_how_many_it_reaches_and_statistics_count_them() {
     let server = Server::start(&[]);
     let authorization = format!("Bearer {TOKEN}");
     let publish = |channel: &str| {
@@ -135,7 +135,7 @@ fn a_publisher_hears_whom_it_reaches_and_statistics_count_them() {
 }
 
 #[test]
-fn what_is_no_pattern_is_refused() {
+fn bad_patterns_are_refused() {
     let server = Server::start(&[]);
     for path in ["/sse", "/messages"] {
         for bad in ["a*b", "**", "*a", "a%20*", "a/*"] {
@@ -167,7 +167,7 @@ fn what_is_no_pattern_is_refused() {
 }
 
 #[test]
-fn a_pattern_is_replayed_and_its_gaps_bear_its_name() {
+fn a_pattern_is_replayed_and_its_gaps_name_it() {
     let server = Server::start(&[("HISTORY_EVENTS", "2"), ("CHANNEL_TTL", "300")]);
     let first = server.publish("a1", "1");
     server.publish("b1", "2");
@@ -253,7 +253,7 @@ fn a_pattern_keeps_no_channel_and_a_name_does() {
 }
 
 #[test]
-fn a_right_covers_all_that_a_pattern_can_match() {
+fn a_right_has_to_cover_everything_that_a_pattern_can_match() {
     let rules = RulesFile::new(
         json!({
             "public": {"subscribe": ["news*"]},

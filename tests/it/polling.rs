@@ -74,7 +74,7 @@ impl Reader {
 }
 
 #[test]
-fn needs_redis_server_who_loops_over_wait_gets_each_message_once_over_restarts() {
+fn needs_redis_server_a_loop_over_wait_gets_each_message_once_across_restarts() {
     const COUNT: usize = 10_000;
     const RESTARTS: usize = 50;
     let redis = Redis::start();
@@ -129,7 +129,7 @@ fn needs_redis_server_who_loops_over_wait_gets_each_message_once_over_restarts()
 }
 
 #[test]
-fn needs_redis_server_who_hops_between_servers_gets_each_message_once() {
+fn needs_redis_server_a_client_that_hops_between_servers_gets_each_message_once() {
     const COUNT: usize = 3000;
     let redis = Redis::start();
     let servers: Vec<Server> = (0..3)

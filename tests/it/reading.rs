@@ -98,7 +98,7 @@ fn each_message_is_a_line() {
 }
 
 #[test]
-fn nothing_is_an_empty_answer_that_says_where_to_go_on() {
+fn an_empty_answer_says_where_to_continue() {
     let server = Server::start(&[]);
     let (lines, next) = read(&server, "/messages/a");
     assert_eq!(texts(&lines), NOTHING);
@@ -158,7 +158,7 @@ fn last_and_since_choose() {
 }
 
 #[test]
-fn a_moment_is_the_wall_clocks() {
+fn a_moment_follows_the_wall_clock() {
     let server = Server::start(&[]);
     server.publish("a", "before");
     let stamp = read(&server, "/messages/a").0[0]["timestamp"]
@@ -224,7 +224,7 @@ fn a_stream_can_begin_with_the_newest() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn nonsensical_parameters_are_refused() {
     let server = Server::start(&[]);
     for (target, words) in [
         ("/messages", "no channel"),
@@ -268,7 +268,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn who_waits_is_a_client_and_gets_the_first_message() {
+fn a_waiting_request_is_a_client_and_gets_the_first_message() {
     let server = Server::start(&[("MAX_CLIENTS", "1")]);
     let (_, next) = read(&server, "/messages/a");
     let mut waiting = server.send(
@@ -319,7 +319,7 @@ fn a_gap_is_told_at_once_but_not_in_bare_text() {
 }
 
 #[test]
-fn who_waits_and_leaves_is_gone_and_a_stop_answers() {
+fn a_waiting_client_may_leave_and_a_stop_answers_it() {
     let mut server = Server::start(&[]);
     let request = b"GET /messages/a?wait=300 HTTP/1.1\r\nHost: x\r\n\r\n";
     let waiting = server.send(request);
@@ -338,7 +338,7 @@ fn who_waits_and_leaves_is_gone_and_a_stop_answers() {
 }
 
 #[test]
-fn lines_go_on_with_what_comes() {
+fn followed_lines_go_on_with_new_messages() {
     let mut server = Server::start(&[("HEARTBEAT", "1")]);
     let first = server.publish("a", "1");
     let mut live = follow(&server, "/messages/a?follow=1");
@@ -420,7 +420,7 @@ fn a_follower_is_told_of_gaps_and_of_the_end_of_its_right() {
 }
 
 #[test]
-fn a_reload_ends_those_who_wait_and_follow() {
+fn a_reload_ends_waiting_and_following() {
     let rules = RulesFile::new(r#"{"public": {"subscribe": ["a"]}, "tokens": []}"#);
     let server = tokens::start(&rules, &[]);
     let mut lines = follow(&server, "/messages/a?follow=1");

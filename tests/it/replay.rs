@@ -166,7 +166,7 @@ fn broadcast_has_a_history_and_gaps_of_its_own() {
 }
 
 #[test]
-fn zero_asks_for_all_that_is_retained_without_a_gap() {
+fn zero_asks_for_everything_retained_without_a_gap() {
     let server = Server::start(&[("HISTORY_EVENTS", "2")]);
     for n in 1..=3 {
         server.publish("a", n.to_string());
@@ -287,7 +287,7 @@ fn a_replay_longer_than_the_queue_comes_whole() {
 }
 
 #[test]
-fn an_id_of_before_the_restart_is_a_gap_and_new_ids_are_larger() {
+fn an_id_from_before_the_restart_is_a_gap_and_new_ids_are_larger() {
     let old = {
         let server = Server::start(&[]);
         server.publish("a", "old")
@@ -329,7 +329,7 @@ fn an_empty_header_leaves_it_to_the_query() {
 }
 
 #[test]
-fn a_message_that_is_too_old_is_retained_no_longer_and_told_as_a_gap() {
+fn a_message_that_is_too_old_is_dropped_and_told_as_a_gap() {
     let server = Server::start(&[("HISTORY_AGE", "1")]);
     let first = server.publish("a", "one");
     server.publish("a", "two");

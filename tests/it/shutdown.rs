@@ -88,7 +88,7 @@ fn subscribe_and_sleep(server: &Server) -> std::net::TcpStream {
 }
 
 #[test]
-fn a_client_that_never_reads_does_not_hold_the_stop_up() {
+fn a_client_that_never_reads_does_not_delay_the_stop() {
     let mut server = Server::start(&[]);
     let _sleeper = subscribe_and_sleep(&server);
     let (status, took) = server.terminate();

@@ -28,7 +28,7 @@ fn copy(listener: &TcpListener) -> TcpListener {
 }
 
 #[test]
-fn a_socket_that_was_handed_over_serves_as_one_of_our_own() {
+fn a_socket_that_was_handed_over_serves_like_our_own() {
     let (listener, addr) = listener();
     let server = Server::start_on(copy(&listener), &[]);
     assert_eq!(server.addr, addr, "the log names the socket's address");
@@ -215,7 +215,7 @@ fn assert_one_line(output: &Output, words: &[&str]) {
 }
 
 #[test]
-fn what_cannot_be_served_on_is_refused_in_one_line() {
+fn an_unusable_socket_is_refused_in_one_line() {
     let two = fails_on(listener().0, "2");
     assert_one_line(&two, &["LISTEN_FDS", "\"2\"", "exactly 1"]);
     let garbage = fails_on(listener().0, "one");
@@ -265,7 +265,7 @@ fn next_news(manager: &UnixDatagram) -> String {
 }
 
 #[test]
-fn the_service_manager_hears_how_the_server_fares() {
+fn the_service_manager_is_told_about_the_server() {
     let path = SocketPath::new("notify");
     let manager = UnixDatagram::bind(&path.0).expect("a socket can be made");
     manager

@@ -10,7 +10,7 @@ fn snapshot(event: &common::event_stream::Event) -> Value {
 }
 
 #[test]
-fn the_stream_tells_what_stats_tells_each_second() {
+fn the_stream_sends_what_stats_returns_each_second() {
     let server = Server::start(&[]);
     let mut watcher = server.subscribe_with("/stats/stream", &[]);
     let _client = server.subscribe("a");
@@ -124,7 +124,7 @@ fn the_history_has_a_sample_of_each_second() {
 }
 
 #[test]
-fn the_history_is_for_everybody_but_a_wrong_token_is_wrong() {
+fn the_history_is_for_everybody_but_a_wrong_token_is_refused() {
     let server = Server::start(&[]);
     assert_eq!(
         server.request("HEAD", "/stats/history", &[], b"").status,

@@ -38,7 +38,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_install_brings_uninstall_takes_away() {
+fn uninstall_removes_what_install_brought() {
     let root = Folder::new("install");
     let settings = [
         ("DESTDIR", root.0.as_path()),

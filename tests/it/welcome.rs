@@ -210,7 +210,7 @@ fn needs_curl_over_a_unix_socket() {
 }
 
 #[test]
-fn whoever_wants_little_in_the_log_sees_little_at_the_terminal() {
+fn a_quiet_log_level_keeps_the_terminal_quiet() {
     let server = AtTerminal::start(&[("RUST_LOG", "warn")]);
     let seen = server.see("event=token");
     assert!(seen.contains("WARN") && !seen.contains("listen "), "{seen}");

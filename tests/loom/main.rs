@@ -210,7 +210,7 @@ fn a_heartbeat_does_not_come_between() {
 }
 
 #[test]
-fn who_is_cut_while_the_announcer_writes_ends() {
+fn a_client_cut_off_while_the_announcer_writes_ends() {
     for takes_all in [true, false] {
         explore(move || {
             let client = Client::new();

@@ -49,7 +49,7 @@ fn sip(connection: &mut Socket, pause: Duration) -> Vec<u8> {
 }
 
 #[test]
-fn who_takes_slowly_but_steadily_gets_all_of_it() {
+fn a_client_that_reads_slowly_but_steadily_gets_everything() {
     over_each_transport(&[], |transport, server| {
         std::thread::scope(|scope| {
             // As many bytes a second, of as many answers.
@@ -112,14 +112,14 @@ fn three_hundred_that_take_nothing(transport: Transport, server: &Server) {
 }
 
 #[test]
-fn who_takes_nothing_is_cut_and_costs_no_thread_and_little_memory() {
+fn a_client_that_reads_nothing_is_cut_off_and_costs_no_thread_and_little_memory() {
     over_each_transport(&[], |transport, server| {
         three_hundred_that_take_nothing(transport, &server);
     });
 }
 
 #[test]
-fn who_takes_nothing_is_cut_beside_one_who_takes_slowly() {
+fn a_client_that_reads_nothing_is_cut_off_beside_one_that_reads_slowly() {
     over_each_transport(&[], |transport, server| {
         let what = format!("over {transport}");
         let mut steady = narrow(&server.address, 64 << 10);

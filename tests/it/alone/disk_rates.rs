@@ -30,7 +30,7 @@ impl Drop for Memory {
 }
 
 #[test]
-fn sixteen_publishers_get_half_of_the_rate_without_a_disk_at_least() {
+fn sixteen_publishers_get_at_least_half_of_the_rate_without_a_disk() {
     let folder = Memory::new();
     let path = folder.0.as_str();
     let alone = Server::start_quietly(&[("RUST_LOG", "warn")]);
@@ -47,7 +47,7 @@ fn sixteen_publishers_get_half_of_the_rate_without_a_disk_at_least() {
 }
 
 #[test]
-fn a_server_is_there_within_a_second_with_100_000_messages() {
+fn a_server_with_100_000_messages_starts_within_a_second() {
     let folder = Folder::new("disk-start");
     let path = folder.0.to_str().expect("the path is UTF-8");
     let variables = [

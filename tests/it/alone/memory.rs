@@ -37,7 +37,7 @@ fn refused(connections: &mut [Socket]) -> usize {
 }
 
 #[test]
-fn heads_that_do_not_come_whole_take_no_more_memory_than_all_may() {
+fn incomplete_heads_take_bounded_memory_together() {
     raise_descriptor_limit();
     over_each_transport(&[], |transport, server| {
         let mut publisher = Publisher::new(&server);
@@ -64,7 +64,7 @@ fn heads_that_do_not_come_whole_take_no_more_memory_than_all_may() {
 }
 
 #[test]
-fn bodies_that_do_not_come_whole_take_no_more_memory_than_all_may() {
+fn incomplete_bodies_take_bounded_memory_together() {
     over_each_transport(&[("MAX_MESSAGE_BYTES", "1000000")], |transport, server| {
         let mut publisher = Publisher::new(&server);
         let before = server.memory();

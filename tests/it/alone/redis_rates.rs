@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
-fn needs_redis_server_16_publishers_get_half_of_the_rate_without_redis_at_least() {
+fn needs_redis_server_16_publishers_get_at_least_half_of_the_rate_without_redis() {
     let redis = Redis::start();
     let variables = [("RUST_LOG", "warn")];
     let alone = Server::start_quietly(&variables);

@@ -21,7 +21,7 @@ fn subscribe_and_sleep(server: &Server, channel: &str) -> TcpStream {
 }
 
 #[test]
-fn who_stops_reading_is_disconnected_and_nobody_waits_for_it() {
+fn a_client_that_stops_reading_is_disconnected_and_nobody_waits_for_it() {
     const SIZE: usize = 60_000;
     let server = Server::start(&[]);
     let sleeper = subscribe_and_sleep(&server, "a");
@@ -72,7 +72,7 @@ fn who_stops_reading_is_disconnected_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_sleeper_is_cut_even_when_publishing_stops() {
+fn a_client_that_sleeps_is_cut_off_even_when_publishing_stops() {
     let server = Server::start(&[("CLIENT_QUEUE", "10")]);
     let _sleeper = subscribe_and_sleep(&server, "a");
     let mut publisher = Publisher::new(&server);

@@ -35,7 +35,7 @@ fn three_thousand_connects_at_once_are_served_within_two_seconds() {
 }
 
 #[test]
-fn crowds_that_came_while_the_server_was_away_are_served_over_each_transport() {
+fn crowds_that_came_while_the_server_was_down_are_served_over_each_transport() {
     over_one_transport_after_another(&[], |transport, server| {
         for count in [3000, 5000] {
             let what = format!("over {transport}, {count} at once");

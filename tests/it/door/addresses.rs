@@ -222,7 +222,7 @@ fn peer(line: &str) -> Option<IpAddr> {
 const ALL: &str = "127.0.0.1,::1,unix";
 
 #[test]
-fn who_is_trusted_says_for_whom_a_request_is_and_nobody_else() {
+fn only_a_trusted_proxy_names_the_client() {
     // `TRUSTED_PROXIES`, the fields, and the client; `PEER` is who connected.
     let cases: [(&str, &[&str], &str); 16] = [
         ("", &["192.0.2.1"], "PEER"),
@@ -288,7 +288,7 @@ fn who_is_trusted_says_for_whom_a_request_is_and_nobody_else() {
 }
 
 #[test]
-fn an_address_has_so_many_streams_and_one_more_when_one_has_ended() {
+fn an_address_at_its_limit_gets_a_new_stream_when_one_has_ended() {
     let variables = [("MAX_CLIENTS_PER_ADDRESS", "2"), ("TRUSTED_PROXIES", ALL)];
     each_transport(|transport| {
         let server = Server::over(transport, &variables);

@@ -217,7 +217,7 @@ fn with_hidden(line: &str, fields: &str, framing: Framing, hidden: &[u8]) -> Vec
 }
 
 #[test]
-fn a_body_that_nobody_asked_for_is_never_taken_for_a_request() {
+fn an_unread_body_is_never_taken_for_a_request() {
     let rules = RulesFile::new(
         r#"{"tokens": [{"name": "other", "token": "other-token", "publish": ["other"]}]}"#,
     );

@@ -117,7 +117,7 @@ fn a_request_that_is_cut_off_publishes_nothing_and_is_answered() {
 }
 
 #[test]
-fn who_ends_its_side_behind_a_whole_request_is_answered() {
+fn a_client_that_closes_its_side_after_a_request_is_answered() {
     let cases = whole_requests();
     over_each_transport(&[], |transport, server| {
         for case in &cases {

@@ -21,7 +21,7 @@ fn a_subscriber_misses_nothing_when_the_crowd_before_it_leaves() {
 }
 
 /// Sends heads without end, over connections that came when the crowd was there.
-fn heads_without_end(transport: Transport, server: &Server, when: &str) {
+fn endless_heads(transport: Transport, server: &Server, when: &str) {
     // A little more than may be, and the answer.
     let begin = b"GET /health HTTP/1.1\r\nHost: test\r\nX: ";
     for piece in [b"a".as_slice(), b"y\r\nX: ", b"y\r\nLonger-Name: y"] {
@@ -56,13 +56,13 @@ fn heads_without_end(transport: Transport, server: &Server, when: &str) {
 }
 
 #[test]
-fn a_head_without_end_is_refused_however_many_connections_stand_around() {
+fn an_endless_head_is_refused_among_many_open_connections() {
     over_each_transport(&[], |transport, server| {
-        heads_without_end(transport, &server, "alone");
+        endless_heads(transport, &server, "alone");
         let around = crowd(&server, &KINDS, 400);
-        heads_without_end(transport, &server, "beside a crowd of 400");
+        endless_heads(transport, &server, "beside a crowd of 400");
         leave(around);
-        heads_without_end(transport, &server, "behind a crowd that has left");
+        endless_heads(transport, &server, "behind a crowd that has left");
         assert!(answers(&server) < AT_ONCE, "over {transport}");
     });
 }
@@ -197,7 +197,7 @@ fn requests_behind_a_stream_are_not_served_and_stop_nobody() {
 }
 
 #[test]
-fn what_is_sent_behind_a_stream_takes_no_memory_and_disturbs_nobody() {
+fn bytes_sent_after_a_stream_request_take_no_memory_and_disturb_nobody() {
     over_each_transport(&[], |transport, server| {
         let mut beside = server.subscribe("a");
         let before = server.memory();
@@ -221,7 +221,7 @@ fn what_is_sent_behind_a_stream_takes_no_memory_and_disturbs_nobody() {
 }
 
 #[test]
-fn who_leaves_is_out_of_the_count_within_two_seconds() {
+fn a_client_that_leaves_is_no_longer_counted_after_two_seconds() {
     over_each_transport(&[], |transport, server| {
         let stay = server.subscribe("a");
         let gone = crowd(&server, &[Kind::Stream], 50);

@@ -79,7 +79,7 @@ fn a_gap_excuses_what_is_behind_its_id_and_was_sent_before() {
 }
 
 #[test]
-fn what_comes_again_is_twice_and_what_comes_late_out_of_order() {
+fn a_repeated_message_counts_as_twice_and_a_late_one_as_out_of_order() {
     let seen = vec![message(1), message(2), message(2), message(3), message(4)];
     assert_eq!(faults(&four(), seen), ["twice"]);
     let seen = vec![message(1), message(3), message(2), message(4)];
@@ -96,7 +96,7 @@ fn what_comes_again_is_twice_and_what_comes_late_out_of_order() {
 }
 
 #[test]
-fn what_nobody_published_and_what_was_refused_may_not_come() {
+fn unpublished_and_refused_messages_must_not_arrive() {
     let requests = [accepted(1), sent(2, Answer::Refused)];
     let seen = vec![message(1), message(2), message(3)];
     assert_eq!(
@@ -106,7 +106,7 @@ fn what_nobody_published_and_what_was_refused_may_not_come() {
 }
 
 #[test]
-fn what_may_have_been_stored_is_owed_to_all_once_one_has_it() {
+fn a_message_that_one_client_has_is_owed_to_all() {
     let requests = [accepted(1), sent(2, Answer::Unknown("503".into()))];
     assert!(faults(&requests, vec![message(1)]).is_empty());
     let clients = [vec![message(1)], vec![message(1), message(2)]].map(|seen| Client {
