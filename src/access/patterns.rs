@@ -1,6 +1,6 @@
 //! The channels that a right covers: exact names, and patterns that end with `*`. Knows nothing of who has the right.
 
-use crate::event::{ChannelName, Prefix, Topic};
+use crate::event::{self, ChannelName, Prefix, Topic};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub struct Patterns {
     /// Sorted.
     exact: Box<[ChannelName]>,
     /// Sorted; none begins with another one.
-    prefixes: Box<[Box<str>]>,
+    prefixes: Box<[Prefix]>,
 }
 
 impl Patterns {
@@ -53,13 +53,16 @@ impl Patterns {
 
     /// As written, patterns first.
     pub fn names(&self) -> impl Iterator<Item = String> + '_ {
-        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
+        let prefixes = self
+            .prefixes
+            .iter()
+            .map(|prefix| format!("{}*", prefix.stem()));
         prefixes.chain(self.exact.iter().map(|name| name.as_str().to_string()))
     }
 
     /// One of the channels, to try.
     pub fn example(&self) -> Option<String> {
-        let prefix = self.prefixes.first().map(|prefix| match &**prefix {
+        let prefix = self.prefixes.first().map(|prefix| match prefix.stem() {
             "" => "news".to_string(),
             prefix if prefix.ends_with(char::is_alphanumeric) => prefix.to_string(),
             prefix => format!("{prefix}1"),
@@ -70,27 +73,17 @@ impl Patterns {
     /// Anything that sorts between a prefix of the name and the name also begins with that prefix, and so is not in the
     /// list: only the last one that does not sort after the name can be a prefix.
     fn has_prefix_of(&self, name: &str) -> bool {
-        let behind = self.prefixes.partition_point(|prefix| &**prefix <= name);
+        let behind = self
+            .prefixes
+            .partition_point(|prefix| prefix.stem() <= name);
         let candidate = behind.checked_sub(1).and_then(|i| self.prefixes.get(i));
-        candidate.is_some_and(|prefix| name.starts_with(&**prefix))
+        candidate.is_some_and(|prefix| name.starts_with(prefix.stem()))
     }
 }
 
 impl From<Vec<Topic>> for Patterns {
     fn from(patterns: Vec<Topic>) -> Patterns {
-        let mut exact = Vec::new();
-        let mut prefixes: Vec<Box<str>> = Vec::new();
-        for pattern in patterns {
-            match pattern {
-                Topic::Channel(name) => exact.push(name),
-                Topic::Prefix(prefix) => prefixes.push(prefix.stem().into()),
-            }
-        }
-        exact.sort_unstable();
-        exact.dedup();
-        prefixes.sort_unstable();
-        // A shorter prefix sorts before all that begin with it.
-        prefixes.dedup_by(|longer, shorter| longer.starts_with(&**shorter));
+        let (exact, prefixes) = event::split(patterns.into_iter());
         Patterns {
             exact: exact.into(),
             prefixes: prefixes.into(),

@@ -123,7 +123,7 @@ pub(super) fn describe(error: &serde_json::Error) -> String {
     };
     if let Some(found) = rest.strip_prefix("invalid type: ") {
         let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
-        format!("{expected} is expected, not {kind}")
+        format!("{kind} found where {expected} is expected")
     } else if rest.starts_with("unknown field ") {
         format!("unknown key, expected {expected}")
     } else {

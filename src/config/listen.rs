@@ -1,9 +1,9 @@
 //! Where to listen: `LISTEN` and `PORT`.
 
+use super::numbers::digits;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,10 +51,4 @@ impl fmt::Display for Listen {
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
-}
-
-/// A number written in digits only: `parse` alone would take a sign as well.
-pub(super) fn digits<T: FromStr>(text: &str) -> Option<T> {
-    let is_number = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number)
 }

@@ -1,10 +1,12 @@
 #![doc = include_str!("README.md")]
 
 mod listen;
+mod numbers;
 mod slips;
 mod variables;
 
 pub use listen::Listen;
+pub use numbers::{digits, duration};
 pub use slips::meant_by;
 pub use variables::VARIABLES;
 
@@ -13,7 +15,6 @@ use crate::cluster::RedisAddress;
 use crate::disk::{DataDir, SyncTime};
 use crate::http::cors::Origins;
 use crate::http::proxies::TrustedProxies;
-use listen::digits;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;

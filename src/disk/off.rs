@@ -1,4 +1,4 @@
-//! The disk of a server that was built without the feature `disk`: there is none, and `DATA_DIR` is refused.
+//! In place of the disk, where the feature `disk` is not built in: `DATA_DIR` is refused.
 
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventName};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const MISSING: &str = "needs a sse-server that was built with the feature disk, and this one was not (cargo build --no-default-features); build it with that feature";
 
-/// Nowhere.
+/// There is none.
 #[derive(Clone, Debug)]
 pub struct DataDir(Infallible);
 
@@ -69,15 +69,14 @@ pub struct DiskFigures {
     pub last_fault: Option<String>,
 }
 
-/// Never there.
+/// There is none, so none of its methods can be called.
 #[derive(Debug)]
 pub struct Disk(Infallible);
 
 impl Disk {
-    /// Cannot be called.
     ///
     /// # Errors
-    /// None.
+    /// Never.
     pub fn open(
         data_dir: &DataDir,
         _: SyncTime,
@@ -87,12 +86,10 @@ impl Disk {
         match data_dir.0 {}
     }
 
-    /// Cannot be called.
     pub fn is_writable(&self) -> bool {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn publish(
         &self,
         _: ChannelName,
@@ -104,22 +101,18 @@ impl Disk {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn leave(&self, _: Duration) {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn figures(&self) -> DiskFigures {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn sync_time(&self) -> SyncTime {
         match self.0 {}
     }
 
-    /// Cannot be called.
     pub fn commit_time(&self) -> &Histogram {
         match self.0 {}
     }

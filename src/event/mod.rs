@@ -15,4 +15,4 @@ pub use frame::Frame;
 pub use id::EventId;
 pub use message::{Event, Kind};
 pub use names::{ChannelName, EventName, BROADCAST, MAX_CHANNEL_NAME_BYTES};
-pub use topic::{Prefix, Topic};
+pub use topic::{split, Prefix, Topic};

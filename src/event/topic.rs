@@ -75,6 +75,23 @@ impl Topic {
     }
 }
 
+/// Splits topics into names, sorted and each once, and prefixes, sorted and without those that begin with another one.
+pub fn split(topics: impl Iterator<Item = Topic>) -> (Vec<ChannelName>, Vec<Prefix>) {
+    let (mut names, mut prefixes) = (Vec::new(), Vec::new());
+    for topic in topics {
+        match topic {
+            Topic::Channel(name) => names.push(name),
+            Topic::Prefix(prefix) => prefixes.push(prefix),
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    prefixes.sort_unstable_by(|a, b| a.stem().cmp(b.stem()));
+    // A shorter stem sorts before all that begin with it.
+    prefixes.dedup_by(|longer, shorter| longer.stem().starts_with(shorter.stem()));
+    (names, prefixes)
+}
+
 impl From<ChannelName> for Topic {
     fn from(name: ChannelName) -> Topic {
         Topic::Channel(name)

@@ -19,7 +19,7 @@ pub fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
         // lives.
         unsafe { libc::recv(socket.as_raw_fd(), start.cast(), length, libc::MSG_DONTWAIT) }
     })?;
-    // SAFETY: the call has written so many bytes.
+    // SAFETY: the call has written this many bytes.
     unsafe { buffer.set_len(count) };
     Ok(())
 }

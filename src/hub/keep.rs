@@ -55,7 +55,7 @@ pub struct Kept {
 /// What has changed, apart from the events that came in.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Events that are not retained any more.
+    /// Events that are no longer retained.
     pub dropped: Vec<EventId>,
     /// Channels that have changed, with what is now to be kept of them.
     pub channels: Vec<(ChannelName, Option<ChannelRecord>)>,

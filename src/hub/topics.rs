@@ -1,6 +1,6 @@
 //! What one client follows, in a normal form: two clients that follow the same have equal ones.
 
-use crate::event::{ChannelName, Prefix, Topic};
+use crate::event::{self, ChannelName, Prefix, Topic};
 
 /// A channel reaches the client by one of `channels` or by one of `prefixes`, never by two.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
@@ -15,20 +15,8 @@ pub(super) struct Topics {
 
 impl Topics {
     pub(super) fn new(topics: &[Topic]) -> Topics {
-        let mut channels = Vec::new();
-        let mut prefixes: Vec<Prefix> = Vec::new();
-        for topic in topics {
-            match topic {
-                Topic::Channel(name) if name.is_broadcast() => {}
-                Topic::Channel(name) => channels.push(name.clone()),
-                Topic::Prefix(prefix) => prefixes.push(prefix.clone()),
-            }
-        }
-        channels.sort_unstable();
-        channels.dedup();
-        prefixes.sort_unstable_by(|a, b| a.stem().cmp(b.stem()));
-        // A shorter stem sorts before all that begin with it.
-        prefixes.dedup_by(|longer, shorter| longer.stem().starts_with(shorter.stem()));
+        let (mut channels, prefixes) = event::split(topics.iter().cloned());
+        channels.retain(|name| !name.is_broadcast());
         let is_covered = |name: &ChannelName| prefixes.iter().any(|prefix| prefix.covers(name));
         let (covered, channels): (Vec<_>, Vec<_>) = channels.into_iter().partition(is_covered);
         Topics {

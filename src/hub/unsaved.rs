@@ -6,7 +6,7 @@ use std::collections::HashSet;
 /// Owned by the history, and guarded with it.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
-    /// Events that are not retained any more.
+    /// Events that are no longer retained.
     pub(super) dropped: Vec<EventId>,
     /// Channels that have changed in other ways than by their events.
     pub(super) touched: HashSet<ChannelName>,

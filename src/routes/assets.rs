@@ -1,4 +1,4 @@
-//! Files built into the program: the statistics page at `/`, and the client for pages. The page loads no other file,
+//! Files built into the program: the statistics page at `/`, the client for pages, and `/openapi.json`. The page loads no other file,
 //! and its policy lets it talk only to its own origin.
 
 use crate::http::reply::Reply;
@@ -11,6 +11,9 @@ const PAGE: &str = include_str!("../../assets/index.html");
 const CLIENT: &str = include_str!("../../assets/sse-client.min.js");
 
 const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
+
+/// The description of the API.
+const OPENAPI: &str = include_str!("../../assets/openapi.json");
 
 /// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
 /// the right ones after a change.
@@ -34,6 +37,10 @@ pub(super) fn client(request: &Request) -> Reply {
 /// For TypeScript.
 pub(super) fn client_types(request: &Request) -> Reply {
     file(request, "text/plain; charset=utf-8", CLIENT_TYPES)
+}
+
+pub(super) fn openapi() -> Reply {
+    Reply::new(200).with_body("application/json", OPENAPI)
 }
 
 /// The file, or `304` to a browser that has it (RFC 9110, section 13.1.2).

@@ -3,11 +3,12 @@
 use super::app::App;
 use super::outcome::{Outcome, Waiting};
 use super::parameters::single;
+use crate::config::{digits, duration};
 use crate::event::EventId;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::hub::{From, LastId, Start};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// The largest `last`.
 const MOST_LAST: usize = 10_000;
@@ -52,16 +53,7 @@ fn read_since(value: &str, now: SystemTime) -> Option<Since> {
     if value.contains('-') {
         return EventId::parse(value).map(|id| Since::Id(id.to_string()));
     }
-    let unit = value.chars().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        _ => return None,
-    };
-    let count = whole(&value[..value.len() - 1])?;
-    let ago = Duration::from_secs(count.saturating_mul(seconds));
+    let ago = duration(value)?;
     let unix = now.duration_since(SystemTime::UNIX_EPOCH);
     let moment = unix.unwrap_or_default().saturating_sub(ago);
     Some(Since::Moment(moment.as_millis() as u64))
@@ -69,8 +61,7 @@ fn read_since(value: &str, now: SystemTime) -> Option<Since> {
 
 /// A number written in digits only.
 pub(super) fn whole(text: &str) -> Option<u64> {
-    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_digits)
+    digits(text)
 }
 
 /// Calls `go_on` with the place to begin. If an id has to be judged first, that happens on a thread that may wait.
@@ -104,6 +95,7 @@ fn from(from: From, last: Option<usize>) -> Start {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_moment_is_told_from_an_id() {

@@ -13,10 +13,8 @@ mod joining;
 pub mod live;
 mod messages;
 mod metrics;
-mod openapi;
 mod outcome;
 mod parameters;
-mod preflight;
 mod publish;
 mod recent;
 mod stats;
@@ -85,7 +83,7 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         "/" => reading(request, || Ok(assets::page(request))),
         "/sse-client.js" => reading(request, || Ok(assets::client(request))),
         "/sse-client.d.ts" => reading(request, || Ok(assets::client_types(request))),
-        "/openapi.json" => reading(request, || Ok(openapi::document())),
+        "/openapi.json" => reading(request, || Ok(assets::openapi())),
         "/health" => reading(request, || Ok(health::alive(app))),
         "/health/ready" => reading(request, || health::ready(app)),
         "/stats" => reading(request, || stats::snapshot(app, request)),
@@ -93,7 +91,7 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         "/stats/history" => reading(request, || stats::history(app, request)),
         "/clients" => reading(request, || clients::list(app, request)),
         "/metrics" => reading(request, || Ok(metrics::metrics(app))),
-        "*" if request.method == Method::Options => Ok(Outcome::Reply(preflight::answer(request))),
+        "*" if request.method == Method::Options => Ok(Outcome::Reply(preflight(request))),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => {
                 taking(request, READING, || subscribe::open(app, request, segment))
@@ -145,11 +143,16 @@ fn taking(
 ) -> Result<Outcome, Problem> {
     let method = request.method.name();
     if request.method == Method::Options {
-        Ok(Outcome::Reply(preflight::answer(request)))
+        Ok(Outcome::Reply(preflight(request)))
     } else if allowed.split(", ").any(|name| name == method) {
         answer()
     } else {
         let path = &request.target.path;
         Err(Problem::method_not_allowed(method, path, allowed))
     }
+}
+
+fn preflight(request: &Request) -> Reply {
+    let asked = request.headers("Access-Control-Request-Headers");
+    Reply::new(204).with_all(cors::preflight_headers(asked))
 }

@@ -125,7 +125,7 @@ pub fn refused(refusal: Refusal) -> Problem {
         Refusal::DiskFailed(reason) => {
             format!("the disk refused the message: {reason}; nothing was published, try again later")
         }
-        Refusal::Unconfirmed => "Redis did not confirm the message in time; it may still have been published, try again later".into(),
+        Refusal::Unconfirmed => "Redis did not confirm the message in time; it may have been published, try again later".into(),
         Refusal::KeyUsed => return Problem::unprocessable(
             "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",
         ),

@@ -1,5 +1,5 @@
-//! A request's head: where it ends, and what it says (RFC 9112, sections 2 to 6). Strict: what two servers could read in
-//! two ways is refused, and so is what is no HTTP, as soon as that can be seen.
+//! A request's head: where it ends, and what it says (RFC 9112, sections 2 to 6). Strict: what two servers could read
+//! differently is refused, and so is what is not HTTP, as soon as that is visible.
 
 use crate::http::problem::Problem;
 use crate::http::request::{Peer, KNOWN_FIELDS};
@@ -8,19 +8,19 @@ use crate::http::request::{Peer, KNOWN_FIELDS};
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 pub const MAX_FIELDS: usize = 100;
 
-/// Longer than any method that somebody sends in earnest.
+/// Longer than any real method.
 const MAX_METHOD_BYTES: usize = 32;
 
 /// How long the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// This many bytes; 0 if there is none.
+    /// This many bytes; 0 means no body.
     Length(u64),
     /// It comes in chunks.
     Chunked,
 }
 
-/// What a head says, as far as it matters here.
+/// The parts of a head that matter here.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
     /// The method, as it was sent.
@@ -35,30 +35,30 @@ pub struct Head {
     pub framing: Framing,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// The client wants to send another request behind this one.
+    /// The client wants to send another request after this one.
     pub keeps_alive: bool,
 }
 
-/// What the door has read of a request, without its first line, which crosses to tiny_http.
+/// What the door has read of a request, except its first line, which crosses to tiny_http.
 #[derive(Debug)]
 pub struct Parts {
     /// The fields that routes use.
     pub fields: Vec<(&'static str, String)>,
-    /// Whose request it is.
+    /// Who sent the request.
     pub peer: Peer,
     /// It is HTTP/1.0.
     pub is_old: bool,
-    /// The connection may serve another request behind this one.
+    /// The connection may serve another request after this one.
     pub keeps_alive: bool,
 }
 
-/// Looks for the end of a head in what has arrived, and returns the number of bytes up to behind it. `scanned` is the
-/// number of bytes that were looked at before.
+/// Looks for the end of a head in what has arrived, and returns the number of bytes up to it. `scanned` is the number
+/// of bytes searched before.
 ///
 /// # Errors
-/// If this cannot become a head.
+/// If this cannot become a valid head.
 pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, Problem> {
-    // One empty line before a request is passed over (RFC 9112, section 2.2).
+    // One empty line before a request is skipped (RFC 9112, section 2.2).
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let mut is_first_line = !bytes[start.min(*scanned)..*scanned].contains(&b'\n');
     for at in (*scanned).max(start)..bytes.len() {
@@ -93,7 +93,7 @@ pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, Prob
     Ok(None)
 }
 
-/// Whether the newest byte of the first line can stand there.
+/// Whether the newest byte of the first line is allowed there.
 fn check_first_line(line: &[u8]) -> Result<(), Problem> {
     if line.last().is_some_and(u8::is_ascii_control) {
         return Err(control_character());
@@ -105,12 +105,12 @@ fn check_first_line(line: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether this may stand in a method or in a field's name (RFC 9110, section 5.6.2).
+/// Whether this byte is allowed in a method or in a field's name (RFC 9110, section 5.6.2).
 pub fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
-/// Whether this may stand in a host and its port (RFC 3986, section 3.2.2). Names beyond ASCII are none of our business.
+/// Whether this byte is allowed in a host and its port (RFC 3986, section 3.2.2). Names beyond ASCII do not concern us.
 fn is_in_host(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"-._~%!$&'()*+,;=:[]".contains(byte)
 }
@@ -152,10 +152,10 @@ impl<'a> RequestLine<'a> {
 }
 
 impl Head {
-    /// Reads a head whose end was found.
+    /// Parses a head whose end was found.
     ///
     /// # Errors
-    /// If it is too large, or can be read in two ways.
+    /// If it is too large, or ambiguous.
     pub fn parse(bytes: &[u8]) -> Result<Head, Problem> {
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         let line_end = bytes.iter().position(|&byte| byte == b'\r').unwrap_or(0);
@@ -273,13 +273,13 @@ impl Reading {
                 Framing::Length(self.length.unwrap_or(0))
             },
             expects_continue: self.expects_continue,
-            // What follows CONNECT is no HTTP any more.
+            // What follows CONNECT is not HTTP.
             keeps_alive: may_go_on && !self.wants_close && line.method != "CONNECT",
         })
     }
 }
 
-/// More than fits is as much as fits: no route takes so much.
+/// Saturates: no route takes that much.
 fn parse_length(value: &[u8]) -> Result<u64, Problem> {
     let text = String::from_utf8_lossy(value);
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,5 +1,5 @@
-//! How the server is asked whether it is well: by `--healthcheck`, and for a service manager that wants to hear that we
-//! are alive. Both ask the own port for `/health`, as a client would.
+//! How the server's health is checked: by `--healthcheck`, and for a service manager that wants a sign of life. Both
+//! request `/health` from the server's own port, as a client would.
 
 use crate::config::Listen;
 use crate::host::service::Notifier;
@@ -11,8 +11,7 @@ use std::time::Duration;
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
-/// Tells the service manager again and again that we are alive, for as long as `/health` is answered, if it wants to hear
-/// that.
+/// Keeps telling the service manager that we are alive while `/health` is answered, if it wants to hear that.
 ///
 /// # Errors
 /// If the system gives no thread.
@@ -32,7 +31,7 @@ pub fn keep_alive(target: Listen, notifier: Notifier) -> io::Result<()> {
     Ok(())
 }
 
-/// Where to reach a server that listens there, from the same machine.
+/// The address at which this machine reaches a server that listens there.
 pub fn local_target(listen: &Listen) -> Listen {
     match listen {
         Listen::Tcp(address) if address.ip().is_unspecified() => {
@@ -46,10 +45,10 @@ pub fn local_target(listen: &Listen) -> Listen {
     }
 }
 
-/// Asks for `/health` once.
+/// Requests `/health` once.
 ///
 /// # Errors
-/// If there is no answer in time, or another one than `200`.
+/// If no answer comes in time, or one other than `200`.
 pub fn ask_health(target: &Listen, timeout: Duration) -> io::Result<()> {
     match target {
         Listen::Tcp(address) => {
@@ -67,7 +66,7 @@ pub fn ask_health(target: &Listen, timeout: Duration) -> io::Result<()> {
     }
 }
 
-/// A server on `[::]` may be reached by IPv4 alone: not every machine has IPv6.
+/// A server on `[::]` may only be reachable by IPv4: not every machine has IPv6.
 fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let connected = TcpStream::connect_timeout(&address, timeout);
     match address.ip() {

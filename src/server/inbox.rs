@@ -1,43 +1,43 @@
-//! What has arrived on a connection and belongs to no request yet.
+//! Bytes that have arrived on a connection and belong to no request yet.
 
 use super::connection::Connection;
 use crate::host::Readiness;
 use std::cell::RefCell;
 use std::io;
 
-/// Bytes that are read at once. A message of the usual largest size comes with its head.
+/// Bytes read at once: enough for a head with a message of the usual largest size.
 const READ_BYTES: usize = 80 << 10;
 
 thread_local! {
-    /// The door's own: what is read goes through it, so that a connection at rest holds no memory for that.
+    /// A buffer of the door's: everything is read through it, so that an idle connection needs no memory for that.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(READ_BYTES));
 }
 
-/// What comes of reading.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// Bytes, or the end of what the client sends.
     News,
-    /// Nothing now. An event tells of more.
+    /// Nothing now. An event will report more.
     Nothing,
     /// The connection is broken.
     Broken,
 }
 
-/// The bytes, and whether others may come.
+/// The bytes, and whether more may come.
 #[derive(Debug)]
 pub struct Inbox {
     bytes: Vec<u8>,
     /// There may be more to read.
     is_readable: bool,
-    /// An event told that the client sends nothing more. Something may be left to read.
+    /// An event reported that the client sends nothing more. Something may be left to read.
     end_was_told: bool,
-    /// Nothing is.
+    /// Nothing is left to read.
     has_ended: bool,
 }
 
 impl Inbox {
-    /// Of a connection that has just come: most have sent their request by now.
+    /// For a new connection: most have sent their request by now.
     pub fn new() -> Inbox {
         Inbox {
             bytes: Vec::new(),
@@ -47,18 +47,18 @@ impl Inbox {
         }
     }
 
-    /// Takes note of what has changed about the socket.
+    /// Records a change of the socket.
     pub fn note(&mut self, event: &Readiness) {
         self.is_readable |= event.is_readable;
         self.end_was_told |= event.is_ended;
     }
 
-    /// The next reading asks the system, whatever events have told.
+    /// Makes the next read ask the system, whatever events have reported.
     pub fn look_again(&mut self) {
         self.is_readable = true;
     }
 
-    /// Reads without waiting.
+    /// Reads without blocking.
     pub fn read(&mut self, connection: &Connection) -> Arrival {
         if !self.is_readable {
             return Arrival::Nothing;
@@ -71,7 +71,7 @@ impl Inbox {
             }
             Ok(()) => {
                 self.bytes.extend_from_slice(buffer);
-                // That was all, unless the end is there as well: what comes later is told.
+                // That was everything, unless the end is there as well: an event reports what comes later.
                 self.is_readable = buffer.len() == buffer.capacity() || self.end_was_told;
                 Arrival::News
             }
@@ -83,22 +83,20 @@ impl Inbox {
         })
     }
 
-    /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Memory that they take.
+    /// Their memory, in bytes.
     pub fn size(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Drops the first `count` bytes, and the memory with the last of them.
+    /// Drops the first `count` bytes, and frees the memory with the last of them.
     pub fn discard(&mut self, count: usize) {
         self.bytes.drain(..count);
         if self.bytes.is_empty() {
@@ -116,7 +114,7 @@ impl Inbox {
         self.has_ended
     }
 
-    /// Whether something is here or may be read that comes behind the request at hand, if only the end.
+    /// Whether something more than the current request is here or may be read, even if only the end.
     pub fn has_more(&self) -> bool {
         !self.bytes.is_empty() || self.is_readable || self.has_ended
     }

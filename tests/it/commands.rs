@@ -99,7 +99,7 @@ fn nonsensical_options_are_one_line_and_exit_2() {
         (&["token", "--publish", "x", "--expires", "0s"], "10m"),
         (
             &["token", "--publish", "x", "--expires", "199999999999999d"],
-            "beyond",
+            "too far",
         ),
         (&["token", "--publish", "x", "--stats=1"], "--stats=1"),
         (&["token", "publish", "x"], "\"publish\""),

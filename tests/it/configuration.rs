@@ -310,8 +310,8 @@ fn a_redis_url_says_what_would_be_right_and_never_what_it_is() {
         ("redis://:a@host?db=2", "a query"),
         ("redis://:a@host#x", "a fragment"),
         ("redis://user@host", "without a password"),
-        ("redis://:a@host/x", "its database"),
-        ("redis://:a@host:x", "its port"),
+        ("redis://:a@host/x", "a database"),
+        ("redis://:a@host:x", "a port"),
     ] {
         refuses(&[("REDIS_URL", bad)], &["REDIS_URL", what]);
     }
