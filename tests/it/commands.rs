@@ -283,7 +283,7 @@ fn a_check_prints_what_is_in_force_and_no_secret() {
         assert!(has_line(words), "{words:?} in {printed}");
     }
     assert!(
-        printed.contains("Warning: nothing reads the variable AUTH_TOKN; if AUTH_TOKEN is meant"),
+        printed.contains("Warning: nothing reads the variable AUTH_TOKN; did you mean AUTH_TOKEN?"),
         "{printed}"
     );
     assert!(
