@@ -37,7 +37,7 @@ impl Fault {
             "ERR" if error.details().is_some_and(|text| text.contains("last possible ID")) => return Fault::no_more_ids(),
             "ERR" if error.details().is_some_and(|text| text.starts_with("DB index")) => (
                 "database",
-                "the database in REDIS_URL does not exist; the Redis setting databases is their number",
+                "the database in REDIS_URL does not exist; use a lower number, or raise the Redis setting databases",
             ),
             "NOREPLICAS" => ("replicas", "Redis has too few replicas to take writes (min-replicas-to-write)"),
             _ => ("answer", "see the reason"),

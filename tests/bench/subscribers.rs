@@ -121,7 +121,7 @@ impl Subscribers {
         }
     }
 
-    /// Waits until so many messages have reached everybody.
+    /// Waits until this many messages have reached everybody.
     pub fn wait_for_complete(&self, messages: usize) {
         let end = Instant::now() + BOUND;
         while self.messages_complete() < messages {

@@ -159,7 +159,7 @@ fn a_misspelt_variable_is_named_and_its_value_is_not() {
         ("PORT\n", "PORT"),
     ];
     let mut variables = misspelt.map(|(name, _)| (name, "hush")).to_vec();
-    // Other programs' variables, and some that are none of ours only at first sight.
+    // Other programs' variables, and some that only look like ours.
     variables.extend([
         ("LISTEN_FDNAMES", "x"),
         ("TOKEN", "x"),

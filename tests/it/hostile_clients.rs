@@ -537,7 +537,7 @@ fn twenty_thousand_connects_and_disconnects() {
     before.are_given_back(&server, "20,000 connects and disconnects");
 }
 
-/// Debian's slowhttptest in one of its modes, for so many seconds.
+/// Debian's slowhttptest in one of its modes, for this many seconds.
 fn slowhttptest(server: &Server, mode: &[&str]) {
     let url = format!("http://{}/sse/x", server.addr);
     let publish = format!("http://{}/publish/x", server.addr);

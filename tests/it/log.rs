@@ -43,7 +43,7 @@ fn pairs(line: &str) -> BTreeMap<String, String> {
     pairs
 }
 
-/// The text of a quoted value, and what stands behind it.
+/// The text of a quoted value, and what follows it.
 fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut text = String::new();
     let mut chars = quoted.char_indices();

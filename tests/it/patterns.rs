@@ -1,4 +1,4 @@
-//! Patterns: `sensor-*` stands for every channel, present and to come, whose name begins so.
+//! Patterns: `sensor-*` means every channel, present or future, whose name begins so.
 
 use crate::common;
 

@@ -109,7 +109,7 @@ fn fault(front: &Address, behind: &mut Behind, case: &Case, number: usize) -> Op
         ));
     }
     if let [first, second] = &answers[..] {
-        // Or refused, because what stands before it is no request to the proxy.
+        // Or refused, because what precedes it is no request to the proxy.
         let is_own = second.status == 400 || second.text().contains(&format!("\"{marked}\""));
         if case.is_marked && first.status == 200 && !is_own {
             return Some(format!(

@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A refusal takes at most so long, also where Redis does not answer.
+/// A refusal takes at most this long, even if Redis does not answer.
 const PROMPT: Duration = Duration::from_secs(4);
 
 pub const LONG_HISTORY: [(&str, &str); 2] = [
@@ -49,7 +49,7 @@ fn publish_through_it(
             Err(what) => {
                 assert!(what.starts_with("503 "), "a publisher got {what}");
                 told.refused += 1;
-                // As Retry-After says, though not for so long.
+                // As Retry-After says, but shorter.
                 std::thread::park_timeout(Duration::from_millis(20));
             }
         }

@@ -66,7 +66,7 @@ const REPLACEMENTS: [Replacement; 7] = [
     ("RESTORE", restore),
 ];
 
-/// Replaces the stream while a server has no connection, which afterwards finds so many messages more.
+/// Replaces the stream while a server has no connection; afterwards it finds this many more messages.
 fn replaced_behind_its_back(name: &str, replace: fn(&Redis), after: usize) {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.addr);

@@ -71,7 +71,7 @@ impl Drop for AtTerminal {
     }
 }
 
-/// What stands behind this word.
+/// What follows this word.
 #[track_caller]
 fn line<'a>(text: &'a str, word: &str) -> &'a str {
     let lines = text.lines().map(str::trim);

@@ -21,7 +21,7 @@ fn pages(target: &str, count: usize) -> Vec<u8> {
     (request.repeat(count - 1) + &last).into_bytes()
 }
 
-/// A connection for which the client's system holds so many bytes, or as few as it can.
+/// A connection for which the client's system holds this many bytes, or as few as it can.
 fn narrow(address: &Address, bytes: usize) -> Socket {
     let socket = address.socket();
     let set = socket.set_recv_buffer_size(bytes);

@@ -20,7 +20,7 @@ fn statuses(connections: &mut [Socket]) -> Vec<u16> {
         set.expect("a socket option can be set");
         let mut answer = Vec::new();
         let _ = connection.read_to_end(&mut answer);
-        // An interim answer stands before the one that counts.
+        // An interim answer precedes the real one.
         let last = replies(&answer, 0).ok().and_then(|mut all| all.pop());
         found.extend(last.map(|reply| reply.status));
     }

@@ -6,7 +6,7 @@ use common::{wait_until, Crowd, Server, BOUND};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Waits until the crowd has seen so many more snapshots, and gives the server's processor time for each.
+/// Waits until the crowd has seen this many more snapshots, and returns the server's processor time for each.
 fn processor_time_per_snapshot(server: &Server, viewers: &Crowd) -> Duration {
     const SNAPSHOTS: usize = 5;
     let mut seen = 0;

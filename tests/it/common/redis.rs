@@ -267,7 +267,7 @@ impl Proxy {
         self.line.swallowed.load(Ordering::SeqCst)
     }
 
-    /// Redis's answers stop after so many bytes more, and those that follow are lost.
+    /// Redis's answers stop after this many more bytes, and those that follow are lost.
     pub fn stall_after(&self, bytes: usize) {
         *self.line.answers_left.lock().unwrap() = Some(bytes);
     }
@@ -326,7 +326,7 @@ impl Line {
         let _ = to.shutdown(Shutdown::Both);
     }
 
-    /// How many of so many bytes pass.
+    /// How many of these bytes pass.
     fn let_pass(&self, count: usize, is_request: bool) -> usize {
         if is_request {
             if self.swallows_requests.load(Ordering::SeqCst) {

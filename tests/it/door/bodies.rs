@@ -13,7 +13,7 @@ const AUTH: &str = "Host: test\r\nAuthorization: Bearer test-token-of-16-bytes\r
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     Length,
-    /// In chunks of so many bytes.
+    /// In chunks of this many bytes.
     Chunks(usize),
 }
 
@@ -43,7 +43,7 @@ enum Speed {
     AtOnce,
     /// The head, and the body when the server has read it.
     Apart,
-    /// In parts of so many bytes, each a moment after the one before.
+    /// In parts of this many bytes, each a moment after the one before.
     Slowly(usize, Duration),
 }
 
@@ -324,7 +324,7 @@ fn a_body_behind_a_stream_is_never_taken_for_a_request() {
             for (way, later) in [("at once", false), ("later", true)] {
                 let what = format!("over {transport}, {framing:?}, {way}");
                 let request = with_hidden("GET /sse/a", "", framing, hidden.as_bytes());
-                // What stands behind the body is nobody's business either.
+                // What follows the body is nobody's business either.
                 let request = [&request, hidden.as_bytes()].concat();
                 let head = request
                     .windows(4)

@@ -8,7 +8,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What may stand in a field's value, at its ends too.
+/// The bytes that are allowed in a field's value, at its ends too.
 fn is_value(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
@@ -39,7 +39,7 @@ fn not_in_a_target(byte: u8) -> Wanted {
     }
 }
 
-/// A place: its name, what stands before and behind the byte, and what has to come of each byte.
+/// A place: its name, what is before and after the byte, and the right result for each byte.
 type Place = (&'static str, &'static str, &'static str, fn(u8) -> Wanted);
 
 const REST: &str = "\r\nHost: test\r\n\r\n";
@@ -333,7 +333,7 @@ const CHUNKS: [Place; 10] = [
         |byte| match byte {
             b'0' => hello(),
             b';' => hello().or_refused(&[400]),
-            // A size, and then not so much data.
+            // A size, and then less data.
             _ => bad().or_refused(&[400, 413]),
         },
     ),
@@ -404,7 +404,7 @@ fn every_byte_at_every_place_of_a_head() {
     let mut cases: Vec<Case> = places
         .flat_map(|place| every_byte("", place, NONE))
         .collect();
-    // A line feed is right there, and another one stands before the next request then.
+    // A line feed is right there; another one then precedes the next request.
     cases.extend(every_byte("", LAST_LINE, |byte| byte == b'\n'));
     over_each_transport(MANY_CHANNELS, |transport, server| {
         check(transport, &server, &cases)

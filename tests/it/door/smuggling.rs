@@ -313,7 +313,7 @@ fn chunk_sizes_and_ends() -> Vec<Case> {
         b"5;a=\"b\nc\"\r\n",
         b"5;a=\"\r\n",
     ];
-    // The last one leaves a string open: what stands behind the line is its data all the same.
+    // The last one leaves a string open: what follows the line is its data all the same.
     let (last, none) = none.split_last().expect("there are some");
     all.extend(cases("size", none, &refused(BAD), size));
     all.extend(cases("size", [last], &hello().or_refused(BAD), size));

@@ -14,13 +14,13 @@ use std::time::Duration;
 /// Nobody waits longer for an answer or the end of the connection.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// So many that are slow on a machine with work for others are asked once more, alone.
+/// Up to this many that are slow on a busy machine are asked once more, alone.
 const SECOND_CHANCES: usize = 20;
 
-/// So many faults of a kind are told; the kind is the name up to a colon.
+/// Up to this many faults of a kind are reported; the kind is the name up to a colon.
 const TOLD: usize = 3;
 
-/// After so many requests without an answer no more are sent.
+/// After this many requests without an answer no more are sent.
 const UNANSWERED: usize = 60;
 
 /// A request that is sent as it is, but for `{channel}`, which is replaced by a channel of its own, just as long.

@@ -74,7 +74,7 @@ pub enum Action {
     /// `maxmemory` is reached.
     FillRedis,
     EmptyRedis,
-    /// The first server's clock is so many seconds off.
+    /// The first server's clock is off by this many seconds.
     SetClock(i64),
     /// That of Redis is.
     SetRedisClock(i64),
