@@ -1,5 +1,5 @@
-//! A wall clock that a test can set, for one program alone: a library of a few lines of C, loaded before all others,
-//! answers for the system and adds an offset, which it looks up in a file at every call.
+//! A wall clock that a test can set for one program: a small C library, loaded before all others, answers in place of
+//! the system and adds an offset, which it reads from a file at every call.
 
 use super::folder::Folder;
 use std::path::PathBuf;
@@ -38,13 +38,12 @@ int gettimeofday(struct timeval *now, void *zone) {
 }
 "#;
 
-/// See the module's comment.
 pub struct Clock {
     folder: Folder,
 }
 
 impl Clock {
-    /// A clock that is right; each of a program has its own name.
+    /// A clock that is right. Each one in a program has its own name.
     pub fn new(name: &str) -> Clock {
         let clock = Clock {
             folder: Folder::new(name),
@@ -68,14 +67,14 @@ impl Clock {
         self.folder.0.join(name)
     }
 
-    /// Has a program that is about to start go by this clock.
+    /// Makes a program that is about to start use this clock.
     pub fn give_to(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", self.file("clock.so"))
             .env("CLOCK_OFFSET_FILE", self.file("offset"));
     }
 
-    /// Sets the clock so far ahead of the true time, or behind it.
+    /// Sets the clock ahead of the true time, or behind it, by this much.
     pub fn set_seconds_off(&self, seconds: i64) {
         // At once for whoever reads: a new file in place of the old one.
         let new = self.file("offset.new");

@@ -1,5 +1,4 @@
-//! Many subscribers on one thread: non-blocking sockets and poll(2), so that the test does not take the machine that
-//! the server needs.
+//! Many subscribers on one thread: non-blocking sockets and poll(2), so that the test leaves the machine to the server.
 
 use super::event_stream::{Event, Parser};
 use super::http::Dechunker;
@@ -12,14 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// One of the crowd.
 pub struct Client {
     connection: Socket,
     head: Vec<u8>,
     dechunker: Option<Dechunker>,
     parser: Parser,
     begun: Instant,
-    /// Time from the start of connecting to the first bytes of the stream.
+    /// Time from the connect to the first bytes of the stream.
     pub served_after: Option<Duration>,
     pub events: Vec<Event>,
     pub has_ended_cleanly: bool,
@@ -81,7 +79,6 @@ impl Client {
     }
 }
 
-/// See the module's comment.
 pub struct Crowd {
     clients: Arc<Mutex<Vec<Client>>>,
     is_done: Arc<AtomicBool>,
@@ -89,7 +86,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Connects `count` clients at once, and starts to read. Does not wait for their streams.
+    /// Connects `count` clients at once, and starts reading. Does not wait for their streams.
     pub fn connect(
         address: impl Into<Address>,
         target: impl Fn(usize) -> String,
@@ -129,7 +126,6 @@ impl Crowd {
         });
     }
 
-    /// Looks at every client.
     pub fn each(&self, mut look: impl FnMut(usize, &Client)) {
         for (number, client) in self.clients.lock().unwrap().iter().enumerate() {
             look(number, client);

@@ -1,4 +1,4 @@
-//! What the documents show: tests run it exactly as it stands there.
+//! What the documents show: tests run it exactly as written.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ pub fn document(path: &str) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The lines of the code block behind `<!-- MARK -->`.
+/// The lines of the code block after `<!-- MARK -->`.
 #[track_caller]
 pub fn block(path: &str, mark: &str) -> String {
     let text = document(path);
@@ -21,7 +21,7 @@ pub fn block(path: &str, mark: &str) -> String {
     format!("{lines}\n")
 }
 
-/// As `block`, with each text replaced that stands there as an example.
+/// As `block`, with each example text replaced.
 #[track_caller]
 pub fn block_with(path: &str, mark: &str, replacements: &[(&str, &str)]) -> String {
     replacements
@@ -35,7 +35,7 @@ pub fn block_with(path: &str, mark: &str, replacements: &[(&str, &str)]) -> Stri
         })
 }
 
-/// A chapter's section of this title.
+/// The section of a chapter with this title.
 #[track_caller]
 pub fn section(path: &str, title: &str) -> String {
     let text = document(path);

@@ -1,5 +1,5 @@
-//! Interprets an event stream as a browser does, written from the WHATWG text (HTML, section 9.2.6), so that the tests
-//! check what clients see and not what the server means.
+//! Interprets an event stream as a browser does, written from the WHATWG text (HTML, section 9.2.6): the tests check
+//! what clients see, not what the server means.
 
 /// An event as a page gets it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Event {
     pub kind: String,
     /// The data.
     pub data: String,
-    /// The last event id as of this event.
+    /// The last event id after this event.
     pub last_event_id: String,
 }
 
@@ -20,7 +20,7 @@ pub struct Parser {
     line: Vec<u8>,
     /// The last byte was a CR, so an LF that follows belongs to it.
     after_cr: bool,
-    /// Bytes so far, up to the length of a byte order mark.
+    /// Bytes so far, at most as many as a byte order mark has.
     begun: usize,
     data: String,
     kind: String,
@@ -36,7 +36,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes of the stream; gives the events that they complete.
+    /// Takes the next bytes of the stream, and returns the events that they complete.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for &byte in bytes {

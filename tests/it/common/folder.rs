@@ -1,8 +1,8 @@
-//! A folder of a test's own.
+//! A test's own folder.
 
 use std::path::PathBuf;
 
-/// A folder, removed afterwards.
+/// Removed when it is dropped.
 pub struct Folder(pub PathBuf);
 
 impl Folder {

@@ -25,7 +25,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Runs `program` in a folder of its own with a file of this name and text.
+    /// Runs `program` in its own folder, with a file of this name and text.
     pub fn start(name: &str, text: &str, port: u16, program: &mut Command) -> Front {
         let folder = Folder::new(&format!("proxy-{port}"));
         folder.write(name, text);

@@ -1,4 +1,4 @@
-//! A blocking HTTP client of exactly what the tests need.
+//! A blocking HTTP client with exactly what the tests need.
 
 use super::event_stream::{Event, Parser};
 use super::transport::Address;
@@ -22,7 +22,6 @@ pub fn encode(text: &str) -> String {
         .collect()
 }
 
-/// An answer.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -69,7 +68,7 @@ fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usi
     (head + "\r\n").into_bytes()
 }
 
-/// One request on a connection of its own.
+/// One request on its own connection.
 #[track_caller]
 pub fn request(
     address: impl Into<Address>,
@@ -103,14 +102,14 @@ pub fn exchange(address: impl Into<Address>, bytes: &[u8]) -> Vec<u8> {
 /// How the server left a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// With its own end (FIN).
+    /// Closed by the server (FIN).
     Closed,
     Reset,
-    /// It is open still.
+    /// Still open.
     Open,
 }
 
-/// Everything that comes until the server closes, or until the bound, as it is.
+/// Everything that comes, unchanged, until the server closes or the bound is over.
 pub fn read_until_closed(connection: &mut Socket, bound: Duration) -> (Vec<u8>, Left) {
     let end = Instant::now() + bound;
     let mut all = Vec::new();
@@ -131,7 +130,7 @@ pub fn read_until_closed(connection: &mut Socket, bound: Duration) -> (Vec<u8>, 
     }
 }
 
-/// Whether a read or write only took too long. A machine that is paused meanwhile interrupts it (`signal(7)`).
+/// Whether a read or write only took too long. `signal(7)` interrupts it if the machine is paused meanwhile.
 pub fn is_timeout(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
@@ -139,8 +138,8 @@ pub fn is_timeout(error: &std::io::Error) -> bool {
     )
 }
 
-/// All answers in what came on one connection, an interim one (`100`) included; or what is wrong with them. The first
-/// `heads` are answers to HEAD.
+/// All answers on one connection, interim ones (`100`) included, or what is wrong with them. The first `heads` are
+/// answers to HEAD.
 pub fn replies(mut bytes: &[u8], heads: usize) -> Result<Vec<Reply>, String> {
     let mut replies = Vec::new();
     while !bytes.is_empty() {
@@ -174,7 +173,7 @@ pub fn replies(mut bytes: &[u8], heads: usize) -> Result<Vec<Reply>, String> {
     Ok(replies)
 }
 
-/// Reads the `100 Continue` of a request that asked for it, and nothing behind it.
+/// Reads the `100 Continue` of a request that asked for it, and nothing after it.
 #[track_caller]
 pub fn read_continue(connection: &mut impl Read) {
     const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -188,7 +187,7 @@ pub fn read_continue(connection: &mut impl Read) {
     );
 }
 
-/// Reads one answer; what is wrong with it, if something is. An interim one is an error: see `read_continue`.
+/// Reads one answer, or says what is wrong with it. An interim one is an error: see `read_continue`.
 pub fn read_reply(connection: &mut impl Read, is_head: bool) -> Result<Reply, String> {
     let mut bytes = Vec::new();
     let (status, headers, rest) = read_head(connection, &mut bytes)?;
@@ -222,7 +221,7 @@ pub fn read_reply(connection: &mut impl Read, is_head: bool) -> Result<Reply, St
 
 type Head = (u16, Vec<(String, String)>, usize);
 
-/// The head at the beginning, if it is whole, and what is wrong with it if something is.
+/// The head at the beginning, once complete, or what is wrong with it.
 fn parse_head(bytes: &[u8]) -> Option<Result<Head, String>> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
@@ -282,7 +281,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes and gives the id.
+    /// Publishes, and returns the id.
     #[track_caller]
     pub fn publish(&mut self, channel: &str, body: impl AsRef<[u8]>) -> String {
         self.try_publish(channel, body)
@@ -302,7 +301,7 @@ impl Publisher {
         Ok(reply.json()["id"].as_str().unwrap_or_default().into())
     }
 
-    /// Publishes with these fields beside the token. What is not 200 is an error.
+    /// Publishes with these fields and the token. Anything but 200 is an error.
     pub fn post(
         &mut self,
         channel: &str,
@@ -397,7 +396,7 @@ impl EventStream {
         EventStream::send(address, &head("GET", target, headers, None))
     }
 
-    /// Opens a stream with a request of one's own.
+    /// Opens a stream with this request.
     #[track_caller]
     pub fn send(address: impl Into<Address>, request: &[u8]) -> EventStream {
         let mut connection = address.into().connect();
@@ -430,7 +429,7 @@ impl EventStream {
         address.expect("the socket has an address")
     }
 
-    /// What else a client can do to its socket.
+    /// For everything else that a client can do with its socket.
     pub fn socket(&self) -> &Socket {
         &self.connection
     }
@@ -444,7 +443,7 @@ impl EventStream {
         self.raw.extend_from_slice(&content);
     }
 
-    /// Reads once, until `end` at most. `false` if nothing came.
+    /// Reads once, at most until `end`. `false` if nothing came.
     fn read_until(&mut self, end: Instant) -> bool {
         let now = Instant::now();
         if self.is_over || now >= end {
@@ -506,7 +505,7 @@ impl EventStream {
         self.dechunker.as_ref().map_or(0, |d| d.chunks)
     }
 
-    /// Reads until what was received fits.
+    /// Reads until what was received satisfies `fits`.
     #[track_caller]
     pub fn wait_for_raw(&mut self, what: &str, fits: impl Fn(&str) -> bool) {
         let end = Instant::now() + BOUND;
@@ -536,7 +535,7 @@ impl EventStream {
         }
     }
 
-    /// Events that came, and were not asked for yet.
+    /// Events that came, and were not returned yet.
     pub fn drain(&mut self) -> Vec<Event> {
         self.events.drain(..).collect()
     }

@@ -35,10 +35,10 @@ use std::time::{Duration, Instant};
 
 pub const TOKEN: &str = "test-token-of-16-bytes";
 
-/// How long anything may take that should take no time at all.
+/// A bound for everything that should take no time at all.
 pub const BOUND: Duration = Duration::from_secs(10);
 
-/// Waits for a condition. Looks often, and never for longer than the bound.
+/// Waits for a condition. Checks often, and never longer than the bound.
 #[track_caller]
 pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + bound;
@@ -48,15 +48,14 @@ pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// The binary that is tested: the one that cargo has built, or the one that `SSE_SERVER`
-/// names, as `make test-musl` does.
+/// The tested binary: the one that cargo has built, or the one that `SSE_SERVER` names, as `make test-musl` does.
 pub fn binary() -> PathBuf {
     turn::take();
     let named = std::env::var_os("SSE_SERVER");
     named.map_or_else(|| env!("CARGO_BIN_EXE_sse-server").into(), PathBuf::from)
 }
 
-/// A command with nothing of this process's environment but the path.
+/// A command without this process's environment, except the path.
 pub fn bare_command() -> Command {
     let mut command = Command::new(binary());
     command.env_clear();
@@ -66,7 +65,7 @@ pub fn bare_command() -> Command {
     command
 }
 
-/// Runs the binary to its end, which comes at once.
+/// Runs the binary to its end, which has to come at once.
 #[track_caller]
 pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut child = bare_command()
@@ -128,7 +127,7 @@ impl Server {
         Server::over_with(transport, variables, |_| {})
     }
 
-    /// As `over`, with a last word on the command.
+    /// As `over`; `change` may change the command.
     pub fn over_with(
         transport: Transport,
         variables: &[(&str, &str)],
@@ -141,12 +140,12 @@ impl Server {
         server
     }
 
-    /// As `start`, with a last word on the command.
+    /// As `start`; the closure may change the command.
     pub fn start_with(variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
         Server::run(bare_command(), variables, prepare)
     }
 
-    /// As `start`, with a socket that listens already handed over in the manner of `sd_listen_fds(3)`.
+    /// As `start`, with a listening socket handed over as in `sd_listen_fds(3)`.
     pub fn start_on(listener: impl Into<OwnedFd>, variables: &[(&str, &str)]) -> Server {
         let mut command = bare_command();
         let binary = command.get_program().to_owned();
@@ -205,7 +204,7 @@ impl Server {
         server
     }
 
-    /// As `start`, for a server that logs so little that it does not tell its port.
+    /// As `start`, for a server that logs too little to tell its port.
     pub fn start_quietly(variables: &[(&str, &str)]) -> Server {
         Server::start_unheard(variables, Stdio::inherit())
     }
@@ -242,7 +241,7 @@ impl Server {
         lines.unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
-    /// The first line of the log that has all these words, once it is there.
+    /// The first log line with all these words, once it is there.
     #[track_caller]
     pub fn wait_for_log(&self, words: &str) -> String {
         self.wait_for_log_within(BOUND, words)
@@ -272,12 +271,12 @@ impl Server {
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
 
-    /// Asks for the rules to be read again.
+    /// Makes it read the rules again.
     pub fn hang_up(&self) {
         self.signal(libc::SIGHUP);
     }
 
-    /// Stops the process where it is, until `resume`.
+    /// Stops the process, until `resume`.
     #[track_caller]
     pub fn pause(&self) {
         self.signal(libc::SIGSTOP);
@@ -291,7 +290,7 @@ impl Server {
         self.signal(libc::SIGCONT);
     }
 
-    /// Number of lines in the log that have all these words.
+    /// The number of log lines with all these words.
     pub fn count_in_log(&self, words: &str) -> usize {
         let log = self.log();
         let fits = |line: &&str| words.split(' ').all(|word| line.contains(word));
@@ -325,7 +324,7 @@ impl Server {
         self.status().is_none()
     }
 
-    /// How it has ended, if it has.
+    /// How it ended, if it has.
     pub fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be waited for")
     }
@@ -348,12 +347,12 @@ impl Server {
         self.status_number("VmRSS:") * 1024
     }
 
-    /// Most resident memory that there was, in bytes.
+    /// The maximum of resident memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status_number("VmHWM:") * 1024
     }
 
-    /// Processor time that it used so far.
+    /// The processor time that it has used.
     pub fn cpu_time(&self) -> Duration {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
@@ -392,7 +391,7 @@ impl Server {
         self.address.connect()
     }
 
-    /// A connection that has sent this. The server may have closed it already; that is its right.
+    /// A connection that has sent these bytes. The server may already have closed it.
     #[track_caller]
     pub fn send(&self, bytes: &[u8]) -> Socket {
         let mut connection = self.connect();
@@ -412,7 +411,7 @@ impl Server {
             .unwrap_or_else(|| panic!("/stats has no number {name}"))
     }
 
-    /// Publishes and gives the id.
+    /// Publishes, and returns the id.
     #[track_caller]
     pub fn publish(&self, channel: &str, body: impl AsRef<[u8]>) -> String {
         self.publish_to(&format!("/publish/{}", encode(channel)), body)
@@ -476,7 +475,7 @@ pub fn value<'a>(line: &'a str, key: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no {key}= in the line {line:?}"))
 }
 
-/// `MS-SEQ` as numbers that compare.
+/// `MS-SEQ` as comparable numbers.
 #[track_caller]
 pub fn id(text: &str) -> (u64, u64) {
     let (ms, seq) = text

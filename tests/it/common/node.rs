@@ -52,7 +52,7 @@ pub fn test(project: &str, file: &str, variables: &[(&str, &str)]) {
     assert!(!text.contains("ℹ pass 0"), "no test ran:\n{text}");
 }
 
-/// A command of a program that a package brings, in the project's folder.
+/// A command for a program of a package, in the project's folder.
 pub fn command(project: &str, program: &str) -> Command {
     let folder = folder(project);
     install(&folder);
@@ -61,7 +61,7 @@ pub fn command(project: &str, program: &str) -> Command {
     command
 }
 
-/// A program of the project's own, in its folder.
+/// One of the project's own programs, in its folder.
 pub fn program(project: &str, file: &str) -> Command {
     let folder = folder(project);
     install(&folder);

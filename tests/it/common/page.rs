@@ -1,4 +1,4 @@
-//! A page with a script, served from an origin of its own, and a real browser that opens it. What the script reports is
+//! A page with a script, served from its own origin, and a real browser that opens it. What the script reports is
 //! posted back.
 
 use super::wait_until;
@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A browser starts, and renders, on a busy machine.
+/// How long a browser may take to start and render on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the page reported, in order.
 pub type Reports = Arc<Mutex<Vec<String>>>;
 
-/// Serves the page at `/`, collects what is posted to `/report`, and answers other paths with what `more` gives.
+/// Serves the page at `/`, collects what is posted to `/report`, and answers other paths with what `more` returns.
 pub fn serve(
     script: String,
     more: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
@@ -81,13 +81,13 @@ fn answer(
     .ok()
 }
 
-/// A headless browser with a profile of its own.
+/// A headless browser with its own profile.
 pub struct Browser {
     child: Child,
     profile: PathBuf,
 }
 
-/// Opens the page that is served there.
+/// Opens the page at this address.
 pub fn open_browser(addr: SocketAddr) -> Browser {
     let profile = std::env::temp_dir().join(format!(
         "sse-server-browser-{}-{}",
@@ -123,7 +123,7 @@ impl Drop for Browser {
     }
 }
 
-/// Waits for a report that begins so.
+/// Waits for a report that begins with this.
 #[track_caller]
 pub fn wait_for(reports: &Reports, wanted: &str) {
     let seen = || reports.lock().expect("nobody panics with it").clone();

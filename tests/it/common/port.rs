@@ -1,9 +1,9 @@
-//! Ports for programs that have to be told theirs: no two tests of this program get the same one.
+//! Ports for programs that need one told: no two tests of this program get the same.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the ports that systems give out by themselves (32768 and up on Linux), so that no connection has taken it.
+/// Below the ports that systems assign by themselves (32768 and up on Linux), so that no connection has one.
 const FIRST: u16 = 10_000;
 const LAST: u16 = 32_000;
 

@@ -7,12 +7,12 @@ use std::sync::Mutex;
 /// One installation at a time.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// The folder with the files that are for Python.
+/// The folder with the files for Python.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
 }
 
-/// A command of a program of the environment, which is made first if it is not there or is an old one.
+/// A command for a program of the environment, which is created first if it is missing or outdated.
 pub fn command(program: &str) -> Command {
     super::turn::take();
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
@@ -36,7 +36,7 @@ pub fn command(program: &str) -> Command {
     Command::new(environment.join("bin").join(program))
 }
 
-/// Runs it to its end, which has to be a good one; gives what it wrote.
+/// Runs it to its end, which has to be a success, and returns its output.
 #[track_caller]
 pub fn succeed(command: &mut Command) -> String {
     let output = command

@@ -1,5 +1,5 @@
-//! A real `redis-server` on a free port with a scratch folder of its own, and a TCP proxy in front of it that can be cut or
-//! fall silent.
+//! A real `redis-server` on a free port with its own scratch folder, and a TCP proxy before it that can be cut or fall
+//! silent.
 
 use super::clock::Clock;
 use super::port::free_address;
@@ -11,7 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// See the module's comment.
 pub struct Redis {
     child: Child,
     folder: PathBuf,
@@ -20,7 +19,7 @@ pub struct Redis {
     pub addr: SocketAddr,
 }
 
-/// A folder that nobody else uses.
+/// Its own folder.
 pub fn scratch_folder(name: &str) -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -30,12 +29,12 @@ pub fn scratch_folder(name: &str) -> PathBuf {
 }
 
 impl Redis {
-    /// One that keeps nothing on disk.
+    /// A Redis that keeps nothing on disk.
     pub fn start() -> Redis {
         Redis::start_with(&[])
     }
 
-    /// One that writes everything to disk before it answers.
+    /// A Redis that writes everything to disk before it answers.
     pub fn start_durable() -> Redis {
         // With "everysec" a write may wait for a slow disk after its answer went out.
         Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
@@ -45,7 +44,7 @@ impl Redis {
         Redis::start_by(None, options)
     }
 
-    /// One that goes by this clock.
+    /// A Redis that uses this clock.
     pub fn start_by(clock: Option<Arc<Clock>>, options: &[&str]) -> Redis {
         let folder = scratch_folder("redis");
         let options: Vec<String> = options.iter().map(|option| (*option).into()).collect();
@@ -70,7 +69,7 @@ impl Redis {
         url(self.addr)
     }
 
-    /// One on this port.
+    /// A Redis on this port.
     #[track_caller]
     pub fn start_at(addr: SocketAddr) -> Redis {
         let folder = scratch_folder("redis");
@@ -108,7 +107,7 @@ impl Redis {
         );
     }
 
-    /// Sends a command, and gives the answer as it comes, in the protocol's form.
+    /// Sends a command, and returns the raw answer.
     pub fn command(&self, words: &[&str]) -> String {
         command(self.addr, words)
     }
@@ -142,7 +141,7 @@ fn launch(folder: &PathBuf, addr: SocketAddr, options: &[String], clock: Option<
         .expect("redis-server runs")
 }
 
-/// Whether it comes to answer, or ends.
+/// Whether it begins to answer, rather than ends.
 fn answers(child: &mut Child, addr: SocketAddr) -> bool {
     let mut is_there = false;
     wait_until("redis-server answers or ends", BOUND, || {
@@ -201,7 +200,6 @@ pub fn wait_for_away(server: &Server) {
     });
 }
 
-/// See the module's comment.
 pub struct Proxy {
     pub addr: SocketAddr,
     line: Arc<Line>,
@@ -209,17 +207,17 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Line {
-    /// Takes what is sent to Redis, and passes nothing on.
+    /// Swallows what is sent to Redis.
     swallows_requests: AtomicBool,
-    /// The same of what Redis answers.
+    /// Swallows what Redis answers.
     swallows_answers: AtomicBool,
     /// Bytes to Redis that were swallowed.
     swallowed: AtomicUsize,
     /// Bytes that Redis may still answer before the proxy waits, and passes nothing on.
     answers_left: Mutex<Option<usize>>,
-    /// Where it leads, if that is no more where it led at first.
+    /// Where it leads, if that has changed.
     leads_to: Mutex<Option<SocketAddr>>,
-    /// Closes what comes.
+    /// Closes new connections.
     is_closed: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -272,7 +270,7 @@ impl Proxy {
         *self.line.answers_left.lock().unwrap() = Some(bytes);
     }
 
-    /// Whether they have stopped.
+    /// Whether the answers have stopped.
     pub fn has_stalled(&self) -> bool {
         *self.line.answers_left.lock().unwrap() == Some(0)
     }
@@ -283,7 +281,7 @@ impl Proxy {
         self.line.close_all();
     }
 
-    /// Closes all connections, and takes none.
+    /// Closes all connections, and accepts none.
     pub fn cut(&self) {
         self.line.is_closed.store(true, Ordering::SeqCst);
         self.line.close_all();

@@ -43,7 +43,7 @@ impl Drop for RulesFile {
     }
 }
 
-/// Seconds since the Unix epoch, with the part of a second.
+/// Seconds since the Unix epoch, with the fraction.
 pub fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.expect("the clock is set").as_secs_f64()
@@ -63,7 +63,7 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     Base64UrlUnpadded::encode_string(bytes.as_ref())
 }
 
-/// Signs whatever is given as header and claims.
+/// Signs any header and claims.
 pub fn sign(secret: &str, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
     let signed = format!("{}.{}", base64url(header), base64url(claims));
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length will do");
@@ -81,7 +81,7 @@ pub fn jwt_for(sse: &Value) -> String {
     jwt(&json!({"sub": "ana", "exp": in_seconds(600), "sse": sse}))
 }
 
-/// A server with these rules, and with signed tokens.
+/// A server with these rules and with signed tokens.
 pub fn start(rules: &RulesFile, more: &[(&str, &str)]) -> Server {
     let variables = [
         &[("ACCESS_FILE", rules.path()), ("JWT_SECRET", SECRET)],

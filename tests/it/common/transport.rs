@@ -1,4 +1,4 @@
-//! The three ways to reach a server, so that a test can be made once and run over all of them.
+//! The three ways to reach a server, so that a test is written once and runs over all of them.
 
 use super::{Folder, Server, BOUND};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -28,7 +28,7 @@ impl fmt::Display for Transport {
 }
 
 impl Transport {
-    /// A value for `LISTEN` that nobody else uses, and the folder in which its socket is going to be, if it is one.
+    /// A value for `LISTEN` that nobody else uses, and the folder for its socket, if it is one.
     pub fn listen(self) -> (String, Option<Folder>) {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         match self {
@@ -43,13 +43,12 @@ impl Transport {
         }
     }
 
-    /// Whether this machine has it.
     fn is_there(self) -> bool {
         self != Transport::Tcp6 || TcpListener::bind("[::1]:0").is_ok()
     }
 }
 
-/// Runs a test on three servers at once, one for each transport. What fails names its transport.
+/// Runs a test on three servers at once, one per transport. A failure names its transport.
 #[track_caller]
 pub fn over_each_transport(variables: &[(&str, &str)], test: impl Fn(Transport, Server) + Sync) {
     each_transport(|transport| test(transport, Server::over(transport, variables)));
@@ -78,7 +77,7 @@ pub fn each_transport(test: impl Fn(Transport) + Sync) {
     });
 }
 
-/// Runs a test on one server after another, for what a crowd is too large to come to three at once.
+/// Runs a test on one server after the other, for crowds that are too large for three at once.
 #[track_caller]
 pub fn over_one_transport_after_another(
     variables: &[(&str, &str)],
@@ -92,7 +91,7 @@ pub fn over_one_transport_after_another(
     }
 }
 
-/// Where a server is reached.
+/// A server's address.
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(SocketAddr),
@@ -130,7 +129,7 @@ impl Address {
         socket
     }
 
-    /// A socket that is not connected yet, for who wants to set something before.
+    /// A socket that is not connected yet, for setting options before.
     pub fn socket(&self) -> Socket {
         let domain = match self {
             Address::Tcp(SocketAddr::V4(_)) => Domain::IPV4,

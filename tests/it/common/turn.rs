@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 struct Machine {
     /// Tests that have a turn.
     running: usize,
-    /// Whether the one that has a turn has the machine alone.
+    /// Whether the test that has a turn has the machine alone.
     is_alone: bool,
 }
 
@@ -23,7 +23,7 @@ thread_local! {
     static MINE: RefCell<Option<Turn>> = const { RefCell::new(None) };
 }
 
-/// Given back when it is dropped, which is when the thread ends.
+/// A turn. Given back when it is dropped: when the thread ends.
 struct Turn;
 
 impl Turn {

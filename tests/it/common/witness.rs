@@ -1,5 +1,5 @@
-//! A well-behaved subscriber and publisher beside whatever a test does to the server: 50 messages a second, every one
-//! of which has to arrive in order, within a second.
+//! A well-behaved subscriber and publisher next to whatever a test does to the server: 50 messages a second, each of
+//! which has to arrive in order within a second.
 
 use super::{EventStream, Publisher, Server};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 const PACE: Duration = Duration::from_millis(20);
 const PROMISE: Duration = Duration::from_secs(1);
 
-/// See the module's comment.
 pub struct Witness {
     stop: Sender<()>,
     publisher: JoinHandle<Result<usize, String>>,
@@ -17,7 +16,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Starts both, on a channel of their own.
+    /// Starts both, on their own channel.
     pub fn start(server: &Server) -> Witness {
         let mut stream = server.subscribe("witness");
         let mut publisher = Publisher::new(server);
@@ -32,7 +31,7 @@ impl Witness {
         }
     }
 
-    /// Stops both, and says what they have seen of the server.
+    /// Stops both, and reports what they have seen of the server.
     #[track_caller]
     pub fn testifies(self, beside: &str) {
         let _ = self.stop.send(());
