@@ -38,7 +38,6 @@ struct Shared {
     is_done: AtomicBool,
 }
 
-/// See the module's comment.
 pub struct Subscribers {
     pub count: usize,
     /// The longest time from connecting to the first bytes of the stream.

@@ -25,7 +25,6 @@ enum Place {
     Running(Server),
 }
 
-/// See the module's comment.
 pub struct Stage {
     redis: Redis,
     /// Whether it runs and answers.
