@@ -13,12 +13,7 @@ impl Caller {
     /// # Errors
     /// Why it may not.
     pub fn check_sees_clients(&self) -> Result<(), Denial> {
-        match self.token_grant() {
-            _ if matches!(self.identity, Identity::Operator) => Ok(()),
-            None => Err(Denial::TokenMissing),
-            Some(grant) if grant.stats => Ok(()),
-            Some(_) => Err(Denial::NotAllowed),
-        }
+        self.require_own(|grant| grant.stats)
     }
 
     /// Checks that the caller is the operator, who has `AUTH_TOKEN`.

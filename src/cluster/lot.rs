@@ -60,21 +60,21 @@ impl Job {
 
     /// Its entries to look for when its fate is unknown: none if it has a key, because then it is sent again.
     fn entries(&self) -> usize {
+        self.without_key()
+            .map_or(0, |publication| publication.messages.len())
+    }
+
+    fn without_key(&self) -> Option<&Publication> {
         match self {
-            Job::Publish(publication) if publication.attempt.is_none() => {
-                publication.messages.len()
-            }
-            _ => 0,
+            Job::Publish(publication) if publication.attempt.is_none() => Some(publication),
+            _ => None,
         }
     }
 
     /// Answers that Redis gives it within the transaction.
     fn answers(&self) -> usize {
         match self {
-            Job::Publish(publication) if publication.attempt.is_none() => {
-                publication.messages.len()
-            }
-            Job::Publish(_) | Job::AskNewest(_) => 1,
+            Job::Publish(_) | Job::AskNewest(_) => self.entries().max(1),
             Job::Leave(_) => report::LEAVE_COMMANDS,
         }
     }
@@ -244,11 +244,7 @@ impl Lot {
     pub(super) fn ids_of(&self, entries: &[StreamEntry]) -> Option<Vec<EventId>> {
         let mut entries = entries.iter();
         let mut ids = Vec::new();
-        for job in &self.jobs {
-            let publication = match job {
-                Job::Publish(publication) if publication.attempt.is_none() => publication,
-                _ => continue,
-            };
+        for publication in self.jobs.iter().filter_map(Job::without_key) {
             for message in &publication.messages {
                 let entry = entries.next()?;
                 let event = entry.event.as_ref()?;

@@ -194,6 +194,10 @@ mod tests {
     const START_MS: u64 = 50;
     const READS: u64 = CRAWL_BYTES;
 
+    fn since(now_ms: u64, writing_ms: u64) -> u64 {
+        now_ms * u64::from(writing_ms > 0) - writing_ms
+    }
+
     /// The results of a series of looks: (ms since the start, lag, ms in the current write, bytes confirmed).
     fn paces(is_awaited: bool, looks: &[(u64, usize, u64, u64)]) -> Vec<Pace> {
         let mut behind = Behind::default();
@@ -204,11 +208,7 @@ mod tests {
                 limit: LIMIT,
                 now_ms,
                 is_awaited,
-                writing_since_ms: if writing_ms == 0 {
-                    0
-                } else {
-                    now_ms - writing_ms
-                },
+                writing_since_ms: since(now_ms, writing_ms),
             };
             behind.judge(&figures, || confirmed)
         };
@@ -321,11 +321,7 @@ mod tests {
                     limit: LIMIT,
                     now_ms,
                     is_awaited: false,
-                    writing_since_ms: if writing_ms == 0 {
-                        0
-                    } else {
-                        now_ms - writing_ms
-                    },
+                    writing_since_ms: since(now_ms, writing_ms),
                 };
                 behind.hoards(&figures, || 0)
             };

@@ -15,15 +15,14 @@ use std::time::SystemTime;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn metrics(app: &App) -> Reply {
-    let mut text = String::with_capacity(8192);
+    let mut text = Exposition(String::with_capacity(8192));
     let out = &mut text;
     let counters = app.hub.counters();
     messages(out, counters);
     gauges(out, app);
     clients(out, counters);
     answers(out, counters);
-    histogram(
-        out,
+    out.histogram(
         "delivery_delay_seconds",
         "Time from the publish of a message to the end of its write to a client.",
         &counters.delay,
@@ -34,40 +33,30 @@ pub(super) fn metrics(app: &App) -> Reply {
     if let Some(kept) = &app.disk {
         disk(out, kept);
     }
-    head(
-        out,
-        "sse_server_build_info",
-        "gauge",
-        "The running version.",
-    );
+    out.head("sse_server_build_info", "gauge", "The running version.");
     let version = env!("CARGO_PKG_VERSION");
-    sample(
-        out,
+    out.sample(
         &format!("sse_server_build_info{{version=\"{version}\"}}"),
         1,
     );
     process(out, counters);
-    Reply::new(200).with_body(CONTENT_TYPE, text)
+    Reply::new(200).with_body(CONTENT_TYPE, text.0)
 }
 
-fn messages(out: &mut String, counters: &Counters) {
-    metric(
-        out,
+fn messages(out: &mut Exposition, counters: &Counters) {
+    out.counter(
         "messages_published_total",
-        "counter",
         "Messages accepted from publishers.",
         counters.published.get(),
     );
-    metric(
-        out,
+    out.counter(
         "messages_delivered_total",
-        "counter",
         "Messages written to clients, replays included.",
         counters.delivered.get(),
     );
 }
 
-fn gauges(out: &mut String, app: &App) {
+fn gauges(out: &mut Exposition, app: &App) {
     let hub = app.hub.stats();
     let limits = app.hub.limits();
     let figures: [(&str, &str, usize); 8] = [
@@ -113,46 +102,42 @@ fn gauges(out: &mut String, app: &App) {
         ),
     ];
     for (name, help, value) in figures {
-        metric(out, name, "gauge", help, value);
+        out.gauge(name, help, value);
     }
-    metric(
-        out,
+    out.gauge(
         "uptime_seconds",
-        "gauge",
         "Time since the start.",
         app.hub.counters().uptime_seconds(),
     );
 }
 
-fn clients(out: &mut String, counters: &Counters) {
-    metric(
-        out,
+fn clients(out: &mut Exposition, counters: &Counters) {
+    out.counter(
         "slow_clients_disconnected_total",
-        "counter",
         "Clients disconnected because they read too slowly.",
         counters.slow_clients.get(),
     );
     let name = "sse_server_clients_disconnected_total";
     let help = "Clients whose stream has ended, by the reason in the log.";
-    head(out, name, "counter", help);
+    out.head(name, "counter", help);
     for (reason, count) in counters.disconnected.all() {
-        sample(out, &format!("{name}{{reason=\"{reason}\"}}"), count);
+        out.sample(&format!("{name}{{reason=\"{reason}\"}}"), count);
     }
 }
 
-fn answers(out: &mut String, counters: &Counters) {
+fn answers(out: &mut Exposition, counters: &Counters) {
     let name = "sse_server_responses_total";
     let help = "Requests, by route and status.";
-    head(out, name, "counter", help);
+    out.head(name, "counter", help);
     for (family, status, count) in counters.answers.all() {
         let labels = format!("{name}{{route=\"{family}\",status=\"{status}\"}}");
-        sample(out, &labels, count);
+        out.sample(&labels, count);
     }
 }
 
 /// The figures that every Prometheus client library exports, under the same names. Those that the system does not tell
 /// are left out.
-fn process(out: &mut String, counters: &Counters) {
+fn process(out: &mut Exposition, counters: &Counters) {
     let started = counters.started_at.duration_since(SystemTime::UNIX_EPOCH);
     let figures: [(&str, &str, &str, Option<f64>); 5] = [
         (
@@ -188,95 +173,96 @@ fn process(out: &mut String, counters: &Counters) {
     ];
     for (name, kind, help, value) in figures {
         if let Some(value) = value {
-            head(out, name, kind, help);
-            sample(out, name, value);
+            out.head(name, kind, help);
+            out.sample(name, value);
         }
     }
 }
 
-fn redis(out: &mut String, cluster: &Cluster) {
-    metric(
-        out,
+fn redis(out: &mut Exposition, cluster: &Cluster) {
+    out.gauge(
         "redis_connected",
-        "gauge",
         "Whether Redis is reachable and takes writes: 1 or 0.",
         u8::from(cluster.is_connected()),
     );
-    metric(
-        out,
+    out.counter(
         "redis_reconnects_total",
-        "counter",
         "Times that a lost connection to Redis was restored.",
         cluster.reconnects(),
     );
-    histogram(
-        out,
+    out.histogram(
         "redis_round_trip_seconds",
         "Time that Redis took to store a publish and those sent with it.",
         cluster.round_trip(),
     );
 }
 
-fn disk(out: &mut String, disk: &Disk) {
+fn disk(out: &mut Exposition, disk: &Disk) {
     let figures = disk.figures();
-    metric(
-        out,
+    out.gauge(
         "disk_writable",
-        "gauge",
         "Whether the disk stores what is published: 1 or 0.",
         u8::from(figures.is_writable),
     );
-    metric(
-        out,
+    out.gauge(
         "disk_bytes",
-        "gauge",
         "Size of the files in DATA_DIR.",
         figures.bytes,
     );
-    metric(
-        out,
+    out.counter(
         "disk_faults_total",
-        "counter",
         "Times that the disk stopped taking writes.",
         figures.faults,
     );
-    histogram(
-        out,
+    out.histogram(
         "disk_commit_seconds",
         "Time that the disk took to commit and sync what was stored together.",
         disk.commit_time(),
     );
 }
 
-fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
-    let name = format!("sse_server_{name}");
-    head(out, &name, kind, help);
-    sample(out, &name, value);
-}
+/// The answer's text.
+struct Exposition(String);
 
-fn histogram(out: &mut String, name: &str, help: &str, histogram: &Histogram) {
-    let name = format!("sse_server_{name}");
-    head(out, &name, "histogram", help);
-    let mut count = 0;
-    for (bound, so_many) in histogram.cumulative() {
-        let bound = if bound.is_finite() {
-            bound.to_string()
-        } else {
-            "+Inf".into()
-        };
-        sample(out, &format!("{name}_bucket{{le=\"{bound}\"}}"), so_many);
-        count = so_many;
+impl Exposition {
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric(name, "counter", help, value);
     }
-    sample(out, &format!("{name}_sum"), histogram.sum_seconds());
-    sample(out, &format!("{name}_count"), count);
-}
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-}
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric(name, "gauge", help, value);
+    }
 
-fn sample(out: &mut String, name: &str, value: impl Display) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{name} {value}");
+    fn metric(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        let name = format!("sse_server_{name}");
+        self.head(&name, kind, help);
+        self.sample(&name, value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        let name = format!("sse_server_{name}");
+        self.head(&name, "histogram", help);
+        let mut count = 0;
+        for (bound, up_to) in histogram.cumulative() {
+            let bound = if bound.is_finite() {
+                bound.to_string()
+            } else {
+                "+Inf".into()
+            };
+            self.sample(&format!("{name}_bucket{{le=\"{bound}\"}}"), up_to);
+            count = up_to;
+        }
+        self.sample(&format!("{name}_sum"), histogram.sum_seconds());
+        self.sample(&format!("{name}_count"), count);
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{name} {value}");
+    }
 }
