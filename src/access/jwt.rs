@@ -218,7 +218,8 @@ impl Secrets {
             return Err(Denial::wrong(why));
         }
         if header.b64 == Some(false) {
-            // The claims would be something else than what is signed here (RFC 7797, which in section 7 forbids it for claims).
+            // The claims would be something else than what is signed here (RFC 7797, which in section 7 forbids it for
+            // claims).
             let why = "the token has the header b64 as false, which is not supported";
             return Err(Denial::wrong(why));
         }
