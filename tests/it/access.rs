@@ -828,7 +828,7 @@ fn rules_that_cannot_be_used_are_refused_with_line_and_column() {
         (entry("\"name\": \"hush hush\", \"token\": \"x\""), "line 2, column 22", "the name is not 1 to 64 letters"),
         (entry("\"hush-hush\": {}"), "line 2, column 14", "unknown key, expected one of `name`, `token`"),
         (entry("\"name\": \"\", \"token\": \"hush-hush\""), "line 2, column 13", "the name is not 1 to 64 letters"),
-        (entry("\"name\": \"AUTH_TOKEN\", \"token\": \"hush-hush\""), "line 2, column 23", "kept"),
+        (entry("\"name\": \"AUTH_TOKEN\", \"token\": \"hush-hush\""), "line 2, column 23", "reserved"),
         (entry("\"name\": \"x\", \"token\": \"hush-hush\", \"stats\": \"yes\""), "line 2, column 52", "string found where a boolean"),
         (entry("\"name\": \"x\", \"token\": \"hush-hush\"},\n  {\"name\": \"x\", \"token\": \"t2\""), "line 3, column 30", "two tokens are named \"x\""),
         (entry("\"name\": \"x\", \"token\": \"hush-hush\"},\n  {\"name\": \"y\", \"token\": \"hush-hush\""), "line 3, column 37", "\"y\" has the same token as \"x\""),

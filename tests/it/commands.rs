@@ -277,7 +277,7 @@ fn a_check_prints_what_is_in_force_and_no_secret() {
         &["everybody", "subscribe", "*"],
         &["sensors", "publish", "door-*"],
         &["monitor", "see", "statistics"],
-        &["signed", "tokens", "what", "is", "in", "them"],
+        &["signed", "tokens", "what", "they", "grant"],
         &["AUTH_TOKEN", "everything"],
     ] {
         assert!(has_line(words), "{words:?} in {printed}");
