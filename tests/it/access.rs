@@ -1,5 +1,5 @@
-//! Who may do what: every kind of token, with every action, on every kind of channel; where a token may stand; what the
-//! log says of it; and what is said of rules that cannot be used.
+//! Who may do what: every kind of token, with every action, on every kind of channel; where a token may be given; what
+//! the log says of it; and the errors for unusable rules.
 
 use crate::common;
 
@@ -27,7 +27,7 @@ fn rules() -> RulesFile {
     RulesFile::new(RULES.replace("HASH", &sha256_hex("hashed-token")))
 }
 
-/// The places where a token may stand.
+/// The places where a token may be given.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Header,
@@ -37,7 +37,7 @@ enum Place {
 
 const PLACES: [Place; 3] = [Place::Header, Place::Query, Place::Cookie];
 
-/// What a request with this token comes to; of a stream only the status.
+/// The status of a request with this token.
 fn status(server: &Server, method: &str, path: &str, token: Option<&str>, place: Place) -> u16 {
     let mut target = path.to_string();
     let mut headers = Vec::new();
@@ -66,7 +66,7 @@ const CHANNELS: [&str; 7] = [
     "broadcast",
 ];
 
-/// Whose token, and the status for each of `CHANNELS`: of publishing, and of subscribing.
+/// Whose token, and for each of `CHANNELS` the status of publishing and of subscribing.
 type Row<'a> = (&'a str, Option<&'a str>, [u16; 7], [u16; 7]);
 
 #[track_caller]

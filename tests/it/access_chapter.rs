@@ -1,4 +1,4 @@
-//! The worked example of the chapter on access: its rules, its backends, and its page, exactly as they stand there.
+//! The worked example of the chapter on access: its rules, its backends and its page, exactly as written.
 
 use crate::common;
 
@@ -6,7 +6,7 @@ use common::page::{open_browser, serve, wait_for};
 use common::{RulesFile, Server};
 use std::process::Command;
 
-/// The block behind this mark.
+/// The block after this mark.
 #[track_caller]
 fn block(mark: &str) -> String {
     common::documents::block("assets/docs/access.md", mark)
@@ -21,7 +21,7 @@ fn secret() -> String {
     secret.into()
 }
 
-/// Runs a backend of the chapter, with a life of `seconds` for its tokens.
+/// Runs a backend of the chapter, whose tokens live for `seconds`.
 fn mint(program: &str, option: &str, code: &str, seconds: u32) -> String {
     assert_eq!(code.lines().count(), 5, "five lines of {program}");
     assert!(
@@ -94,7 +94,7 @@ fn needs_python3_a_backend_mints_a_token() {
     a_token_works(&mint("python3", "-c", &block("test: python3"), 300));
 }
 
-/// The browser's part needs a backend as well: the name has both programs, so that it is left out without either.
+/// The browser's part needs a backend as well. The name has both programs, so that it is skipped without either.
 #[test]
 fn needs_chromium_and_needs_node_a_page_goes_on_with_the_next_token() {
     let (server, _rules) = start();

@@ -1,4 +1,4 @@
-//! Signed tokens: what is accepted, what is refused and with which words, and that a stream ends with its token.
+//! Signed tokens: which are accepted, which are refused and in which words, and that a stream ends with its token.
 
 use crate::common;
 
@@ -27,7 +27,7 @@ fn claims() -> Value {
     json!({"sub": "ana", "exp": in_seconds(600), "sse": {"subscribe": ["a"], "publish": ["a"]}})
 }
 
-/// `claims` with one of them set, or taken out with null.
+/// `claims` with one of them set, or removed with null.
 fn with(name: &str, value: Value) -> String {
     let mut claims = claims();
     claims[name] = value;
@@ -454,7 +454,7 @@ fn secrets_can_be_rotated() {
     assert_eq!(status(&new), [401, 200, 401]);
 }
 
-/// Claims that expire so soon that a test can wait for it, and so late that a busy machine comes to open its streams.
+/// Claims that expire soon enough for a test to wait, and late enough for a busy machine to open its streams.
 fn soon() -> f64 {
     now().ceil() + 2.0
 }

@@ -1,4 +1,4 @@
-//! SIGHUP puts the rules into force as the file has them now: for whoever comes, and for the streams that are open.
+//! SIGHUP applies the rules as the file has them now, to new requests and to open streams.
 
 use crate::common;
 
@@ -173,7 +173,7 @@ fn a_stream_ends_with_its_token_even_where_none_is_needed() {
     assert_eq!(watching_nobody.next().kind, "message");
 }
 
-/// What may stand where the rules were, how it is put there, and what is said of it.
+/// What may replace the rules' file, how it gets there, and the error for it.
 type Impostor = (&'static str, fn(&str), &'static str);
 
 fn impostors() -> [Impostor; 6] {

@@ -1,4 +1,4 @@
-//! What is still to go to somebody who has left holds nobody up.
+//! Messages for a client that has left delay nobody.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! Many messages in one request: one JSON value a line, all or none.
+//! Many messages in one request: one JSON value per line, all or none.
 
 use crate::common;
 

@@ -9,7 +9,7 @@ use common::page::{open_browser, serve, wait_for, PATIENCE};
 use common::{wait_until, Server};
 use std::net::SocketAddr;
 
-/// A page whose origin has nothing else.
+/// A page alone on its origin.
 fn serve_script(script: String) -> (SocketAddr, common::page::Reports) {
     serve(script, |_| None)
 }

@@ -7,7 +7,7 @@ use common::python::succeed;
 use common::{node, Server};
 use std::path::Path;
 
-/// What is promised of its size.
+/// The promised size.
 const MOST_BYTES: usize = 4096;
 
 const MINIFIED: &str = include_str!("../../assets/sse-client.min.js");

@@ -1,5 +1,5 @@
-//! The wall clock is set while the server runs, or is wrong when it starts: ids grow, times are true, and who missed
-//! something is told.
+//! The wall clock is set while the server runs, or is wrong when it starts: ids grow, times are right, and clients that
+//! missed something are told.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! What the program does beside serving: tokens, and a look at the configuration.
+//! What the program does apart from serving: tokens, and checking the configuration.
 
 use crate::common;
 
@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("it is text")
 }
 
-/// What it prints where it works.
+/// What it prints on success.
 #[track_caller]
 fn prints(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let output = run(arguments, variables);
@@ -24,7 +24,7 @@ fn prints(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     text(&output.stdout)
 }
 
-/// The one line on standard error where it does not.
+/// The one line on standard error on failure.
 #[track_caller]
 fn fails(output: &Output, code: i32) -> String {
     let line = text(&output.stderr);

@@ -1,4 +1,4 @@
-//! The environment configures the server; what cannot be used is said in one line, and stops the start.
+//! The environment configures the server. Unusable values are reported in one line, and prevent the start.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! Pages of other origins may use the server, all or those that are listed.
+//! Pages of other origins may use the server: all, or the listed ones.
 
 use crate::common;
 

@@ -222,7 +222,7 @@ fn needs_curl_a_large_body_is_refused_politely() {
     assert!(seen.ends_with("401"), "without a token: {seen}");
 }
 
-/// What `sh` makes of a script in which `$M` is where messages are read, and `$P` where they are published.
+/// Runs a script with `sh`; `$M` is the URL of messages, `$P` that of publishing.
 #[track_caller]
 fn shell(server: &Server, script: &str) -> String {
     let output = Command::new("sh")

@@ -13,7 +13,7 @@ fn start(folder: &Folder, variables: &[(&str, &str)]) -> Server {
     Server::start(&[&[("DATA_DIR", path)], variables].concat())
 }
 
-/// What a client gets that comes back with this id: data, and gaps as `gap CHANNEL`, up to a mark that is published now.
+/// What a client that returns with this id gets: data, and gaps as `gap CHANNEL`, up to a mark that is published now.
 fn replay(server: &Server, channels: &str, after: &str) -> Vec<String> {
     let target = format!("/sse/{channels},end");
     let mut stream = server.subscribe_with(&target, &[("Last-Event-ID", after)]);
@@ -36,7 +36,7 @@ fn replay(server: &Server, channels: &str, after: &str) -> Vec<String> {
     }
 }
 
-/// A channel's figures, as `/stats` tells them.
+/// A channel's figures, as in `/stats`.
 fn channel(server: &Server, name: &str) -> Option<serde_json::Value> {
     let bearer = format!("Bearer {TOKEN}");
     let stats = server.request("GET", "/stats", &[("Authorization", &bearer)], b"");

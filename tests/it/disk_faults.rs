@@ -1,5 +1,5 @@
-//! A disk that is full, that fails, or that has something else on it: one clear line, nothing answered that is not stored,
-//! nothing thrown away, and it goes on by itself.
+//! A disk that is full, that fails, or that has foreign files: one clear line, no answer for what is not stored,
+//! nothing thrown away, and it recovers by itself.
 
 use crate::common;
 
@@ -10,7 +10,7 @@ fn path(folder: &Folder) -> &str {
     folder.0.to_str().expect("the path is UTF-8")
 }
 
-/// All texts that are retained in a channel, and whether a gap is told to who comes with an old id.
+/// All texts retained in a channel, and whether a client with an old id is told of a gap.
 fn retained(server: &Server, channel: &str) -> (Vec<String>, bool) {
     let target = format!("/sse/{channel}");
     let mut stream = server.subscribe_with(&target, &[("Last-Event-ID", "1-0")]);

@@ -1,4 +1,4 @@
-//! What holds for every document: links lead somewhere, and examples are good ones. tests/readme follows the commands.
+//! For every document: links lead somewhere, and examples are good ones. tests/readme follows the commands.
 
 use crate::common;
 

@@ -1,5 +1,5 @@
-//! What every connection may rely on, over IPv4, IPv6 and a Unix socket alike: one request in front is one request behind,
-//! nobody meets silence, and nobody is disturbed by what others do.
+//! What every connection can rely on, over IPv4, IPv6 and a Unix socket alike: each request is exactly one request to
+//! the server, everybody gets an answer, and nobody is disturbed by others.
 
 mod addresses;
 mod bodies;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const AUTH: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
 
-/// Checks what every error has to be, and gives its detail.
+/// Checks what holds for every error, and returns its detail.
 #[track_caller]
 fn problem(what: &str, reply: &Reply, status: u16) -> String {
     assert_eq!(reply.status, status, "{what}: {}", reply.text());

@@ -1,4 +1,4 @@
-//! Channels that nobody uses go, and clients that left are not counted.
+//! Unused channels are removed, and clients that left are not counted.
 
 use crate::common;
 

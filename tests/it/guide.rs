@@ -16,10 +16,10 @@ const CHAPTER: &str = "assets/docs/react.md";
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guide");
 
-/// A token that cannot be met by chance.
+/// A token that cannot occur by chance.
 const TOKEN: &str = "the-guides-own-token-7c1f";
 
-/// Everything here starts, and renders, on a busy machine.
+/// How long everything here may take to start and render on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
@@ -145,7 +145,7 @@ impl Drop for Group {
 
 /// Chromium with one page, driven by tests/guide/browser.mjs.
 struct Page {
-    /// Its end is the browser's.
+    /// Dropping it ends the browser.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     driver: Child,
@@ -201,7 +201,7 @@ impl Page {
         self.ask("send", text);
     }
 
-    /// Asks the app's own server, as a script of the page can; status and text.
+    /// Requests something from the app's own server, as a script of the page can; returns status and text.
     #[track_caller]
     fn posts(&mut self, body: String) -> (Value, Value) {
         let init = json!({ "method": "POST", "body": body });

@@ -1,5 +1,5 @@
-//! Whatever one client does, a well-behaved subscriber and publisher beside it notice nothing, and when it stops,
-//! everything that it took is given back.
+//! Whatever one client does, a well-behaved subscriber and publisher notice nothing, and when it stops, everything that
+//! it took is given back.
 
 use crate::common;
 
@@ -54,7 +54,7 @@ impl Holdings {
     }
 }
 
-/// A connection that has sent this.
+/// A connection that has sent these bytes.
 fn sent(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut connection = http::connect(addr);
     // The server may have closed already; that is its right.

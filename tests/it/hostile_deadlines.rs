@@ -7,7 +7,7 @@ use common::{over_each_transport, Publisher};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// What the door looks late, and a busy machine.
+/// How late the door may check, and a busy machine.
 const LATE: Duration = Duration::from_secs(3);
 
 const HEAD: &str =

@@ -1,4 +1,4 @@
-//! Full machines and dead networks: the server serves on, and serves as before once there is room again.
+//! Full machines and dead networks: the server goes on serving, and recovers once there is room again.
 
 use crate::common;
 
@@ -198,7 +198,7 @@ struct Network {
 }
 
 impl Network {
-    /// `None` where this user may not make one.
+    /// `None` if this user may not create one.
     fn new() -> Option<Network> {
         let name = format!("sse{}", std::process::id());
         let network = Network {

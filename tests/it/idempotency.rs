@@ -38,7 +38,7 @@ pub fn assert_again(reply: &Reply, first: &Reply) {
     assert_eq!(reply.text(), first.text());
 }
 
-/// One try was the first, and all others got the same.
+/// Checks that one try was the first, and all others got its answer.
 #[track_caller]
 pub fn assert_one_answer(replies: &[Reply]) {
     for reply in replies {

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Stdio;
 
-/// Takes a line apart, strictly: everything behind the module's name is pairs, and a quoted value ends with its quote.
+/// Parses a line strictly: everything after the module's name is pairs, and a quoted value ends with its quote.
 fn pairs(line: &str) -> BTreeMap<String, String> {
     let (_, mut rest) = line
         .split_once("] ")
@@ -250,7 +250,7 @@ fn a_token_that_was_made_up_is_shown_once() {
     assert_eq!(log.matches(&token["token"]).count(), 1, "{log}");
 }
 
-/// Names that are allowed, and that try to be something else in a log line.
+/// Valid names that try to be something else in a log line.
 const HOSTILE: [&str; 12] = [
     "a=b",
     "\"",

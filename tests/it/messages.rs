@@ -1,4 +1,4 @@
-//! Every message arrives as the contract says, seen with a parser that follows the standard and not the server.
+//! Every message arrives as the contract says, read with a parser that follows the standard, not the server.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted and measured, and that Prometheus reads it.
+//! `/metrics`: what is counted and measured, and that Prometheus can read it.
 
 use crate::common;
 
@@ -147,7 +147,7 @@ fn the_chapter_names_every_metric() {
     assert_eq!(named, metrics, "operations.md, section Metrics");
 }
 
-/// A server of which every metric has something to tell.
+/// A server that has something to report for every metric.
 fn busy_server() -> Server {
     let server = Server::start(&[]);
     let crowd = Crowd::subscribe(&server, "a", 3);

@@ -1,4 +1,4 @@
-//! The description of the contract, `/openapi.json`: complete, clean, and true of the running server.
+//! The description of the API, `/openapi.json`: complete, clean, and true of the running server.
 
 use crate::common;
 

@@ -340,7 +340,7 @@ impl Random {
     }
 }
 
-/// What the contract says, without a thought of how it is done.
+/// What the contract says, independent of the implementation.
 fn matches(topic: &str, channel: &str) -> bool {
     match topic.strip_suffix('*') {
         Some(stem) => channel != "broadcast" && channel.starts_with(stem),
@@ -589,7 +589,7 @@ fn run_against_the_model(
     );
 }
 
-/// Tokens with some rights each, and the rules that give them.
+/// Tokens, each with some rights, and the rules that grant them.
 fn some_rights() -> (Vec<(String, Vec<String>)>, String) {
     let rights: Vec<(String, Vec<String>)> = [
         vec!["*", "broadcast"],

@@ -25,7 +25,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// One request, as `curl --retry` would repeat it: what does not come whole has not come.
+    /// One request, as `curl --retry` would repeat it: an incomplete answer does not count.
     fn poll(&mut self, address: SocketAddr, way: &str) {
         let since = self.next.as_deref().unwrap_or("0");
         let request = format!(

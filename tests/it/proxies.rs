@@ -1,4 +1,4 @@
-//! The proxies' settings in the chapters: what stands there is given to the real proxy, and events come through it at once.
+//! The proxies' settings in the chapters, given to the real proxies: events come through at once.
 
 use crate::common;
 

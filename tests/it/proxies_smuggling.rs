@@ -13,7 +13,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
-/// A proxy that has not answered by then waits for more of the request.
+/// If a proxy has not answered by then, it waits for more of the request.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What is behind may hear of the end of a request late, when the next one is looked at: a fault is one that comes again.
@@ -54,7 +54,7 @@ fn marker(channel: &str) -> String {
 struct Said {
     /// Its answers, without interim ones, where they are HTTP/1.1.
     answers: Vec<Reply>,
-    /// How many there are, be they HTTP/1.1 or not.
+    /// Their number, HTTP/1.1 or not.
     count: usize,
     left: Left,
 }
@@ -84,7 +84,7 @@ fn send(front: &Address, sent: &[u8]) -> Said {
     }
 }
 
-/// What is wrong with what comes of a case, if something is.
+/// What is wrong with a case's result, if something is.
 fn fault(front: &Address, behind: &mut Behind, case: &Case, number: usize) -> Option<String> {
     let channel = format!("c{number:08}");
     let mut sent = replace(&case.sent, b"{channel}", channel.as_bytes());

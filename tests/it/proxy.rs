@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is promised for the first message.
+/// The promised bound for the first message.
 const PROMISE: Duration = Duration::from_secs(1);
 
 /// nginx with its defaults, as somebody who never read about event streams sets it up: the server at `/`, and once

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// As much history as a test can want.
+/// More history than any test needs.
 const LONG_HISTORY: [(&str, &str); 2] = [
     ("HISTORY_EVENTS", "1000000"),
     ("HISTORY_BYTES", "1000000000"),

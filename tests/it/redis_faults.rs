@@ -1,5 +1,5 @@
-//! Redis goes away in every way that it can, and comes back: what was answered 200 arrives, what was not was answered 503,
-//! clients stay connected, and the log has one line for each.
+//! Redis goes away in every possible way, and comes back: what was answered with 200 arrives, the rest was answered
+//! with 503, clients stay connected, and the log has one line for each loss.
 
 use crate::common;
 
@@ -458,7 +458,7 @@ fn needs_redis_server_a_key_in_use_is_one_clear_line() {
     complaint(&redis.url(), "WRONGTYPE sse-server:events");
 }
 
-/// There is no old Redis to install: this answers as one does.
+/// No old Redis can be installed: this answers as one does.
 #[test]
 fn a_redis_that_is_too_old_is_one_clear_line() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");

@@ -24,7 +24,7 @@ fn stored(redis: &Redis, text: &str) -> usize {
         .count()
 }
 
-/// One try, which fails where the server goes away meanwhile.
+/// One try, which fails if the server goes away meanwhile.
 fn risk(addr: SocketAddr, key: &str, body: &str) -> Option<Reply> {
     let request = format!(
         "POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {TOKEN}\r\n\

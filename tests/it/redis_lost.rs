@@ -16,7 +16,7 @@ fn publish(server: &Server, text: &[u8]) -> common::Reply {
     server.request("POST", &target, &[], text)
 }
 
-/// Publishes, and looks whether nobody has noticed anything.
+/// Publishes, and checks that nobody has noticed anything.
 fn is_unmoved(server: &Server, stream: &mut EventStream, name: &str) {
     for n in 0..4 {
         let text = format!("{name}.{n}");

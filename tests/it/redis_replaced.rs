@@ -1,5 +1,5 @@
-//! The stream in Redis is replaced, deleted or put back to an older state: no client misses an accepted message without a
-//! gap, also not the clients of a server that was cut off meanwhile.
+//! The stream in Redis is replaced, deleted or reset to an older state: no client misses an accepted message without a
+//! gap, not even the clients of a server that was cut off meanwhile.
 
 use crate::common;
 

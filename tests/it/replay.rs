@@ -1,4 +1,4 @@
-//! A client that comes back gets what it missed: nothing is lost, nothing comes twice, and a gap is said to be one.
+//! A returning client gets what it missed: nothing is lost, nothing comes twice, and gaps are told.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! The chapter on scripts: each of them runs as it stands there, with dash and with BusyBox.
+//! The chapter on scripts: each script runs as written, with dash and with BusyBox.
 
 use crate::common;
 

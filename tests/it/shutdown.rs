@@ -73,7 +73,8 @@ fn a_quiet_server_stops_at_once_and_says_so() {
     server.wait_for_log("event=stopped");
 }
 
-/// A client that reads nothing of more than its socket's buffers hold: it keeps the server in its last seconds.
+/// A client that reads nothing, with more for it than its socket's buffers hold: it keeps the server busy to its last
+/// seconds.
 fn subscribe_and_sleep(server: &Server) -> std::net::TcpStream {
     let mut sleeper = http::connect(server.addr);
     sleeper

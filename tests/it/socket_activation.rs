@@ -1,5 +1,5 @@
 //! Under a service manager: it holds the listening socket while servers come and go, so that a restart refuses nobody,
-//! and hears how they fare.
+//! and is told about them.
 
 use crate::common;
 

@@ -1,4 +1,4 @@
-//! `make install` puts a binary and units where systemd finds them, and systemd has nothing against them.
+//! `make install` puts a binary and units where systemd finds them, and systemd accepts them.
 
 use crate::common;
 

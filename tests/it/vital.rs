@@ -1,4 +1,4 @@
-//! Without the door nobody is served: when its thread cannot go on, the process ends, so that it is started again.
+//! Without the door nobody is served: when its thread cannot go on, the process ends, so that it can be restarted.
 #![cfg(target_os = "linux")]
 
 use crate::common;
@@ -6,7 +6,7 @@ use crate::common;
 use common::{wait_until, Server, BOUND};
 use std::process::{Command, Stdio};
 
-/// The number of the server's thread of this name.
+/// The id of the server's thread with this name.
 fn thread(server: &Server, name: &str) -> String {
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
     let found = threads.flatten().find(|entry| {

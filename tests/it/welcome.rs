@@ -1,5 +1,5 @@
-//! The first second: at a terminal some lines that can be clicked and pasted, in a log one line with a hint, and each command
-//! in them works with the rules that there are.
+//! The first second: at a terminal some lines to click and paste, in a log one line with a hint. Each command works
+//! with the rules in force.
 
 use crate::common;
 
@@ -55,7 +55,7 @@ impl AtTerminal {
         AtTerminal { child, seen }
     }
 
-    /// What is to be seen, once these words are.
+    /// What is visible, once these words are.
     #[track_caller]
     fn see(&self, words: &str) -> String {
         let seen = || self.seen.lock().unwrap().clone();

@@ -1,4 +1,4 @@
-//! The release workflow: actionlint has nothing against it.
+//! The release workflow: actionlint accepts it.
 
 use std::path::Path;
 use std::process::Command;

@@ -9,10 +9,10 @@ use socket2::Socket;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-/// Answers that are larger than what the system holds for a connection, all together.
+/// Answers that together are larger than what the system holds for a connection.
 const ASKED: usize = 40;
 
-/// What all connections may hold of answers together, as of src/server/mod.rs, and what is beside them.
+/// What all connections together may hold of answers, as in src/server/mod.rs, and what comes on top.
 const MOST: u64 = (64 << 20) + (24 << 20);
 
 fn pages(target: &str, count: usize) -> Vec<u8> {
@@ -30,10 +30,10 @@ fn narrow(address: &Address, bytes: usize) -> Socket {
     socket
 }
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const SIP: usize = 16 << 10;
 
-/// Reads to the end, a little at a time, with a pause between; without one where it is late.
+/// Reads to the end, a little at a time, with pauses; without one when it is late.
 fn sip(connection: &mut Socket, pause: Duration) -> Vec<u8> {
     let mut next = Instant::now();
     let mut all = Vec::new();
@@ -75,7 +75,7 @@ fn a_client_that_reads_slowly_but_steadily_gets_everything() {
     });
 }
 
-/// Connections that ask for much and read nothing, until the server has cut them all.
+/// Opens connections that request much and read nothing, until the server has cut them all off.
 fn three_hundred_that_take_nothing(transport: Transport, server: &Server) {
     let what = format!("over {transport}, 300 that take nothing");
     let (threads, memory) = (server.threads(), server.memory());

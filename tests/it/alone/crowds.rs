@@ -1,4 +1,4 @@
-//! Crowds that are too large to be beside other tests: they stand around, or come before somebody and leave.
+//! Crowds that are too large to run beside other tests: they idle, or come before somebody and leave.
 
 use crate::common;
 use crate::door::crowds::{a_newcomer_misses_nothing, crowd, Kind};

@@ -1,5 +1,5 @@
-//! What the disk costs: how many messages a second go through it, how soon a server is there with a full one, and how much is
-//! written for a message.
+//! What the disk costs: how many messages it takes per second, how soon a server with a full one is ready, and how much
+//! is written per message.
 
 use crate::common;
 
@@ -7,7 +7,7 @@ use super::rate::rate;
 use common::{value, wait_until, Folder, Publisher, Server, TOKEN};
 use std::time::{Duration, Instant};
 
-/// A folder in memory, where there is one: how long a disk takes for a sync is not ours.
+/// A folder in memory, if there is one: how long a real disk takes to sync is not our concern.
 struct Memory(String);
 
 impl Memory {
@@ -80,7 +80,7 @@ fn a_server_with_100_000_messages_starts_within_a_second() {
     }
 }
 
-/// Bytes that the process has had written to storage (`proc_pid_io(5)`).
+/// Bytes that the process has caused to be written to storage (`proc_pid_io(5)`).
 fn written(server: &Server) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).expect("it runs");
     let lines = io.lines();

@@ -1,5 +1,5 @@
-//! What all connections together hold of requests that have not come whole is bounded. Beyond that whoever sends more is
-//! refused, and nobody else notices.
+//! What all connections together hold of incomplete requests is bounded. Beyond that, whoever sends more is refused,
+//! and nobody else notices.
 
 use crate::common::crowd::raise_descriptor_limit;
 use crate::common::http::{read_reply, replies};
@@ -8,11 +8,11 @@ use socket2::Socket;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-/// What the server holds at most: 64 MiB, and 4 bodies of the largest size. Beside that, what it reads through and what the
+/// What the server holds at most: 64 MiB, and 4 bodies of the largest size; plus its read buffer, and what the
 /// allocator keeps.
 const MOST: u64 = (64 << 20) + (40 << 20);
 
-/// The status that has come on each of these connections, where one has.
+/// The status that has come on each of these connections, if one has.
 fn statuses(connections: &mut [Socket]) -> Vec<u16> {
     let mut found = Vec::new();
     for connection in connections {

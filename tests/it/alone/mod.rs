@@ -1,5 +1,5 @@
-//! Tests that need the whole machine: they measure time, processor time or memory, or bring a crowd that no other test
-//! should wait behind. A test in here runs while no other test does (`common::turn`); that is all there is to the rule.
+//! Tests that need the whole machine: they measure time, processor time or memory, or bring a crowd that would delay
+//! other tests. A test in here runs while no other test does (`common::turn`).
 
 mod answers;
 mod crowds;

@@ -1,4 +1,4 @@
-//! How fast a server takes what is published.
+//! How fast a server takes messages.
 
 use crate::common;
 
@@ -6,7 +6,7 @@ use common::{Publisher, Server};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Messages a second that 16 publishers get through in a second.
+/// Messages per second that 16 publishers get through.
 pub fn rate(server: &Server) -> f64 {
     let count = AtomicUsize::new(0);
     let begun = Instant::now();

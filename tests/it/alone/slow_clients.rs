@@ -1,4 +1,4 @@
-//! A client that does not read costs nobody else anything; a healthy one is never taken for it.
+//! A client that does not read costs nobody else anything, and no healthy one is mistaken for it.
 
 use crate::common;
 
@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Subscribes, takes the head, and reads nothing from then on.
+/// Subscribes, reads the head, and then nothing more.
 fn subscribe_and_sleep(server: &Server, channel: &str) -> TcpStream {
     let mut connection = http::connect(server.addr);
     write!(

@@ -1,5 +1,5 @@
-//! A long time with clients that come and go: threads, descriptors and memory return to where they were.
-//! `make soak` runs it for ten minutes.
+//! A long time with clients that come and go: threads, descriptors and memory return to where they were. `make soak`
+//! runs it for ten minutes.
 
 use crate::common;
 
@@ -33,7 +33,7 @@ fn a_thousand_clients_that_come_and_go() {
     };
     let is_done = AtomicBool::new(false);
     let is_paused = AtomicBool::new(false);
-    /// Ends the publisher also when something fails.
+    /// Ends the publisher even if something fails.
     struct SetWhenDropped<'a>(&'a AtomicBool);
     impl Drop for SetWhenDropped<'_> {
         fn drop(&mut self) {

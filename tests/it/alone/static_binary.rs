@@ -18,7 +18,7 @@ const LARGEST: u64 = 2_250_000;
 /// come along, and the code that prints backtraces.
 const LARGEST_WITH_GLIBC: u64 = 3_600_000;
 
-/// Most of it is the part of the file that is in use.
+/// Most of it is the used part of the file.
 const MOST_IDLE_MEMORY: u64 = 7 << 19;
 const LONGEST_START: Duration = Duration::from_millis(20);
 
@@ -75,7 +75,7 @@ struct Running {
 }
 
 impl Running {
-    /// In a root folder with nothing in it but the binary, with nothing but its port set.
+    /// In a root folder with nothing but the binary, and with only its port set.
     fn in_empty_root() -> Running {
         Running::in_root(&[], &[])
     }

@@ -1,4 +1,4 @@
-//! Who watches the statistics costs little, and nobody else anything.
+//! A watcher of the statistics costs little, and nobody else anything.
 
 use crate::common;
 

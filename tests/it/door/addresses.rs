@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-/// Whether `--healthcheck` with this setting is content.
+/// Whether `--healthcheck` succeeds with this setting.
 fn is_well(name: &str, setting: &str) -> bool {
     let mut command = bare_command();
     let status = command.arg("--healthcheck").env(name, setting).status();
@@ -332,7 +332,7 @@ fn an_address_at_its_limit_gets_a_new_stream_when_one_has_ended() {
     });
 }
 
-/// A network of its own in which there is no IPv6, and a server in it.
+/// A network of its own without IPv6, and a server in it.
 fn command_in(network: &str, words: &[&str]) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", network]).args(words);

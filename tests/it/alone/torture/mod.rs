@@ -1,7 +1,7 @@
 //! Three servers on one Redis, while everything goes wrong that can: servers are killed and paused, lines to Redis fall
-//! silent and are cut, Redis is killed, filled and emptied, a replica takes its place, the stream is deleted, renamed, flushed
-//! and replaced by an older copy, clocks are set. What was accepted
-//! reaches every client once, in one order, or the client is told of a gap. `make torture` runs it for minutes.
+//! silent and are cut, Redis is killed, filled and emptied, a replica takes its place, the stream is deleted, renamed,
+//! flushed and replaced by an older copy, clocks are set. Every accepted message reaches every client once, in one
+//! order, or the client is told of a gap. `make torture` runs it for minutes.
 
 mod oracle;
 mod oracle_tests;
@@ -23,11 +23,11 @@ use wire::{keep_following, keep_publishing, pause, Run};
 const CLIENTS: usize = 50;
 const PUBLISHERS: usize = 8;
 
-/// How long the servers may take until they are ready once nothing is wrong any more. Between two tries they wait 1.5 s at most,
-/// and this machine is busy.
+/// How long the servers may take to be ready once the trouble is over. Between two tries they wait up to 1.5 s, and
+/// this machine is busy.
 const HEALING: Duration = Duration::from_secs(10);
 
-/// How long a last message may take to every client. One whose stream is silent leaves after 4 s, more than once.
+/// How long a last message may take to reach every client. One whose stream is silent leaves after 4 s, more than once.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// A number from the environment.
@@ -37,7 +37,7 @@ fn number(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name}={text:?} is no number")))
 }
 
-/// Ends the run for everybody, also when something fails.
+/// Ends the run for everybody, even if something fails.
 struct End<'a>(&'a Run);
 
 impl Drop for End<'_> {
@@ -101,7 +101,7 @@ fn channels_of(seed: u64, client: usize, channels: &[String]) -> Vec<String> {
     own
 }
 
-/// Everything that was written down, in the order of time.
+/// Everything that was recorded, in the order of time.
 struct Story {
     requests: Vec<Request>,
     actions: Vec<(Duration, Action)>,

@@ -1,4 +1,4 @@
-//! Judges a run by what was written down.
+//! Judges a run by its record.
 //!
 //! Each message that was accepted, or that anybody has seen, is owed to every client of its channel, once. It is excused
 //! only by an `sse-gap` of its channel that was told after the message was sent, and that names an id before it. (Where in
@@ -15,13 +15,12 @@ pub struct Client {
     pub seen: Vec<(Duration, Seen)>,
 }
 
-/// What was found, each kind with all its cases, in words.
+/// The faults, by kind, in words.
 pub type Faults = BTreeMap<&'static str, Vec<String>>;
 
-/// See `judge`.
 pub struct Verdict {
     pub faults: Faults,
-    /// Messages that did not come to a client, and that a gap excuses.
+    /// Messages that did not reach a client, and that a gap excuses.
     pub excused: usize,
 }
 
@@ -34,7 +33,7 @@ struct Message<'a> {
     id: Option<Id>,
 }
 
-/// All that is wrong. Before `lost_from` nothing was lost, and so there is no gap.
+/// Everything that is wrong. Before `lost_from` nothing was lost, so no gap may be told.
 pub fn judge(requests: &[Request], clients: &[Client], lost_from: Duration) -> Verdict {
     let mut faults = Faults::new();
     let mut messages: HashMap<&str, Message> = HashMap::new();

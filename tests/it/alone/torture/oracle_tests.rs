@@ -1,4 +1,4 @@
-//! The oracle finds what it is there for.
+//! The oracle finds each kind of fault.
 
 use super::oracle::{judge, Client};
 use super::record::{Answer, Request, Seen};

@@ -1,4 +1,4 @@
-//! What is written down of a run: what publishers were told, what clients saw, and when.
+//! The record of a run: what publishers were told, what clients saw, and when.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +35,7 @@ pub struct Request {
     pub publisher: usize,
     pub server: usize,
     pub channel: String,
-    /// The beginning of each message's text, which no other message has.
+    /// The beginning of each message's text, which is unique.
     pub keys: Vec<String>,
     /// Since the beginning of the run, as all times in here.
     pub begun: Duration,

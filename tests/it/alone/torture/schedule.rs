@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-/// What is done to the servers, to their connections to Redis, or to Redis.
+/// Something done to the servers, to their connections to Redis, or to Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `kill -9`.
@@ -51,7 +51,7 @@ pub enum Action {
     SilenceRequests(usize),
     /// What Redis answers vanishes.
     SilenceAnswers(usize),
-    /// Connections are closed, and none is taken.
+    /// Connections are closed, and no new ones are accepted.
     CutLine(usize),
     MendLine(usize),
     /// `CLIENT KILL` of every server's connections.
@@ -59,7 +59,7 @@ pub enum Action {
     /// `kill -9`.
     KillRedis,
     StartRedis,
-    /// `SIGSTOP`: what is sent to it is done later, also for those that have given up.
+    /// `SIGSTOP`: what is sent to it is done later, even for those that have given up.
     PauseRedis,
     ResumeRedis,
     DeleteStream,
@@ -68,7 +68,7 @@ pub enum Action {
     /// A copy of the stream is made, and later put in its place.
     CopyStream,
     PutCopyBack,
-    /// A replica that stands still falls behind; then it takes the place of the primary.
+    /// A replica that is paused falls behind; then it takes the place of the primary.
     PauseReplica,
     FailOver,
     /// `maxmemory` is reached.
@@ -81,7 +81,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether messages that were accepted may be lost by it.
+    /// Whether it may lose accepted messages.
     pub fn loses(self) -> bool {
         matches!(
             self,
@@ -94,7 +94,7 @@ impl Action {
     }
 }
 
-/// All actions with their times, from the beginning of the trouble to `length`. What was begun may be left undone.
+/// All actions with their times, from the beginning of the trouble to `length`. An action may be left unfinished.
 pub fn schedule(seed: u64, length: Duration, servers: usize) -> Vec<(Duration, Action)> {
     let mut all = Vec::new();
     for server in 0..servers {

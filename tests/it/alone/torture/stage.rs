@@ -1,4 +1,4 @@
-//! Three servers, each with a line of its own to one durable Redis, and everything that can be done to them.
+//! Three servers, each with its own line to one durable Redis, and everything that can be done to them.
 
 use super::schedule::Action;
 use super::wire::{is_ready, pause};
@@ -20,7 +20,7 @@ const STREAM: &str = "sse-server:events";
 /// Where a server is.
 enum Place {
     Empty,
-    /// One that has no Redis takes 3 seconds until it listens; the trouble goes on meanwhile.
+    /// Without Redis a server takes 3 seconds until it listens; the trouble goes on meanwhile.
     Starting(JoinHandle<Server>),
     Running(Server),
 }
@@ -39,7 +39,7 @@ pub struct Stage {
     /// The first server's.
     clock: Arc<Clock>,
     redis_clock: Arc<Clock>,
-    /// What servers logged that are gone.
+    /// The logs of servers that are gone.
     logs: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! Publishers and clients over plain sockets, to whom everything may happen: a server that refuses, that says nothing, or
-//! that is cut off in mid-sentence is written down and not a failure.
+//! Publishers and clients over plain sockets. A server that refuses, says nothing, or is cut off in mid-sentence is
+//! recorded, and is no failure.
 
 use super::record::{parse_id, Answer, History, Id, Request, Seen};
 use super::schedule::Random;
@@ -13,10 +13,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long somebody waits for an answer or for a heartbeat, of which there is one a second.
+/// How long to wait for an answer or for a heartbeat, which comes each second.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What all of them share.
 pub struct Run {
     pub seed: u64,
     pub begun: Instant,
