@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::mailbox::Note;
 use super::poll::Poll;
 use super::stream::{EventStream, StreamWriter, GONE};
-use super::threads::{spawn, ThreadPlace};
+use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Virtual memory for a stream's thread, which touches only a few pages of it.
-const STREAM_STACK: usize = 64 << 10;
+pub const STREAM_STACK: usize = 64 << 10;
 
 /// Seconds after which a client that got no stream may try again.
 const RETRY_AFTER: u32 = 5;
@@ -73,13 +73,13 @@ impl NewStream {
         })
     }
 
-    /// Gives the stream a thread of its own, or refuses it. `place` is the one among all streams, if there was one.
-    pub fn start(mut self: Box<Self>, place: Option<ThreadPlace>) {
-        self.place = place;
+    /// Gives the stream a thread of its own, or refuses it.
+    pub fn start(mut self: Box<Self>, threads: &Threads<Box<NewStream>>) {
+        self.place = threads.place();
         if self.place.is_none() {
             return self.refuse("descriptors");
         }
-        if let Err((error, Some(new))) = spawn("stream", STREAM_STACK, self, NewStream::run) {
+        if let Err((error, Some(new))) = threads.give(self) {
             log::warn!("event=no_thread error={:?}", error.to_string());
             new.refuse("threads");
         }
@@ -97,8 +97,8 @@ impl NewStream {
         self.exchange.answer(reply, self.family, counters);
     }
 
-    /// The life of the stream's thread.
-    fn run(self: Box<Self>) {
+    /// The life of the stream.
+    pub fn run(self: Box<Self>) {
         let counters = self.hub.counters();
         counters.answers.count(self.family, 200);
         // The stream cannot be refused any more.

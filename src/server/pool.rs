@@ -4,9 +4,9 @@
 
 use super::exchange::Exchange;
 use super::line::{Line, Server};
-use super::new_stream::NewStream;
+use super::new_stream::{NewStream, STREAM_STACK};
 use super::settings::Settings;
-use super::threads::{spawn, ThreadPlace};
+use super::threads::{ThreadPlace, Threads};
 use crate::counters::{Counters, Family};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
@@ -15,7 +15,7 @@ use crate::routes::{self, App, Outcome};
 use std::collections::HashMap;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Threads for requests that have to wait for somebody, and the virtual memory for the stack of each.
@@ -26,7 +26,6 @@ const WAITING_STACK: usize = 256 << 10;
 const RETRY_AFTER: u32 = 5;
 
 /// What workers and door share.
-#[derive(Debug)]
 pub struct Pool {
     app: App,
     settings: Settings,
@@ -36,8 +35,8 @@ pub struct Pool {
     server: Mutex<Arc<Server>>,
     /// `server` was replaced, or the server stops.
     server_changed: Condvar,
-    streams: Arc<AtomicUsize>,
-    waiting: Arc<AtomicUsize>,
+    streams: Threads<Box<NewStream>>,
+    waiting: Threads<Box<WaitingRequest>>,
     is_stopping: AtomicBool,
 }
 
@@ -48,13 +47,13 @@ impl Pool {
     /// If the system gives no thread.
     pub fn start(app: App, settings: Settings, line: &Line) -> io::Result<Arc<Pool>> {
         let pool = Arc::new(Pool {
+            streams: Threads::new("stream", STREAM_STACK, settings.max_streams, NewStream::run),
+            waiting: Threads::new("waiting", WAITING_STACK, MAX_WAITING, WaitingRequest::run),
             app,
             settings,
             under_way: Mutex::default(),
             server: Mutex::new(line.server().clone()),
             server_changed: Condvar::new(),
-            streams: Arc::default(),
-            waiting: Arc::default(),
             is_stopping: AtomicBool::new(false),
         });
         for _ in 0..pool.workers() {
@@ -153,10 +152,10 @@ impl Pool {
         match outcome {
             Outcome::Reply(reply) => exchange.answer(reply, family, self.counters()),
             Outcome::Stream(stream) => {
-                let place = ThreadPlace::take(&self.streams, self.settings.max_streams);
                 let heartbeat = self.settings.heartbeat;
                 let hub = self.app.hub.clone();
-                NewStream::new(exchange, *stream, heartbeat, hub, family, peer).start(place);
+                NewStream::new(exchange, *stream, heartbeat, hub, family, peer)
+                    .start(&self.streams);
             }
             Outcome::Later(later) => {
                 let hub = self.app.hub.clone();
@@ -182,22 +181,43 @@ impl Pool {
         family: Family,
         peer: Peer,
     ) {
-        let Some(place) = ThreadPlace::take(&self.waiting, MAX_WAITING) else {
+        let Some(place) = self.waiting.place() else {
             let detail = "too many requests wait for their turn; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             return exchange.answer(reply, family, self.counters());
         };
-        let pool = self.clone();
-        let job = move |exchange| {
-            let outcome = waiting.finish();
-            drop(place);
-            pool.finish(exchange, outcome, family, peer);
+        let request = WaitingRequest {
+            pool: self.clone(),
+            exchange,
+            waiting,
+            family,
+            peer,
+            place,
         };
-        if let Err((_, Some(exchange))) = spawn("waiting", WAITING_STACK, exchange, job) {
+        if let Err((_, Some(request))) = self.waiting.give(Box::new(request)) {
             let detail = "the server has no threads left; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
-            exchange.answer(reply, family, self.counters());
+            request.exchange.answer(reply, family, self.counters());
         }
+    }
+}
+
+/// A request that waits for somebody, on a thread of its own.
+struct WaitingRequest {
+    pool: Arc<Pool>,
+    exchange: Exchange,
+    waiting: routes::Waiting,
+    family: Family,
+    peer: Peer,
+    place: ThreadPlace,
+}
+
+impl WaitingRequest {
+    fn run(self: Box<Self>) {
+        let outcome = self.waiting.finish();
+        drop(self.place);
+        self.pool
+            .finish(self.exchange, outcome, self.family, self.peer);
     }
 }
 
