@@ -11,8 +11,8 @@ const CRAWL_BYTES: u64 = 8 << 10;
 /// One that lags by more than its queue for this long is slow, whatever it takes.
 const PATIENCE_MS: u64 = 10_000;
 
-/// One that lags by more than half of its queue for `PATIENCE_MS` while publishers wait for its audience is slow if it takes
-/// less than this meanwhile, in bytes. Lagging alone does not tell: on a machine without a moment to spare healthy clients
+/// One that lags by more than half of its queue while publishers wait for its audience, and again `PATIENCE_MS` later, is slow
+/// if it takes less than this meanwhile, in bytes, and its queue did not come down to a quarter. Lagging alone does not tell: on a machine without a moment to spare healthy clients
 /// lag as well, and take more.
 const TRICKLE_BYTES: u64 = 64 << 10;
 
@@ -67,7 +67,7 @@ pub(super) struct Behind {
     grace_since_ms: u64,
     confirmed_then: u64,
     /// When its lag was over half of the limit while publishers waited for it, and how many bytes it had confirmed then; 0
-    /// when it is not over half.
+    /// when it has come down to a quarter since: at half publishers go on, and put it over that again at once.
     late_since_ms: u64,
     late_confirmed: u64,
 }
@@ -77,9 +77,9 @@ impl Behind {
     /// who are behind.
     pub(super) fn judge(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> Pace {
         let is_late = figures.lag > figures.limit / 2;
-        if !is_late {
+        if figures.lag <= figures.limit / 4 {
             self.late_since_ms = 0;
-        } else if figures.is_awaited && self.trickles(figures.now_ms, &confirmed) {
+        } else if is_late && figures.is_awaited && self.trickles(figures.now_ms, &confirmed) {
             return Pace::TooSlow;
         }
         if let Some(behind_ms) = self.update(figures.lag > figures.limit, figures, &confirmed) {
@@ -307,11 +307,13 @@ mod tests {
         assert_eq!(paces(true, &enough), [Late; 3], "a busy machine");
         let catches_up = [
             (0, 51, 0, 0),
-            (5_000, 50, 0, 0),
+            (5_000, 25, 0, 0),
             (5_001, 51, 0, 0),
             (15_000, 51, 0, 0),
         ];
         assert_eq!(paces(true, &catches_up), [Late, Even, Late, Late]);
+        let keeps_half = [(0, 51, 0, 0), (5_000, 50, 0, 0), (10_000, 51, 0, 0)];
+        assert_eq!(paces(true, &keeps_half), [Late, Even, TooSlow]);
     }
 
     #[test]

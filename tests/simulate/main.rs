@@ -1,7 +1,8 @@
-//! A simulation of the hub alone, of one with a disk, and of two servers with one Redis: publishers, clients that are slow, leave in the middle of
-//! an event and come back, begin with some of the history and follow patterns, restarts, clocks that are set, and everything that happens to Redis and to the lines that lead to
-//! it. All of it in virtual time, and nothing at the same time as anything else. Each run is made from a seed. An oracle knows
-//! what was acknowledged, and judges the bytes that each client gets.
+//! A simulation of the hub alone, of one with a disk, and of two servers with one Redis: publishers; clients that are slow,
+//! leave in the middle of an event and come back, begin with some of the history and follow patterns; restarts; clocks that
+//! are set; and everything that happens to Redis and to the lines that lead to it. All of it in virtual time, and nothing at
+//! the same time as anything else. Each run is made from a seed. An oracle knows what was acknowledged, and judges the bytes
+//! that each client gets.
 //!
 //! `make simulate SEEDS=100000` runs more of them; `make simulate SEED=n` runs one again, and tells what happens in it.
 
@@ -28,6 +29,7 @@ mod interest;
 mod ledger;
 mod oracle;
 mod parser;
+mod patience;
 mod random;
 mod redis;
 mod servers;
