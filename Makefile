@@ -80,7 +80,7 @@ torture: cargo ## 3 minutes in which servers, lines and Redis fail at random, an
 	TORTURE_SECONDS="$(or $(SECONDS),180)" TORTURE_SEED="$(or $(SEED),$(shell date +%s))" \
 		tests/run --features hostile-tests --nocapture torture::
 
-simulate: cargo ## run the simulation of the hub and the cluster with many seeds (SEEDS=100000), or one of them and what happens in it (SEED=7)
+simulate: cargo ## run the simulation of the hub and the cluster with many seeds (SEEDS=100000, or SEEDS=1000..2000), or one of them and what happens in it (SEED=7)
 	@SEEDS="$(or $(SEEDS),100000)" SEED="$(SEED)" cargo test --release --locked --test simulate -- --nocapture a_gap_is_told
 
 soak: cargo ## 10 minutes with 1,000 clients coming and going

@@ -93,13 +93,17 @@ fn wait_for_news(
 /// Reads everything, and looks for losses each time.
 fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
     let hub = &shared.hub;
+    // It is another stream than the one that was known, and nothing that was read of it says so.
+    let mut is_silent = false;
     loop {
         let wanted = shared.at_once();
         let seen = hub.feed().newest();
         let claims = hub.feed().claims();
         let (stream, entries) = shared.look(link, seen, wanted)?;
         let is_all = entries.len() < wanted;
-        if is_all && is_broken(&stream, &entries) {
+        is_silent |= stream.is_other();
+        is_silent &= entries.iter().all(|entry| entry.begins.is_none());
+        if is_all && (is_silent || is_broken(&stream)) {
             if stream.newest < seen {
                 log::warn!(
                     "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn on appendonly\""

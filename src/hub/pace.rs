@@ -11,9 +11,9 @@ const CRAWL_BYTES: u64 = 8 << 10;
 /// One that lags by more than its queue for this long is slow, however much it takes.
 const PATIENCE_MS: u64 = 10_000;
 
-/// One that lags by more than half of its queue for `PATIENCE_MS` while publishers wait for its audience is slow if it
-/// takes less than this many bytes meanwhile. Lagging alone proves nothing: on a busy machine healthy clients lag as
-/// well, but take more.
+/// One that lags by more than half of its queue while publishers wait for its audience, and again `PATIENCE_MS` later, is
+/// slow if it takes less than this many bytes meanwhile and its queue did not come down to a quarter. Lagging alone proves
+/// nothing: on a busy machine healthy clients lag as well, but take more.
 const TRICKLE_BYTES: u64 = 64 << 10;
 
 /// A client whose thread is inside one write for this long probably does not read.
@@ -65,8 +65,8 @@ pub(super) struct Behind {
     /// When its current grace began, and the bytes confirmed by then.
     grace_since_ms: u64,
     confirmed_then: u64,
-    /// Since when its lag is over half of the limit while publishers wait, and the bytes confirmed by then; 0 if it is
-    /// not.
+    /// When its lag was over half of the limit while publishers waited, and the bytes confirmed by then; 0 once it has come
+    /// down to a quarter: at half, publishers go on, and put it over that again at once.
     late_since_ms: u64,
     late_confirmed: u64,
 }
@@ -75,9 +75,9 @@ impl Behind {
     /// Judges the client. `confirmed` gives the bytes confirmed so far; it is called only for clients that are behind.
     pub(super) fn judge(&mut self, figures: &Figures, confirmed: impl Fn() -> u64) -> Pace {
         let is_late = figures.lag > figures.limit / 2;
-        if !is_late {
+        if figures.lag <= figures.limit / 4 {
             self.late_since_ms = 0;
-        } else if figures.is_awaited && self.trickles(figures.now_ms, &confirmed) {
+        } else if is_late && figures.is_awaited && self.trickles(figures.now_ms, &confirmed) {
             return Pace::TooSlow;
         }
         if let Some(behind_ms) = self.update(figures.lag > figures.limit, figures, &confirmed) {
@@ -303,11 +303,13 @@ mod tests {
         assert_eq!(paces(true, &enough), [Late; 3], "a busy machine");
         let catches_up = [
             (0, 51, 0, 0),
-            (5_000, 50, 0, 0),
+            (5_000, 25, 0, 0),
             (5_001, 51, 0, 0),
             (15_000, 51, 0, 0),
         ];
         assert_eq!(paces(true, &catches_up), [Late, Even, Late, Late]);
+        let keeps_half = [(0, 51, 0, 0), (5_000, 50, 0, 0), (10_000, 51, 0, 0)];
+        assert_eq!(paces(true, &keeps_half), [Late, Even, TooSlow]);
     }
 
     #[test]

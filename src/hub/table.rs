@@ -186,8 +186,10 @@ impl Table {
     /// Tells every client, for each of its topics, that messages after `after` are, or may be, lost.
     fn tell_of_gaps(&mut self, after: EventId) {
         let broadcast = Topic::Channel(ChannelName::broadcast());
-        let all = self.channels.followed().chain([broadcast]);
-        let notices = gap_notices(all.collect(), self.history.ids.newest(), after);
+        let mut all: Vec<Topic> = self.channels.followed().chain([broadcast]).collect();
+        // In one order, or a run of the simulation could not be repeated.
+        all.sort_unstable();
+        let notices = gap_notices(all, self.history.ids.newest(), after);
         notices.for_each(|notice| self.pending.add(notice));
     }
 

@@ -3,10 +3,11 @@
 use crate::common;
 
 use common::clock::Clock;
-use common::http::{Ending, EventStream};
+use common::http::{self, Ending, EventStream};
 use common::tokens::{base64url, in_seconds, jwt, now, sign, RulesFile, SECRET};
 use common::{wait_until, Reply, Server, BOUND, TOKEN};
 use serde_json::{json, Value};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
@@ -538,6 +539,35 @@ fn a_stream_lasts_for_the_fraction_of_a_second_that_exp_has() {
     }
     ends_expired(&mut stream, exp);
     is_refused(&server, "afterwards", &token, "the token has expired");
+}
+
+#[test]
+fn a_crowd_that_connects_just_before_exp_is_gone_just_after_it() {
+    let (server, _rules) = start();
+    let exp = soon() + 1.0;
+    let token = jwt(&json!({"exp": exp, "sse": {"subscribe": ["a"]}}));
+    let request = format!(
+        "GET /sse/a?access_token={token} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    );
+    let mut crowd: Vec<_> = (0..400).map(|_| http::connect(server.addr)).collect();
+    wait_until("the last moment has begun", BOUND, || now() > exp - 0.3);
+    for connection in &mut crowd {
+        connection
+            .write_all(request.as_bytes())
+            .expect("the request is sent");
+    }
+    let mut accepted = 0;
+    for mut connection in crowd {
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).expect("it ends");
+        accepted += usize::from(answer.starts_with(b"HTTP/1.1 200"));
+    }
+    let late = now() - exp;
+    assert!(accepted > 0, "nobody came in time");
+    assert!(
+        late < 4.0,
+        "a connection is closed {late} s after the token has expired"
+    );
 }
 
 #[test]

@@ -146,6 +146,30 @@ fn needs_redis_server_a_stream_replaced_under_servers_that_follow_it_is_told_at_
 }
 
 #[test]
+fn needs_redis_server_what_only_a_server_that_was_away_can_know_to_be_lost_is_told_to_all() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.addr);
+    let witness = server(&proxy.url());
+    let first = witness.publish("a", "before");
+    dump(&redis);
+    redis.command(&["DEL", STREAM]);
+    witness.publish("a", "of another stream");
+    let lost = witness.publish("a", "lost");
+    proxy.cut();
+    wait_for_away(&witness);
+    restore(&redis);
+    let fresh = server(&redis.url());
+    let mut stream = fresh.subscribe_with("/sse/a", &[("Last-Event-ID", &first)]);
+    wait_until_later_than(&redis, &lost);
+    fresh.publish("a", "after");
+    assert_eq!(events_up_to(&mut stream, "after"), ["after"]);
+    proxy.mend();
+    wait_for_ready(&witness);
+    fresh.publish("a", "end");
+    assert_eq!(events_up_to(&mut stream, "end"), ["gap", "end"]);
+}
+
+#[test]
 fn needs_redis_server_ids_that_cannot_grow_any_more_start_over_once_the_stream_is_deleted() {
     let redis = Redis::start();
     let servers = [server(&redis.url()), server(&redis.url())];

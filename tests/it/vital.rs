@@ -1,4 +1,4 @@
-//! Without the door nobody is served: when its thread cannot go on, the process ends, so that it can be restarted.
+//! Threads that all depend on: when one of them cannot go on, the process ends, so that it can be restarted.
 #![cfg(target_os = "linux")]
 
 use crate::common;
@@ -6,15 +6,126 @@ use crate::common;
 use common::{wait_until, Server, BOUND};
 use std::process::{Command, Stdio};
 
+/// The numbers and the names of the server's threads, in the order in which they were started.
+fn threads(server: &Server) -> Vec<(u32, String)> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    let mut threads: Vec<_> = threads
+        .flatten()
+        .map(|entry| {
+            let number = entry.file_name().to_string_lossy().parse();
+            let name = std::fs::read_to_string(entry.path().join("comm"));
+            let name = name.expect("it has a name").trim_end().into();
+            (number.expect("a number"), name)
+        })
+        .collect();
+    threads.sort_unstable();
+    threads
+}
+
 /// The id of the server's thread with this name.
 fn thread(server: &Server, name: &str) -> String {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
-    let found = threads.flatten().find(|entry| {
-        let comm = std::fs::read_to_string(entry.path().join("comm"));
-        comm.is_ok_and(|comm| comm.trim_end() == name)
+    let found = threads(server).into_iter().find(|(_, own)| own == name);
+    let (number, _) = found.unwrap_or_else(|| panic!("there is no thread {name}"));
+    number.to_string()
+}
+
+/// The linker's name of a function that panics.
+fn panicking_function(server: &Server) -> String {
+    let program = std::fs::read(format!("/proc/{}/exe", server.pid())).expect("it can be read");
+    let part = b"11Fallibility17capacity_overflow";
+    let place = program.windows(part.len()).position(|text| text == part);
+    let place = place.expect("the program has its names");
+    let is_end = |byte: &u8| *byte == 0;
+    let begin = program[..place]
+        .iter()
+        .rposition(is_end)
+        .map_or(0, |end| end + 1);
+    let end = program[place..].iter().position(is_end).expect("it ends");
+    String::from_utf8_lossy(&program[begin..place + end]).into()
+}
+
+/// Has a thread panic, wherever it is.
+fn let_panic(server: &mut Server, (number, name): &(u32, String)) {
+    let call = format!("call (void){}(1)", panicking_function(server));
+    let gdb = Command::new("gdb")
+        .args(["-nx", "-batch", "-p", &number.to_string(), "-ex", &call])
+        .output();
+    let told = gdb.expect("gdb runs");
+    let told = String::from_utf8_lossy(&told.stdout);
+    let mut status = None;
+    wait_until(
+        &format!("the process ends with {name}: {told}"),
+        BOUND,
+        || {
+            status = server.status();
+            status.is_some()
+        },
+    );
+    let status = status.expect("just set");
+    assert!(
+        !status.success(),
+        "{name}: the exit status says so: {status}"
+    );
+    server.wait_for_log("event=panic");
+    assert_eq!(server.count_in_log("panic"), 1, "{name}: {}", server.log());
+}
+
+/// Has each thread of such a server panic, but for those that serve a single request.
+fn each_ends_the_process(start: impl Fn() -> Server + Sync, known: &[&str]) {
+    // A panic of the log's thread is nobody's to tell of; it goes on.
+    let is_vital = |(_, name): &(u32, String)| !["worker", "waiting", "log"].contains(&&name[..]);
+    let first = start();
+    let names: Vec<String> = threads(&first)
+        .into_iter()
+        .filter(is_vital)
+        .map(|(_, name)| name)
+        .collect();
+    for name in known {
+        assert!(
+            names.iter().any(|own| own == name),
+            "no thread {name} among {names:?}"
+        );
+    }
+    drop(first);
+    std::thread::scope(|scope| {
+        for place in 0..names.len() {
+            let start = &start;
+            scope.spawn(move || {
+                let mut server = start();
+                let thread = threads(&server).into_iter().filter(is_vital).nth(place);
+                let_panic(
+                    &mut server,
+                    &thread.expect("all servers have the same threads"),
+                );
+            });
+        }
     });
-    let entry = found.unwrap_or_else(|| panic!("there is no thread {name}"));
-    entry.file_name().to_string_lossy().into_owned()
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn needs_gdb_needs_redis_server_a_panic_of_any_thread_that_all_depend_on_ends_the_process_with_one_line(
+) {
+    let redis = common::redis::Redis::start();
+    let known = [
+        "announcer",
+        "janitor",
+        "statistics",
+        "door",
+        "writer",
+        "follower",
+    ];
+    each_ends_the_process(|| common::redis::server(&redis.url()), &known);
+}
+
+#[cfg(feature = "disk")]
+#[test]
+fn needs_gdb_a_panic_of_the_disks_thread_ends_the_process_with_one_line() {
+    let folder = common::Folder::new("vital");
+    let mut server = Server::start(&[("DATA_DIR", &folder.0.to_string_lossy())]);
+    let threads = threads(&server);
+    let disk = threads.iter().find(|(_, name)| name == "disk");
+    let_panic(&mut server, disk.expect("it has that thread"));
 }
 
 #[test]

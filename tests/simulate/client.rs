@@ -1,26 +1,30 @@
 //! A client: it connects, reads as fast as its mood is, hangs up, and comes back with the last id that it has seen.
 
-use crate::access::Permit;
-use crate::event::{EventId, Form, Topic};
-use crate::hub::{End, Hub, LastId, Refusal, Start, Stream};
-use crate::ledger::NAMES;
+use crate::access::{Access, Permit, Rules};
+use crate::hub::{End, Hub, LastId, Start, Stream};
+use crate::interest::Interest;
 use crate::parser::{Parser, Received};
 use crate::random::Random;
+use crate::story::Story;
 use crate::wire::Wire;
+use std::fmt::{self, Display, Formatter};
 
 /// Who judges what a client gets, by what the publishers were told.
 pub trait Judge {
     /// What the publishers were told.
     type Book;
 
-    /// The channels that the client follows, by number.
-    fn channels(&self) -> &[usize];
+    /// What the client asks for.
+    fn interest(&self) -> &Interest;
 
-    /// Whether it wants its events as JSON.
-    fn is_json(&self) -> bool;
-
-    /// It was accepted by a server that had come to the id `newest`.
-    fn connect(&mut self, book: &Self::Book, server: usize, newest: EventId);
+    /// It was accepted by a server with this hub.
+    fn connect(
+        &mut self,
+        book: &Self::Book,
+        server: usize,
+        hub: &Hub,
+        start: &Start,
+    ) -> Result<(), String>;
 
     /// It has got an event.
     fn take(&mut self, event: &Received, book: &mut Self::Book) -> Result<(), String>;
@@ -30,6 +34,7 @@ pub trait Judge {
 }
 
 pub struct Client<J> {
+    number: usize,
     pub oracle: J,
     /// Bytes that it reads at a time; 0 for one that does not read.
     pub appetite: usize,
@@ -50,6 +55,8 @@ struct Connection {
 pub struct Tally {
     pub received: usize,
     pub replayed: usize,
+    pub chosen: usize,
+    pub by_pattern: usize,
     pub gaps: usize,
     pub direct: usize,
     pub direct_parts: usize,
@@ -65,10 +72,12 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut usize; 14] {
+    fn fields(&mut self) -> [&mut usize; 16] {
         [
             &mut self.received,
             &mut self.replayed,
+            &mut self.chosen,
+            &mut self.by_pattern,
             &mut self.gaps,
             &mut self.direct,
             &mut self.direct_parts,
@@ -95,9 +104,23 @@ impl Tally {
     }
 }
 
+/// Everybody may follow everything.
+pub fn permit() -> Result<Permit, String> {
+    let access = Access::new(None, None, Rules::without_file());
+    let caller = access.identify(None).map_err(|e| format!("{e:?}"))?;
+    caller.follow(&[]).map_err(|e| format!("{e:?}"))
+}
+
+impl<J> Display for Client<J> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "client {}", self.number)
+    }
+}
+
 impl<J: Judge> Client<J> {
-    pub fn new(oracle: J) -> Client<J> {
+    pub fn new(number: usize, oracle: J) -> Client<J> {
         Client {
+            number,
             oracle,
             appetite: 100,
             connection: None,
@@ -113,24 +136,31 @@ impl<J: Judge> Client<J> {
         self.connection.is_some()
     }
 
+    /// Where it begins, with this id if it comes back.
+    pub fn start(&self, last_id: Option<LastId>, random: &mut Random) -> Start {
+        let interest = self.oracle.interest();
+        match last_id {
+            Some(id) => interest.start_after(id, random),
+            None => interest.start(),
+        }
+    }
+
+    /// Comes to a server, which may refuse it. Returns whether it was accepted.
     pub fn connect(
         &mut self,
         hub: &Hub,
         server: usize,
-        permit: Permit,
-        last: Option<LastId>,
+        start: Start,
         book: &J::Book,
         random: &mut Random,
-    ) -> Result<(), Refusal> {
-        let topic = |&channel: &usize| Topic::parse(NAMES[channel]).expect("a good name");
-        let topics: Vec<Topic> = self.oracle.channels().iter().map(topic).collect();
-        let form = if self.oracle.is_json() {
-            Form::Json
-        } else {
-            Form::Plain
+    ) -> Result<bool, String> {
+        let interest = self.oracle.interest();
+        let permit = permit()?;
+        let Ok(subscription) =
+            hub.subscribe(&interest.topics(), interest.form, start.clone(), permit)
+        else {
+            return Ok(false);
         };
-        let start = last.map_or(Start::NOW, Start::after);
-        let subscription = hub.subscribe(&topics, form, start, permit)?;
         let wire = Wire::new(20 + random.below(400), random.fork());
         self.connection = Some(Connection {
             stream: Some(Stream::start(
@@ -143,8 +173,8 @@ impl<J: Judge> Client<J> {
             wire,
             parser: Parser::default(),
         });
-        self.oracle.connect(book, server, hub.feed().newest());
-        Ok(())
+        self.oracle.connect(book, server, hub, &start)?;
+        Ok(true)
     }
 
     /// One step of its stream's thread.
@@ -170,37 +200,49 @@ impl<J: Judge> Client<J> {
         }
     }
 
-    /// Reads. At the end of its stream it sees the end of the connection.
+    /// Reads as much as it likes to. At the end of its stream it sees the end of the connection.
     pub fn read(
         &mut self,
-        most: usize,
         book: &mut J::Book,
         tally: &mut Tally,
+        story: &mut Story,
     ) -> Result<(), String> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
-        let bytes = connection.wire.read(most);
-        for event in connection.parser.take(&bytes)? {
-            self.oracle.take(&event, book)?;
+        let bytes = connection.wire.read(self.appetite);
+        let events = connection.parser.take(&bytes);
+        for event in events.map_err(|fault| format!("{self}: {fault}"))? {
+            story.tell(|| format!("{self} gets {event:?}"));
+            let taken = self.oracle.take(&event, book);
+            taken.map_err(|fault| format!("{self}: {fault}"))?;
             tally.received += 1;
         }
-        if bytes.is_empty() && most > 0 && connection.stream.is_none() {
-            let is_clean = connection.parser.has_ended();
-            let end = connection.end;
-            match end {
-                Some(End::Shutdown | End::Revoked | End::SentAway) if !is_clean => {
-                    return Err(format!("{end:?} without a last chunk"));
-                }
-                Some(End::Shutdown) => self.oracle.check_complete(book)?,
-                _ => {}
-            }
-            tally.slow += usize::from(end == Some(End::Slow));
-            tally.revoked += usize::from(end == Some(End::Revoked));
-            tally.sent_away += usize::from(end == Some(End::SentAway));
-            tally.shutdowns += usize::from(end == Some(End::Shutdown));
-            self.hang_up(tally);
+        if bytes.is_empty() && self.appetite > 0 && !self.is_served() {
+            story.tell(|| format!("{self} is at the end"));
+            let ended = self.end(book, tally);
+            ended.map_err(|fault| format!("{self}: {fault}"))?;
         }
+        Ok(())
+    }
+
+    fn end(&mut self, book: &J::Book, tally: &mut Tally) -> Result<(), String> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let (is_clean, end) = (connection.parser.has_ended(), connection.end);
+        match end {
+            Some(End::Shutdown | End::Revoked | End::SentAway) if !is_clean => {
+                return Err(format!("{end:?} without a last chunk"));
+            }
+            Some(End::Shutdown) => self.oracle.check_complete(book)?,
+            _ => {}
+        }
+        tally.slow += usize::from(end == Some(End::Slow));
+        tally.revoked += usize::from(end == Some(End::Revoked));
+        tally.sent_away += usize::from(end == Some(End::SentAway));
+        tally.shutdowns += usize::from(end == Some(End::Shutdown));
+        self.hang_up(tally);
         Ok(())
     }
 

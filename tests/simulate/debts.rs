@@ -4,12 +4,14 @@
 
 use crate::client::Judge;
 use crate::event::EventId;
-use crate::ledger::{BROADCAST, NAMES};
+use crate::hub::{From, Hub, Start};
+use crate::interest::{retained, Interest};
+use crate::ledger::NAMES;
 use crate::oracle::{read_gap, read_message};
 use crate::parser::Received;
 use crate::redis::{Stream, SERVERS};
 use crate::turn::with_net;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 /// What a publisher was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +151,10 @@ impl Message {
     }
 }
 
-/// A client's channels, and what it has had, over all its connections.
+/// What a client asks for, and what it has had, over all its connections.
 #[derive(Debug)]
 pub struct Debts {
-    /// Sorted, with `broadcast`.
-    channels: Vec<usize>,
-    is_json: bool,
+    interest: Interest,
     /// The id with which it comes back.
     pub last: Option<EventId>,
     pub server: usize,
@@ -164,6 +164,9 @@ pub struct Debts {
     from: usize,
     had: HashSet<usize>,
     excused: HashSet<usize>,
+    /// What has to come before anything else, by number, where that is known one by one.
+    history: VecDeque<usize>,
+    pub chosen: usize,
     /// The newest id of this connection.
     newest: EventId,
     /// Channels of which it was told on this connection, before anything else, that the server does not know what it has.
@@ -174,19 +177,17 @@ pub struct Debts {
 }
 
 impl Debts {
-    pub fn new(mut channels: Vec<usize>, is_json: bool) -> Debts {
-        channels.push(BROADCAST);
-        channels.sort_unstable();
-        channels.dedup();
+    pub fn new(interest: Interest) -> Debts {
         Debts {
-            channels,
-            is_json,
+            interest,
             last: None,
             server: 0,
             so_far: EventId::ZERO,
             from: 0,
             had: HashSet::new(),
             excused: HashSet::new(),
+            history: VecDeque::new(),
+            chosen: 0,
             newest: EventId::ZERO,
             may_repeat: HashSet::new(),
             is_calm: false,
@@ -199,7 +200,7 @@ impl Debts {
         let messages = book.messages.iter().enumerate().skip(self.from);
         messages.filter_map(|(number, message)| {
             let id = message.accepted_as()?;
-            let is_owed = self.channels.contains(&message.channel)
+            let is_owed = self.interest.covers(message.channel)
                 && !message.is_forgotten
                 && !self.had.contains(&number)
                 && !self.excused.contains(&number);
@@ -207,8 +208,34 @@ impl Debts {
         })
     }
 
+    /// Where it asks for some of the history alone.
+    fn choose(&mut self, hub: &Hub, start: &Start) -> Result<(), String> {
+        let after = match &start.from {
+            From::Moment(_) => EventId::ZERO,
+            From::Id(named) if start.last.is_some() => {
+                let id = self.last.unwrap_or_default();
+                let is_known = id <= hub.feed().newest() || named.may_be_ahead;
+                if is_known {
+                    id
+                } else {
+                    EventId::ZERO
+                }
+            }
+            _ => return Ok(()),
+        };
+        let retained = retained(hub)?;
+        self.history = self.interest.choose(&retained, start, after);
+        // It does not want the rest.
+        let new = retained.iter().filter(|kept| kept.event.id > after);
+        self.excused.extend(
+            new.map(|kept| kept.number)
+                .filter(|number| !self.history.contains(number)),
+        );
+        Ok(())
+    }
+
     fn take_message(&mut self, event: &Received, book: &mut Book) -> Result<(), String> {
-        let (number, stamp) = read_message(event, self.is_json)?;
+        let (number, stamp) = read_message(event, self.interest.form)?;
         let unknown = || format!("nobody has published {event:?}");
         let message = book.messages.get(number).ok_or_else(unknown)?;
         let channel = message.channel;
@@ -216,10 +243,10 @@ impl Debts {
         if message.answer == Answer::Refused {
             return Err(format!("{what} was refused, and came"));
         }
-        if !self.channels.contains(&channel) {
+        if !self.interest.covers(channel) {
             return Err(format!(
-                "{what} came to one who follows {:?}",
-                self.channels
+                "{what} came to one who asks for {:?}",
+                self.interest
             ));
         }
         let id = event.id.as_deref().and_then(EventId::parse);
@@ -232,6 +259,14 @@ impl Debts {
         if id <= self.newest {
             let newest = self.newest;
             return Err(format!("{what} has id {id}, and came after {newest}"));
+        }
+        if let Some(next) = self.history.pop_front() {
+            self.chosen += 1;
+            if next != number {
+                return Err(format!(
+                    "{what} came, and message {next} is the next of what was before"
+                ));
+            }
         }
         let may_repeat = self.may_repeat.contains(&channel) || message.is_lost_unanswered;
         if !self.had.insert(number) && !may_repeat {
@@ -255,14 +290,14 @@ impl Debts {
     }
 
     fn take_gap(&mut self, event: &Received, book: &Book) -> Result<(), String> {
-        let (channel, after) = read_gap(event, &self.channels)?;
+        let (lost, after) = read_gap(event, &self.interest)?;
         self.gaps += 1;
         if self.is_calm {
             return Err(format!("a gap although nothing was lost: {event:?}"));
         }
         let is_of_replay = self.last.is_some_and(|last| last.to_string() == after);
         if self.newest == EventId::ZERO && is_of_replay {
-            self.may_repeat.insert(channel);
+            self.may_repeat.extend(lost);
         }
         let messages = book.messages.iter().enumerate().skip(self.from);
         // Ids of a stream that begins anew may be smaller, where nobody is left who knew the old one.
@@ -270,7 +305,7 @@ impl Debts {
         let there = there.unwrap_or_default();
         let excused = messages.filter(|(number, message)| {
             let is_had = |id: &EventId| *id <= self.so_far || !there.contains(number);
-            message.channel == channel && message.ids.last().is_some_and(is_had)
+            lost.contains(&message.channel) && message.ids.last().is_some_and(is_had)
         });
         self.excused.extend(excused.map(|(number, _)| number));
         Ok(())
@@ -280,15 +315,17 @@ impl Debts {
 impl Judge for Debts {
     type Book = Book;
 
-    fn channels(&self) -> &[usize] {
-        &self.channels
+    fn interest(&self) -> &Interest {
+        &self.interest
     }
 
-    fn is_json(&self) -> bool {
-        self.is_json
-    }
-
-    fn connect(&mut self, book: &Book, server: usize, _: EventId) {
+    fn connect(
+        &mut self,
+        book: &Book,
+        server: usize,
+        hub: &Hub,
+        start: &Start,
+    ) -> Result<(), String> {
         self.server = server;
         self.newest = EventId::ZERO;
         self.may_repeat.clear();
@@ -296,6 +333,8 @@ impl Judge for Debts {
             self.from = book.messages.len();
             self.excused.clear();
         }
+        self.history.clear();
+        self.choose(hub, start)
     }
 
     fn take(&mut self, event: &Received, book: &mut Book) -> Result<(), String> {
@@ -308,6 +347,9 @@ impl Judge for Debts {
     }
 
     fn check_complete(&self, book: &Book) -> Result<(), String> {
+        if let Some(next) = self.history.front() {
+            return Err(format!("message {next} is retained, and did not come"));
+        }
         match self.owed(book).next() {
             Some((number, id)) => Err(format!(
                 "message {number} of {}, accepted as {id}, did not come, and no gap was told",

@@ -3,7 +3,7 @@
 use crate::event::EventId;
 
 /// Channels by number; the last one is `broadcast`.
-pub const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "broadcast"];
+pub const NAMES: [&str; 6] = ["a", "ab", "abc", "b", "bc", "broadcast"];
 pub const BROADCAST: usize = NAMES.len() - 1;
 
 #[derive(Debug)]

@@ -1,11 +1,14 @@
-//! A simulation of the hub alone, of one with a disk, and of two servers with one Redis: publishers, clients that are slow, leave in the middle of
-//! an event and come back, restarts, clocks that are set, and everything that happens to Redis and to the lines that lead to
-//! it. All of it in virtual time, and nothing at the same time as anything else. Each run is made from a seed. An oracle knows
-//! what was acknowledged, and judges the bytes that each client gets.
+//! A simulation of the hub alone, of one with a disk, and of two servers with one Redis: publishers; clients that are slow,
+//! leave in the middle of an event and come back, begin with some of the history and follow patterns; restarts; clocks that
+//! are set; and everything that happens to Redis and to the lines that lead to it. All of it in virtual time, and nothing at
+//! the same time as anything else. Each run is made from a seed. An oracle knows what was acknowledged, and judges the bytes
+//! that each client gets.
 //!
 //! `make simulate SEEDS=100000` runs more of them; `make simulate SEED=n` runs one again, and tells what happens in it.
 
 use sse_server::{access, counters, event, host, idempotency, waiting};
+use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 mod client;
@@ -22,12 +25,15 @@ mod disk;
     reason = "what the routes and the cluster call is not all used here"
 )]
 mod hub;
+mod interest;
 mod ledger;
 mod oracle;
 mod parser;
+mod patience;
 mod random;
 mod redis;
 mod servers;
+mod story;
 mod turn;
 mod wire;
 mod world;
@@ -43,15 +49,27 @@ const REGRESSIONS: [u64; 8] = [66, 151, 2669, 3163, 6722, 11624, 58712, 95593];
 fn run(seed: u64, with_story: bool) -> Result<Tally, String> {
     let mut world = World::new(seed, with_story);
     let alone = catch_unwind(AssertUnwindSafe(|| world.run()));
-    world.story().iter().for_each(|line| println!("{line}"));
+    world
+        .story
+        .lines()
+        .iter()
+        .for_each(|line| println!("{line}"));
     let mut tally = judge(alone, seed, "alone")?;
     let mut world = World::on_disk(seed, with_story);
     let on_disk = catch_unwind(AssertUnwindSafe(|| world.run()));
-    world.story().iter().for_each(|line| println!("{line}"));
+    world
+        .story
+        .lines()
+        .iter()
+        .for_each(|line| println!("{line}"));
     tally.add(judge(on_disk, seed, "on a disk")?);
     let mut cluster = Servers::new(seed, with_story);
     let together = catch_unwind(AssertUnwindSafe(|| cluster.run()));
-    cluster.story().iter().for_each(|line| println!("{line}"));
+    cluster
+        .story
+        .lines()
+        .iter()
+        .for_each(|line| println!("{line}"));
     tally.add(judge(together, seed, "in a cluster")?);
     Ok(tally)
 }
@@ -64,6 +82,17 @@ fn judge(
     result
         .unwrap_or_else(|_| Err("it panics".into()))
         .map_err(|fault| format!("{place}: {fault}; run it again with: make simulate SEED={seed}"))
+}
+
+/// Which seeds to run: `SEEDS` is how many, or from which one up to which one, as in `1000..2000`.
+fn seeds() -> Range<u64> {
+    let value = std::env::var("SEEDS").unwrap_or_default();
+    let (first, end) = value.split_once("..").unwrap_or(("0", &value));
+    match (first.parse(), end.parse()) {
+        (Ok(first), Ok(end)) => first..end,
+        _ if value.is_empty() => 0..2000,
+        _ => panic!("SEEDS={value:?} is neither a number nor two with .. between"),
+    }
 }
 
 fn number_of(variable: &str) -> Option<u64> {
@@ -84,13 +113,15 @@ fn every_message_comes_once_and_in_order_or_a_gap_is_told() {
         println!("{tally:#?}");
         return;
     }
-    let seeds = number_of("SEEDS").unwrap_or(2000);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let seeds = seeds();
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let results = std::thread::scope(|scope| {
         let some = |first| {
+            let seeds = seeds.clone();
             move || {
-                (first..seeds)
-                    .step_by(threads as usize)
+                seeds
+                    .skip(first)
+                    .step_by(threads)
                     .map(|seed| run(seed, false))
                     .collect()
             }
@@ -108,7 +139,7 @@ fn every_message_comes_once_and_in_order_or_a_gap_is_told() {
     faults.iter().for_each(|fault| println!("{fault}"));
     assert!(
         faults.is_empty(),
-        "{} of {seeds} seeds have found something; the first: {}",
+        "{} of the seeds {seeds:?} have found something; the first: {}",
         faults.len(),
         faults[0]
     );
@@ -132,10 +163,10 @@ fn a_seed_gives_the_same_run_again() {
         let stories = [0, 1].map(|_| {
             let mut world = World::new(seed, true);
             let mut story = vec![format!("{:?}", world.run())];
-            story.extend_from_slice(world.story());
+            story.extend_from_slice(world.story.lines());
             let mut cluster = Servers::new(seed, true);
             story.push(format!("{:?}", cluster.run()));
-            story.extend_from_slice(cluster.story());
+            story.extend_from_slice(cluster.story.lines());
             story
         });
         let [one, other] = &stories;

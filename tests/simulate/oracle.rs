@@ -2,16 +2,17 @@
 //! come back; or a notice that some of those before are lost.
 
 use crate::client::Judge;
-use crate::event::EventId;
-use crate::ledger::{Ledger, BROADCAST, NAMES};
+use crate::event::{EventId, Form};
+use crate::hub::{From, Hub, Start};
+use crate::interest::{retained, Interest};
+use crate::ledger::{Ledger, NAMES};
 use crate::parser::Received;
+use std::collections::VecDeque;
 
-/// A client's channels, and what it has had, over all its connections.
+/// What a client asks for, and what it has had, over all its connections.
 #[derive(Debug)]
 pub struct Oracle {
-    /// Sorted, with `broadcast`.
-    pub channels: Vec<usize>,
-    pub is_json: bool,
+    interest: Interest,
     /// The last message that it has had, by number, and the id with which it comes back.
     pub last: Option<(usize, EventId)>,
     /// The run of the server that it is or was connected to, and the first one whose messages that has.
@@ -22,8 +23,12 @@ pub struct Oracle {
     /// The newest id of this connection.
     newest: EventId,
     expected: [Expected; NAMES.len()],
+    /// What has to come before anything else, by number, where that is known one by one.
+    history: VecDeque<usize>,
     pub gaps: usize,
     pub replays: usize,
+    pub chosen: usize,
+    pub by_pattern: usize,
 }
 
 /// What has to come of one channel, by the places of its messages.
@@ -40,21 +45,20 @@ struct Expected {
 }
 
 impl Oracle {
-    pub fn new(mut channels: Vec<usize>, is_json: bool) -> Oracle {
-        channels.push(BROADCAST);
-        channels.sort_unstable();
-        channels.dedup();
+    pub fn new(interest: Interest) -> Oracle {
         Oracle {
-            channels,
-            is_json,
+            interest,
             last: None,
             run: 0,
             first_run: 0,
             is_known: false,
             newest: EventId::ZERO,
             expected: Default::default(),
+            history: VecDeque::new(),
             gaps: 0,
             replays: 0,
+            chosen: 0,
+            by_pattern: 0,
         }
     }
 
@@ -67,8 +71,30 @@ impl Oracle {
         })
     }
 
+    /// Where it asks for some of the history alone.
+    fn choose(&mut self, hub: &Hub, start: &Start) -> Result<(), String> {
+        let after = match (&start.from, self.last) {
+            (From::Moment(_), _) => EventId::ZERO,
+            (From::Id(_), Some((_, id))) if start.last.is_some() && self.is_known => id,
+            _ => return Ok(()),
+        };
+        let retained = retained(hub)?;
+        self.history = self.interest.choose(&retained, start, after);
+        for (channel, expected) in self.expected.iter_mut().enumerate() {
+            let count = retained
+                .iter()
+                .filter(|kept| kept.channel == channel)
+                .count();
+            // Or else something is lost, and it has to be told of that.
+            if expected.next + count >= expected.live_from {
+                expected.next = expected.live_from;
+            }
+        }
+        Ok(())
+    }
+
     fn take_message(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
-        let (number, stamp) = read_message(event, self.is_json)?;
+        let (number, stamp) = read_message(event, self.interest.form)?;
         let unknown = || format!("nobody has published {event:?}");
         let message = ledger.message(number).ok_or_else(unknown)?;
         let (channel, place, run) = (message.channel, message.place, message.run);
@@ -76,10 +102,10 @@ impl Oracle {
         if stamp.is_some_and(|(name, ms)| name != NAMES[channel] || ms != message.timestamp_ms) {
             return Err(format!("{what} has a wrong channel or time: {event:?}"));
         }
-        if !self.channels.contains(&channel) {
+        if !self.interest.covers(channel) {
             return Err(format!(
-                "{what} came to one who follows {:?}",
-                self.channels
+                "{what} came to one who asks for {:?}",
+                self.interest
             ));
         }
         let id = event.id.as_deref().and_then(EventId::parse);
@@ -96,6 +122,16 @@ impl Oracle {
         }
         self.newest = id;
         self.last = Some((number, id));
+        self.by_pattern += usize::from(self.interest.has_by_pattern(channel));
+        if let Some(next) = self.history.pop_front() {
+            self.chosen += 1;
+            return match next == number {
+                true => Ok(()),
+                false => Err(format!(
+                    "{what} came, and message {next} is the next of what was before"
+                )),
+            };
+        }
         let expected = &mut self.expected[channel];
         self.replays += usize::from(place < expected.live_from);
         let taken = expected.take(place);
@@ -104,7 +140,7 @@ impl Oracle {
     }
 
     fn take_gap(&mut self, event: &Received) -> Result<(), String> {
-        let (channel, after) = read_gap(event, &self.channels)?;
+        let (lost, after) = read_gap(event, &self.interest)?;
         self.gaps += 1;
         let Some((_, id)) = self.last else {
             return Err(format!("a gap although it came without an id: {event:?}"));
@@ -114,9 +150,11 @@ impl Oracle {
                 "a gap in the wrong place, or after a wrong id: {event:?}"
             ));
         }
-        let expected = &mut self.expected[channel];
-        expected.may_skip_to = expected.live_from;
-        expected.may_repeat = !self.is_known;
+        for &channel in lost {
+            let expected = &mut self.expected[channel];
+            expected.may_skip_to = expected.live_from;
+            expected.may_repeat = !self.is_known;
+        }
         Ok(())
     }
 }
@@ -124,15 +162,17 @@ impl Oracle {
 impl Judge for Oracle {
     type Book = Ledger;
 
-    fn channels(&self) -> &[usize] {
-        &self.channels
+    fn interest(&self) -> &Interest {
+        &self.interest
     }
 
-    fn is_json(&self) -> bool {
-        self.is_json
-    }
-
-    fn connect(&mut self, ledger: &Ledger, _: usize, _: EventId) {
+    fn connect(
+        &mut self,
+        ledger: &Ledger,
+        _: usize,
+        hub: &Hub,
+        start: &Start,
+    ) -> Result<(), String> {
         self.newest = EventId::ZERO;
         self.run = ledger.run;
         self.first_run = ledger.first_run;
@@ -155,6 +195,8 @@ impl Judge for Oracle {
                 expected.may_skip_to = expected.live_from;
             }
         }
+        self.history.clear();
+        self.choose(hub, start)
     }
 
     fn take(&mut self, event: &Received, ledger: &mut Ledger) -> Result<(), String> {
@@ -167,7 +209,11 @@ impl Judge for Oracle {
     }
 
     fn check_complete(&self, ledger: &Ledger) -> Result<(), String> {
-        for &channel in &self.channels {
+        if let Some(next) = self.history.front() {
+            return Err(format!("message {next} is retained, and did not come"));
+        }
+        let own = (0..NAMES.len()).filter(|&channel| self.interest.covers(channel));
+        for channel in own {
             let expected = &self.expected[channel];
             let count = ledger.count_until(self.run, channel);
             let least = if expected.has_begun {
@@ -207,33 +253,38 @@ impl Expected {
 /// The number of the message that an event is, and the channel and the time that it names if it is JSON.
 pub fn read_message(
     event: &Received,
-    is_json: bool,
+    form: Form,
 ) -> Result<(usize, Option<(String, u64)>), String> {
     let unknown = || format!("nobody has published {event:?}");
     let (mut text, mut stamp) = (event.data.clone(), None);
-    if is_json {
+    if form == Form::Json {
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|_| unknown())?;
         let name = value["canal"].as_str().ok_or_else(unknown)?.to_string();
         stamp = Some((name, value["timestamp"].as_u64().ok_or_else(unknown)?));
         text = value["mensagem"].as_str().ok_or_else(unknown)?.into();
     }
-    let number = text.split(' ').next().and_then(|n| n.parse().ok());
-    let number = number.ok_or_else(unknown)?;
+    let number = number_in(&text).ok_or_else(unknown)?;
     if text != text_of(number) {
         return Err(format!("message {number} came as {text:?}"));
     }
     Ok((number, stamp))
 }
 
-/// The channel, one of these, in which a gap is told, and after which id.
-pub fn read_gap(event: &Received, channels: &[usize]) -> Result<(usize, String), String> {
+/// The channels in which a gap is told, and after which id.
+pub fn read_gap<'a>(
+    event: &Received,
+    interest: &'a Interest,
+) -> Result<(&'a [usize], String), String> {
     let value: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
-    let named = |&&channel: &&usize| value["canal"] == NAMES[channel];
-    let channel = channels.iter().find(named);
-    let channel =
-        channel.ok_or_else(|| format!("a gap in a channel that it does not follow: {event:?}"))?;
+    let lost = interest.group(value["canal"].as_str().unwrap_or_default());
+    let lost = lost.ok_or_else(|| format!("a gap in what it does not follow: {event:?}"))?;
     let after = value["after"].as_str().unwrap_or_default().to_string();
-    Ok((*channel, after))
+    Ok((lost, after))
+}
+
+/// The number of the message that says this.
+pub fn number_in(text: &str) -> Option<usize> {
+    text.split(' ').next()?.parse().ok()
 }
 
 /// What the message with this number says: the number, and some more.

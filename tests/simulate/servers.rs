@@ -1,16 +1,17 @@
 //! One run of two servers with one Redis behind them: the writer, the follower, and clients that arrive are tasks, and
 //! everything happens that can happen to Redis and to the lines that lead to it, all by a seed.
 
-use crate::access::{Access, Rules};
 use crate::client::{Client, Judge, Tally};
 use crate::cluster::{Cluster, RedisAddress};
 use crate::debts::{Answer, Book, Debts};
 use crate::event::{ChannelName, EventId};
 use crate::hub::{time, LastId, Limits, Published, Refusal, Server};
-use crate::ledger::{BROADCAST, NAMES};
+use crate::interest::Interest;
+use crate::ledger::NAMES;
 use crate::oracle::text_of;
 use crate::random::Random;
 use crate::redis::{Net, Stream, SERVERS};
+use crate::story::Story;
 use crate::turn::{self, with_net, Task};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,7 +63,6 @@ pub struct Servers {
     members: Vec<Member>,
     arrivals: Vec<Arrival>,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
-    access: Access,
     clients: Vec<Client<Debts>>,
     book: Book,
     tally: Tally,
@@ -78,7 +78,7 @@ pub struct Servers {
     /// Clocks may be set back; or else the stream may be lost or replaced. Where both happen at once Redis gives ids a second
     /// time, and nobody can tell what they are of.
     clocks_go_back: bool,
-    story: Option<Vec<String>>,
+    pub story: Story,
 }
 
 impl Servers {
@@ -87,11 +87,8 @@ impl Servers {
         let mut random = Random::new(seed);
         turn::begin(Net::new(random.fork()), random.fork());
         let is_calm = random.once_in(4);
-        let clients = (0..2 + random.below(5)).map(|_| {
-            let count = random.below(4);
-            let channels = (0..count).map(|_| random.below(BROADCAST)).collect();
-            Client::new(Debts::new(channels, random.once_in(2)))
-        });
+        let clients = (0..2 + random.below(5))
+            .map(|number| Client::new(number, Debts::new(Interest::draw(&mut random))));
         let clients = clients.collect();
         let members = (0..SERVERS).map(|number| {
             let limits = limits(&mut random, is_calm);
@@ -102,7 +99,6 @@ impl Servers {
             members: members.collect(),
             arrivals: Vec::new(),
             outcomes: Arc::default(),
-            access: Access::new(None, None, Rules::without_file()),
             book: Book::default(),
             tally: Tally::default(),
             copies: Vec::new(),
@@ -111,31 +107,15 @@ impl Servers {
             most_in_a_batch: random.pick(&[1, 3, 3, 3, 60]),
             is_calm,
             clocks_go_back: random.once_in(2),
-            story: with_story.then(Vec::new),
+            story: Story::new(with_story),
             random,
         }
     }
 
-    /// What has happened, one line each.
-    pub fn story(&self) -> &[String] {
-        self.story.as_deref().unwrap_or_default()
-    }
-
-    fn tell(&mut self, line: impl FnOnce(&Servers) -> String) {
-        if self.story.is_some() {
-            let line = format!("{:>7} ms  {}", time::running_ms(), line(self));
-            self.story.get_or_insert_default().push(line);
-        }
-    }
-
     pub fn run(&mut self) -> Result<Tally, String> {
-        self.tell(|servers| {
-            let limits = servers.members.iter().map(|member| &member.limits);
-            format!(
-                "{:?}, calm: {}",
-                limits.collect::<Vec<_>>(),
-                servers.is_calm
-            )
+        self.story.tell(|| {
+            let limits = self.members.iter().map(|member| &member.limits);
+            format!("{:?}, calm: {}", limits.collect::<Vec<_>>(), self.is_calm)
         });
         for _ in 0..STEPS {
             self.act()?;
@@ -143,6 +123,7 @@ impl Servers {
         self.come_to_rest()?;
         for client in &mut self.clients {
             self.tally.gaps += client.oracle.gaps;
+            self.tally.chosen += client.oracle.chosen;
             client.hang_up(&mut self.tally);
         }
         Ok(std::mem::take(&mut self.tally))
@@ -163,7 +144,7 @@ impl Servers {
             63..=76 => self.read(client)?,
             77..=82 => self.connect(client, member)?,
             83 => {
-                self.tell(|_| format!("client {client} hangs up"));
+                self.story.tell(|| format!("client {client} hangs up"));
                 self.clients[client].hang_up(&mut self.tally);
             }
             84 => self.clients[client].time_out(),
@@ -174,7 +155,7 @@ impl Servers {
             }
             91 => {
                 let ms = self.random.pick(&[3, 20, 300, 3000]);
-                self.tell(|_| format!("nobody has a turn for {ms} ms"));
+                self.story.tell(|| format!("nobody has a turn for {ms} ms"));
                 time::pass(ms);
             }
             92..=94 => self.trouble(member),
@@ -197,7 +178,8 @@ impl Servers {
     /// What was stored, and what publishers were told.
     fn look_at_what_came(&mut self) -> Result<(), String> {
         for (number, id) in with_net(Net::added) {
-            self.tell(|_| format!("Redis has message {number} as {id}"));
+            self.story
+                .tell(|| format!("Redis has message {number} as {id}"));
             self.book.store(number, id)?;
         }
         for (first, count, outcome) in self.take_outcomes() {
@@ -208,7 +190,8 @@ impl Servers {
             };
             self.tally.refused += usize::from(answer == Answer::Refused);
             self.tally.unconfirmed += usize::from(answer == Answer::Unconfirmed);
-            self.tell(|_| format!("message {first} and {count} in all: {outcome:?}"));
+            self.story
+                .tell(|| format!("message {first} and {count} in all: {outcome:?}"));
             self.book.answer(first, count, answer)?;
         }
         Ok(())
@@ -228,11 +211,11 @@ impl Servers {
                 return Err(format!("a thread of server {number} has ended"));
             }
             if was != newest {
-                self.tell(|_| format!("server {number} is at {newest}, filled: {is_filled}"));
+                self.story
+                    .tell(|| format!("server {number} is at {newest}, filled: {is_filled}"));
             }
         }
-        self.accept();
-        Ok(())
+        self.accept()
     }
 
     fn take_outcomes(&self) -> Vec<Outcome> {
@@ -258,9 +241,8 @@ impl Servers {
         let first = self.book.ask(member, channel, count);
         let texts = (first..first + count).map(|number| text_of(number).into_boxed_str());
         let outcomes = self.outcomes.clone();
-        self.tell(|_| {
-            format!("publish {first} and {count} in all to {channel} by server {member}")
-        });
+        self.story
+            .tell(|| format!("publish {first} and {count} in all to {channel} by server {member}"));
         let then = move |outcome| {
             let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
             outcomes.push((first, count, outcome));
@@ -271,26 +253,7 @@ impl Servers {
 
     fn read(&mut self, client: usize) -> Result<(), String> {
         self.note_progress(client);
-        let reader = &mut self.clients[client];
-        let was_connected = reader.is_connected();
-        let before = self.tally.received;
-        let result = reader.read(reader.appetite, &mut self.book, &mut self.tally);
-        let count = self.tally.received - before;
-        if count > 0 || (was_connected && !self.clients[client].is_connected()) {
-            self.tell(|servers| {
-                let reader = &servers.clients[client];
-                let state = if reader.is_connected() {
-                    ""
-                } else {
-                    ", and the end"
-                };
-                format!(
-                    "client {client}: {count} events, up to {:?}{state}",
-                    reader.oracle.last
-                )
-            });
-        }
-        result.map_err(|fault| format!("client {client}: {fault}"))
+        self.clients[client].read(&mut self.book, &mut self.tally, &mut self.story)
     }
 
     /// What a client is told from now on may be of all that its server has.
@@ -311,7 +274,8 @@ impl Servers {
         let cluster = self.members[server].cluster.clone();
         match last {
             Some(id) if cluster.has_to_wait_for(&id) => {
-                self.tell(|_| format!("client {client} waits to join server {server} with {id}"));
+                self.story
+                    .tell(|| format!("client {client} waits to join server {server} with {id}"));
                 let judged = Arc::new(Mutex::new(None));
                 let then = judged.clone();
                 let task = turn::start(move || {
@@ -325,13 +289,13 @@ impl Servers {
                     judged,
                 });
             }
-            last => self.join(client, server, last.map(LastId::of_this_server)),
+            last => self.join(client, server, last.map(LastId::of_this_server))?,
         }
         Ok(())
     }
 
     /// Who has waited joins.
-    fn accept(&mut self) {
+    fn accept(&mut self) -> Result<(), String> {
         let (over, waiting) = std::mem::take(&mut self.arrivals)
             .into_iter()
             .partition(|arrival| arrival.task.has_ended());
@@ -343,24 +307,27 @@ impl Servers {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             let judged = judged.take();
-            self.join(arrival.client, arrival.server, judged);
+            self.join(arrival.client, arrival.server, judged)?;
         }
+        Ok(())
     }
 
-    fn join(&mut self, client: usize, server: usize, last: Option<LastId>) {
-        let caller = self.access.identify(None);
-        let Ok(permit) = caller.and_then(|caller| caller.follow(&[])) else {
-            return;
-        };
-        let hub = self.members[server].server.hub.clone();
+    fn join(&mut self, client: usize, server: usize, last: Option<LastId>) -> Result<(), String> {
+        let hub = &self.members[server].server.hub;
         let joining = &mut self.clients[client];
-        let told = format!("{last:?}");
         self.tally.came_back += usize::from(last.is_some());
         let filled_at = self.members[server].filled_at;
         let has_begun = filled_at.is_some_and(|at| hub.feed().newest() > at);
         joining.oracle.is_calm = self.is_calm && has_begun;
-        let result = joining.connect(&hub, server, permit, last, &self.book, &mut self.random);
-        self.tell(|_| format!("client {client} joins server {server} with {told}: {result:?}"));
+        let start = joining.start(last, &mut self.random);
+        self.story.tell(|| {
+            format!(
+                "{joining} joins server {server} from {start:?}: {:?}",
+                joining.oracle.interest()
+            )
+        });
+        let joined = joining.connect(hub, server, start, &self.book, &mut self.random);
+        joined.map(|_| ())
     }
 
     /// Something happens by which nothing may be lost.
@@ -386,7 +353,8 @@ impl Servers {
             "Redis starts again",
             "slow",
         ];
-        self.tell(|_| format!("server {server}, {ms} ms: {}", names[what]));
+        self.story
+            .tell(|| format!("server {server}, {ms} ms: {}", names[what]));
     }
 
     /// Something happens to what Redis has, or it refuses to do its work.
@@ -463,7 +431,7 @@ impl Servers {
             "full or not",
             "short answers",
         ];
-        self.tell(|_| {
+        self.story.tell(|| {
             format!(
                 "the stream of {length}: {} ({place}, with a restart: {is_restart})",
                 names[what]
@@ -476,15 +444,16 @@ impl Servers {
         let ms = if self.clocks_go_back { ms } else { ms.abs() };
         if self.random.once_in(2) {
             time::step_wall(ms);
-            self.tell(|_| format!("all clocks are set by {ms} ms"));
+            self.story.tell(|| format!("all clocks are set by {ms} ms"));
         } else {
             with_net(|net| net.redis.clock_off_ms += ms);
-            self.tell(|_| format!("the clock of Redis is set by {ms} ms"));
+            self.story
+                .tell(|| format!("the clock of Redis is set by {ms} ms"));
         }
     }
 
     fn restart(&mut self, server: usize) -> Result<(), String> {
-        self.tell(|_| format!("server {server} starts again"));
+        self.story.tell(|| format!("server {server} starts again"));
         self.arrivals.retain(|arrival| arrival.server != server);
         for client in 0..self.clients.len() {
             self.note_progress(client);
@@ -535,7 +504,7 @@ impl Servers {
 
     /// Everything is well: servers come back, everybody reads and comes back, and gets what there is. Nothing may be left.
     fn come_to_rest(&mut self) -> Result<(), String> {
-        self.tell(|_| "all is well".into());
+        self.story.tell(|| "all is well".into());
         with_net(Net::heal);
         let mut passed = 0;
         while !self.members.iter().all(|m| m.cluster.is_connected()) {

@@ -1,13 +1,15 @@
 //! One run: a server, publishers and clients, and what befalls them, all by a seed.
 
-use crate::access::{Access, Permit, Rules};
+use crate::access::Permit;
 use crate::client::{Client, Judge, Tally};
 use crate::disk::Disk;
 use crate::event::{ChannelName, EventId};
 use crate::hub::{time, Attempted, LastId, Limits, Server};
-use crate::ledger::{Ledger, BROADCAST, NAMES};
+use crate::interest::Interest;
+use crate::ledger::{Ledger, NAMES};
 use crate::oracle::{text_of, Oracle};
 use crate::random::Random;
+use crate::story::Story;
 use std::time::Duration;
 
 /// Steps of a run, before everything comes to rest.
@@ -19,7 +21,6 @@ const ROUNDS: usize = 20_000;
 pub struct World {
     random: Random,
     limits: Limits,
-    access: Access,
     server: Server,
     /// What outlives the server.
     disk: Option<Disk>,
@@ -33,7 +34,7 @@ pub struct World {
     is_calm: bool,
     /// The most that the wall clock was set ahead while this server ran.
     most_ahead_ms: i64,
-    story: Option<Vec<String>>,
+    pub story: Story,
 }
 
 impl World {
@@ -52,23 +53,19 @@ impl World {
         let is_calm = random.once_in(5);
         let mut limits = limits(&mut random, is_calm);
         limits.ids_come_from_outside = has_disk;
-        let clients = (0..2 + random.below(5)).map(|_| {
-            let count = random.below(4);
-            let channels = (0..count).map(|_| random.below(BROADCAST)).collect();
-            Client::new(Oracle::new(channels, random.once_in(2)))
-        });
+        let clients = (0..2 + random.below(5))
+            .map(|number| Client::new(number, Oracle::new(Interest::draw(&mut random))));
         let mut world = World {
             clients: clients.collect(),
             server: Server::start(limits.clone()),
             disk: has_disk.then(Disk::new),
-            access: Access::new(None, None, Rules::without_file()),
             ledger: Ledger::default(),
             tally: Tally::default(),
             is_closing: false,
             steps_in_a_ms: random.pick(&[1, 3, 3, 200]),
             is_calm,
             most_ahead_ms: 0,
-            story: with_story.then(Vec::new),
+            story: Story::new(with_story),
             limits,
             random,
         };
@@ -85,20 +82,8 @@ impl World {
         }
     }
 
-    /// What has happened, one line each.
-    pub fn story(&self) -> &[String] {
-        self.story.as_deref().unwrap_or_default()
-    }
-
-    fn tell(&mut self, line: impl FnOnce(&World) -> String) {
-        if self.story.is_some() {
-            let line = format!("{:>7} ms  {}", time::running_ms(), line(self));
-            self.story.get_or_insert_default().push(line);
-        }
-    }
-
     pub fn run(&mut self) -> Result<Tally, String> {
-        self.tell(|world| format!("{:?}", world.limits));
+        self.story.tell(|| format!("{:?}", self.limits));
         for _ in 0..STEPS {
             self.act()?;
         }
@@ -106,6 +91,8 @@ impl World {
         for client in &mut self.clients {
             self.tally.gaps += client.oracle.gaps;
             self.tally.replayed += client.oracle.replays;
+            self.tally.chosen += client.oracle.chosen;
+            self.tally.by_pattern += client.oracle.by_pattern;
             client.hang_up(&mut self.tally);
         }
         if self.is_calm && self.tally.gaps > 0 {
@@ -130,7 +117,7 @@ impl World {
             20..=39 => self.server.announce(),
             40..=59 => self.clients[client].step(),
             60..=79 => self.read(client)?,
-            80..=85 => self.connect(client),
+            80..=85 => self.connect(client)?,
             86 | 87 => self.hang_up(client),
             88 | 89 => self.clients[client].time_out(),
             90..=92 => self.clients[client].appetite = self.random.pick(&[0, 3, 50, 300, 3000]),
@@ -177,18 +164,19 @@ impl World {
         match attempt {
             Ok(Attempted::Published(published)) => {
                 let ids = (published.first, published.last);
-                self.tell(|_| format!("{first} and {count} in all to {name} as {ids:?}"));
+                self.story
+                    .tell(|| format!("{first} and {count} in all to {name} as {ids:?}"));
                 self.look_at_clocks();
                 self.ledger
                     .acknowledge(channel, count, ids, time::wall_ms())?;
             }
             Ok(Attempted::NoRoom(_)) => {
-                self.tell(|_| format!("no room for {name}"));
+                self.story.tell(|| format!("no room for {name}"));
                 self.tally.no_room += 1;
                 return Ok(false);
             }
             Err(refusal) => {
-                self.tell(|_| format!("{name} refused: {refusal:?}"));
+                self.story.tell(|| format!("{name} refused: {refusal:?}"));
                 self.tally.refused += 1;
             }
         }
@@ -196,53 +184,35 @@ impl World {
     }
 
     fn read(&mut self, client: usize) -> Result<(), String> {
-        let reader = &mut self.clients[client];
-        let was_connected = reader.is_connected();
-        let before = self.tally.received;
-        let result = reader.read(reader.appetite, &mut self.ledger, &mut self.tally);
-        let count = self.tally.received - before;
-        if count > 0 || (was_connected && !self.clients[client].is_connected()) {
-            self.tell(|world| {
-                let reader = &world.clients[client];
-                let state = if reader.is_connected() {
-                    ""
-                } else {
-                    ", and the end"
-                };
-                format!(
-                    "client {client}: {count} events, up to {:?}{state}",
-                    reader.oracle.last
-                )
-            });
-        }
-        result.map_err(|fault| format!("client {client}: {fault}"))
+        self.clients[client].read(&mut self.ledger, &mut self.tally, &mut self.story)
     }
 
-    fn permit(&self) -> Result<Permit, String> {
-        let caller = self.access.identify(None).map_err(|e| format!("{e:?}"))?;
-        caller.follow(&[]).map_err(|e| format!("{e:?}"))
-    }
-
-    fn connect(&mut self, client: usize) {
-        if self.clients[client].is_connected() {
-            return;
-        }
-        let Ok(permit) = self.permit() else { return };
-        let hub = self.server.hub.clone();
+    fn connect(&mut self, client: usize) -> Result<(), String> {
         let joining = &mut self.clients[client];
-        let last = joining.oracle.last;
-        let last_id = last.map(|(_, id)| LastId::of_this_server(id.to_string()));
-        let result = joining.connect(&hub, 0, permit, last_id, &self.ledger, &mut self.random);
-        self.tally.came_back += usize::from(result.is_ok() && last.is_some());
-        self.tally.refused += usize::from(result.is_err());
-        self.tell(|world| {
-            let channels = &world.clients[client].oracle.channels;
-            format!("client {client} connects to {channels:?} with {last:?}: {result:?}")
+        if joining.is_connected() {
+            return Ok(());
+        }
+        let last_id = joining
+            .oracle
+            .last
+            .map(|(_, id)| LastId::of_this_server(id.to_string()));
+        let comes_back = last_id.is_some();
+        let start = joining.start(last_id, &mut self.random);
+        self.story.tell(|| {
+            format!(
+                "{joining} comes from {start:?}: {:?}",
+                joining.oracle.interest()
+            )
         });
+        let hub = &self.server.hub;
+        let is_accepted = joining.connect(hub, 0, start, &self.ledger, &mut self.random)?;
+        self.tally.came_back += usize::from(is_accepted && comes_back);
+        self.tally.refused += usize::from(!is_accepted);
+        Ok(())
     }
 
     fn hang_up(&mut self, client: usize) {
-        self.tell(|_| format!("client {client} hangs up"));
+        self.story.tell(|| format!("client {client} hangs up"));
         self.clients[client].hang_up(&mut self.tally);
     }
 
@@ -258,7 +228,7 @@ impl World {
             .collect();
         let still_grants = |permit: &Permit| !revoked.contains(&std::ptr::from_ref(permit));
         self.server.hub.revoke(still_grants);
-        self.tell(|_| "permits are revoked".into());
+        self.story.tell(|| "permits are revoked".into());
     }
 
     fn step_clock(&mut self) {
@@ -268,7 +238,7 @@ impl World {
         let ms = self.random.pick(&[2, 5, 100, 3000, 60_000]);
         let ms = if self.random.once_in(2) { ms } else { -ms };
         time::step_wall(ms);
-        self.tell(|_| format!("the clock is set by {ms} ms"));
+        self.story.tell(|| format!("the clock is set by {ms} ms"));
     }
 
     /// The server looks at its clocks: a step ahead that was taken back before is none.
@@ -293,7 +263,7 @@ impl World {
 
     fn close_or_crash(&mut self) -> Result<(), String> {
         if self.random.once_in(2) {
-            self.tell(|_| "the hub closes".into());
+            self.story.tell(|| "the hub closes".into());
             self.server.hub.close();
             self.is_closing = true;
             if self.random.once_in(2) {
@@ -320,7 +290,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.tell(|_| "the server starts again".into());
+        self.story.tell(|| "the server starts again".into());
         for client in &mut self.clients {
             client.lose_server(0);
             if self.random.once_in(2) {
@@ -354,13 +324,13 @@ impl World {
         }
         for client in 0..self.clients.len() {
             self.clients[client].hurry();
-            self.connect(client);
+            self.connect(client)?;
         }
         // Cut off, or revoked: some have to come once more.
         for _ in 0..3 {
             self.go_round()?;
             for client in 0..self.clients.len() {
-                self.connect(client);
+                self.connect(client)?;
                 self.clients[client].hurry();
             }
         }

@@ -77,5 +77,5 @@ pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{Limits, Published, Refusal};
 pub use progress::{DirectWriter, End};
 pub use server::Server;
-pub use start::Start;
+pub use start::{From, Start};
 pub use stream::Stream;

@@ -3,6 +3,7 @@
 use super::resp::{Command, Reply};
 use crate::event::EventId;
 use crate::hub::time;
+use crate::oracle::number_in;
 use std::collections::{HashSet, VecDeque};
 
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ impl Entry {
     /// The number of the message that it is.
     fn number(&self) -> Option<usize> {
         let message = self.fields.chunks(2).find(|pair| pair[0] == b"m")?;
-        number_in(&message[1])
+        number_in(std::str::from_utf8(&message[1]).ok()?)
     }
 }
 
@@ -233,10 +234,4 @@ pub fn reading(command: &Command) -> (EventId, usize, Option<u64>) {
     let after = EventId::parse(text(command.len() - 1)).unwrap_or_default();
     let block = (text(3) == "BLOCK").then(|| text(4).parse().unwrap_or(0));
     (after, text(2).parse().unwrap_or(usize::MAX), block)
-}
-
-/// The number at the beginning of a message.
-fn number_in(text: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.split(' ').next()?.parse().ok()
 }
