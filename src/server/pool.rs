@@ -156,7 +156,9 @@ impl Pool {
                 let place = ThreadPlace::take(&self.streams, self.settings.max_streams);
                 let heartbeat = self.settings.heartbeat;
                 let hub = self.app.hub.clone();
-                NewStream::new(exchange, *stream, heartbeat, hub, family, peer).start(place);
+                let head = stream.head.clone();
+                NewStream::new(&exchange, *stream, heartbeat, hub, family, peer)
+                    .start(exchange, &head, place);
             }
             Outcome::Later(later) => {
                 let hub = self.app.hub.clone();
