@@ -86,8 +86,8 @@ simulate: cargo ## run the simulation of the hub and the cluster with many seeds
 soak: cargo ## 10 minutes with 1,000 clients coming and going
 	SOAK_SECONDS=600 cargo test --release --features hostile-tests --test it -- --nocapture soak::
 
-bench: cargo ## measure, and compare with the last run
-	cargo test --release --features bench --test bench
+bench: cargo ## measure, and compare with the last run; CASES=… selects
+	cargo test --release --features bench --test bench -- $(CASES)
 
 screenshots: build ## pictures of the statistics page, in target/screenshots/
 	npm --prefix tests/page ci --silent

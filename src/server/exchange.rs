@@ -98,9 +98,8 @@ impl Exchange {
     }
 
     /// Leaves the connection to an event stream, which is the answer.
-    pub fn into_stream(mut self) -> Arc<Connection> {
+    pub fn leave_to_stream(mut self) {
         self.parts = None;
-        self.connection.clone()
     }
 }
 

@@ -23,12 +23,10 @@ pub const STREAM_STACK: usize = 64 << 10;
 /// Seconds after which a client that got no stream may try again.
 const RETRY_AFTER: u32 = 5;
 
-/// A stream that a route has granted. Everything possible is prepared before its thread begins, on a thread that has
-/// some stack anyway: what a stream's own thread touches stays in memory as long as the stream.
+/// A stream that a route has granted. Everything possible is prepared before its thread begins, and what only a refusal
+/// needs stays with the worker: what a stream's own thread touches or frees stays in memory as long as the stream.
 pub struct NewStream {
-    exchange: Exchange,
-    /// For a refusal.
-    head: Reply,
+    connection: Arc<Connection>,
     life: Life,
     family: Family,
     client: Client,
@@ -44,7 +42,7 @@ pub struct NewStream {
 impl NewStream {
     /// The stream that answers this exchange.
     pub fn new(
-        exchange: Exchange,
+        exchange: &Exchange,
         mut granted: routes::Stream,
         heartbeat: Duration,
         hub: Arc<Hub>,
@@ -57,13 +55,11 @@ impl NewStream {
             peer,
             started: Instant::now(),
         };
-        let head = granted.head.clone();
         let address = granted.place.take();
         let listed = granted.listed.take();
         Box::new(NewStream {
-            life: Life::new(&exchange, granted, heartbeat),
-            exchange,
-            head,
+            connection: exchange.connection().clone(),
+            life: Life::new(exchange, granted, heartbeat),
             client,
             family,
             hub,
@@ -73,37 +69,42 @@ impl NewStream {
         })
     }
 
-    /// Gives the stream a thread of its own, or refuses it.
-    pub fn start(mut self: Box<Self>, threads: &Threads<Box<NewStream>>) {
+    /// Gives the stream a thread of its own, or refuses it. `head` is that of the answer it would have had.
+    pub fn start(
+        mut self: Box<Self>,
+        threads: &Threads<Box<NewStream>>,
+        exchange: Exchange,
+        head: &Reply,
+    ) {
         self.place = threads.place();
         if self.place.is_none() {
-            return self.refuse("descriptors");
+            return self.refuse("descriptors", exchange, head);
         }
-        if let Err((error, Some(new))) = threads.give(self) {
-            log::warn!("event=no_thread error={:?}", error.to_string());
-            new.refuse("threads");
+        match threads.give(self) {
+            Err((error, Some(new))) => {
+                log::warn!("event=no_thread error={:?}", error.to_string());
+                new.refuse("threads", exchange, head);
+            }
+            _ => exchange.leave_to_stream(),
         }
     }
 
-    fn refuse(self: Box<Self>, lack: &str) {
+    fn refuse(self: Box<Self>, lack: &str, exchange: Exchange, head: &Reply) {
         log::warn!("event=disconnect {} reason=no_{lack}", self.client);
         drop(self.life);
         let problem = Problem::unavailable(
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
         );
-        let reply = Reply::from(problem).with_cors_of(&self.head);
-        let counters = self.hub.counters();
-        self.exchange.answer(reply, self.family, counters);
+        let reply = Reply::from(problem).with_cors_of(head);
+        exchange.answer(reply, self.family, self.hub.counters());
     }
 
     /// The life of the stream.
     pub fn run(self: Box<Self>) {
         let counters = self.hub.counters();
         counters.answers.count(self.family, 200);
-        // The stream cannot be refused any more.
-        drop(self.head);
-        let connection = self.exchange.into_stream();
+        let connection = self.connection;
         let progress = self.life.subscription().progress().clone();
         connection.tell(Note::Streams(connection.key(), progress));
         let ending = Ending(connection);

@@ -154,8 +154,12 @@ impl Pool {
             Outcome::Stream(stream) => {
                 let heartbeat = self.settings.heartbeat;
                 let hub = self.app.hub.clone();
-                NewStream::new(exchange, *stream, heartbeat, hub, family, peer)
-                    .start(&self.streams);
+                let head = stream.head.clone();
+                NewStream::new(&exchange, *stream, heartbeat, hub, family, peer).start(
+                    &self.streams,
+                    exchange,
+                    &head,
+                );
             }
             Outcome::Later(later) => {
                 let hub = self.app.hub.clone();

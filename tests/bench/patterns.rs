@@ -1,11 +1,11 @@
 //! What patterns cost a publish: 10,000 channels and 1,000 clients, each of which follows ten of the channels, by their names
 //! or by a pattern. Both servers run beside each other, and are measured by turns.
 
+use super::common::{Publisher, Server};
+use super::publishing::{single_messages, PUBLISHERS};
 use super::report::{Figure, Run};
 use super::subscribers::Subscribers;
-use super::{at_full_speed, median, MESSAGE};
-use crate::common::{Publisher, Server};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::{quantile, MESSAGE};
 
 const CLIENTS: usize = 1000;
 const CHANNELS_OF_EACH: usize = 10;
@@ -85,20 +85,15 @@ pub fn measure(run: &mut Run) {
         }
     }
     for ((way, ..), values) in servers.iter().zip(values) {
-        for (names, [rate, cpu]) in [way.to_nobody, way.to_one].into_iter().zip(values) {
-            run.add(Figure::more(names[0], CLIENTS, median(rate)));
-            run.add(Figure::less(names[1], CLIENTS, median(cpu)));
+        for (names, [mut rate, mut cpu]) in [way.to_nobody, way.to_one].into_iter().zip(values) {
+            run.add(Figure::more(names[0], CLIENTS, quantile(&mut rate, 0.5)));
+            run.add(Figure::less(names[1], CLIENTS, quantile(&mut cpu, 0.5)));
         }
     }
 }
 
 fn note([rates, cpus]: &mut [Vec<f64>; 2], server: &Server, to: impl Fn(usize) -> String + Sync) {
-    let count = AtomicUsize::new(0);
-    let before = server.cpu_time();
-    rates.push(at_full_speed(server, |publisher| {
-        publisher.publish(&to(count.fetch_add(1, Ordering::Relaxed)), MESSAGE);
-        1
-    }));
-    let cpu = server.cpu_time() - before;
-    cpus.push(cpu.as_secs_f64() * 1e6 / count.into_inner() as f64);
+    let (rate, cpu) = single_messages(server, PUBLISHERS, to);
+    rates.push(rate);
+    cpus.push(cpu);
 }

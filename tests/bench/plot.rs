@@ -11,7 +11,7 @@ const HEIGHT: f64 = 100.0;
 
 /// Draws this run beside the last one, which may be `null`.
 pub fn draw(run: &Run, last: &Value) -> String {
-    let mut names: Vec<&str> = run.figures.iter().map(|figure| figure.name).collect();
+    let mut names: Vec<&str> = run.figures.iter().map(|f| f.name.as_str()).collect();
     names.dedup();
     names.sort_unstable();
     names.dedup();

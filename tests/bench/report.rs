@@ -1,12 +1,13 @@
 //! What a run measured: printed as a table beside the last run, and saved for the next.
 
+use super::curve::{self, Curve, PARTS};
 use super::plot;
 use serde_json::{json, Value};
 use std::path::PathBuf;
 
 /// One measured value.
 pub struct Figure {
-    pub name: &'static str,
+    pub name: String,
     /// Subscribers that it was measured with.
     pub subscribers: usize,
     pub value: f64,
@@ -16,9 +17,9 @@ pub struct Figure {
 
 impl Figure {
     /// A value of which more is better.
-    pub fn more(name: &'static str, subscribers: usize, value: f64) -> Figure {
+    pub fn more(name: impl Into<String>, subscribers: usize, value: f64) -> Figure {
         Figure {
-            name,
+            name: name.into(),
             subscribers,
             value,
             more_is_better: true,
@@ -26,7 +27,7 @@ impl Figure {
     }
 
     /// A value of which less is better.
-    pub fn less(name: &'static str, subscribers: usize, value: f64) -> Figure {
+    pub fn less(name: impl Into<String>, subscribers: usize, value: f64) -> Figure {
         Figure {
             more_is_better: false,
             ..Figure::more(name, subscribers, value)
@@ -38,6 +39,9 @@ impl Figure {
 #[derive(Default)]
 pub struct Run {
     pub figures: Vec<Figure>,
+    /// Those of the curves.
+    traced: Vec<Figure>,
+    curves: Vec<Curve>,
 }
 
 impl Run {
@@ -50,20 +54,35 @@ impl Run {
         );
         self.figures.push(figure);
     }
+
+    /// Adds latencies at several rates. They have a plot of their own.
+    pub fn trace(&mut self, curve: Curve) {
+        for point in &curve.points {
+            for ((part, _), latency) in PARTS.iter().zip(point.latencies) {
+                let (link, percent) = (curve.link, point.percent);
+                let name = format!("latency {part} over {link} at {percent} %, ms");
+                self.traced
+                    .push(Figure::less(name, curve.subscribers, latency));
+            }
+        }
+        self.curves.push(curve);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Figure> {
+        self.figures.iter().chain(&self.traced)
+    }
 }
 
-/// Prints the table, and saves the run and its plot.
+/// Prints the table, and saves the run and its plots. What was not measured stays as it was.
 pub fn finish(run: &Run) {
-    let folder = folder();
-    let saved = folder.join("last.json");
-    let last = std::fs::read(&saved)
+    let last = std::fs::read(folder().join("last.json"))
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
-        .unwrap_or(Value::Null);
+        .unwrap_or_else(|| json!({}));
     println!("| figure | subscribers | now | last run | change |");
     println!("| --- | ---: | ---: | ---: | ---: |");
-    for figure in &run.figures {
-        let then = last[figure.name][figure.subscribers.to_string()].as_f64();
+    for figure in run.all() {
+        let then = last[&figure.name][figure.subscribers.to_string()].as_f64();
         println!(
             "| {} | {} | {} | {} | {} |",
             figure.name,
@@ -73,14 +92,22 @@ pub fn finish(run: &Run) {
             then.map_or("-".into(), |then| change(figure, then)),
         );
     }
-    let mut record = json!({});
-    for figure in &run.figures {
-        record[figure.name][figure.subscribers.to_string()] = json!(figure.value);
+    println!();
+    let mut record = last.clone();
+    for figure in run.all() {
+        record[&figure.name][figure.subscribers.to_string()] = json!(figure.value);
     }
-    let plot_path = folder.join("bench.svg");
-    std::fs::write(&saved, format!("{record:#}\n")).expect("the results can be saved");
-    std::fs::write(&plot_path, plot::draw(run, &last)).expect("the plot can be saved");
-    println!("\nsaved: {}, {}", saved.display(), plot_path.display());
+    save("last.json", &format!("{record:#}\n"));
+    save("bench.svg", &plot::draw(run, &last));
+    if !run.curves.is_empty() {
+        save("latency.svg", &curve::draw(&run.curves));
+    }
+}
+
+fn save(name: &str, text: &str) {
+    let path = folder().join(name);
+    std::fs::write(&path, text).expect("the results can be saved");
+    println!("saved: {}", path.display());
 }
 
 /// Where results are kept.

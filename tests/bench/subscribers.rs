@@ -35,7 +35,17 @@ struct Shared {
     changed: Condvar,
     complete: AtomicUsize,
     delivered: AtomicUsize,
+    /// What was read, from the moment on at which somebody wants to know.
+    arrivals: Mutex<Option<Vec<Arrival>>>,
     is_done: AtomicBool,
+}
+
+/// Events that came to a subscriber at once.
+pub struct Arrival {
+    pub at: Instant,
+    /// The first of them, counted from when it connected.
+    pub first: usize,
+    pub count: usize,
 }
 
 pub struct Subscribers {
@@ -105,6 +115,21 @@ impl Subscribers {
     /// Messages that have reached every subscriber.
     pub fn messages_complete(&self) -> usize {
         self.shared.complete.load(Ordering::Acquire)
+    }
+
+    /// Notes from now on when what was delivered.
+    pub fn record(&self) {
+        *self.shared.arrivals.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// What was noted.
+    pub fn recorded(&self) -> Vec<Arrival> {
+        self.shared
+            .arrivals
+            .lock()
+            .unwrap()
+            .take()
+            .unwrap_or_default()
     }
 
     /// Waits until one message more than the last time has reached everybody, and tells when that was.
@@ -179,6 +204,13 @@ fn read_all(mut clients: Vec<Client>, shared: &Shared) {
             take(client, &buffer[..size], shared);
             let new = client.events - before;
             shared.delivered.fetch_add(new, Ordering::Relaxed);
+            if let Some(arrivals) = shared.arrivals.lock().unwrap().as_mut().filter(|_| new > 0) {
+                arrivals.push(Arrival {
+                    at: Instant::now(),
+                    first: before,
+                    count: new,
+                });
+            }
             for number in before..client.events {
                 while had.len() <= number - complete {
                     had.push_back(0);
