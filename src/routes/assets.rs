@@ -15,8 +15,8 @@ const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
 /// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-6TYfO4/7H1YLqkpGyKYD0z+YCJ6IFxIpEGcg/Oe+etc='; \
-    script-src 'sha256-lNadKXoS5BZe08OZQO9t2G8hwf47VKboqsVx+nHPlkQ='; \
+    style-src 'sha256-fOdZoVwmvyBxqJ1uc+U8lTLwfDWvYEPrg9rjk3O2z6c='; \
+    script-src 'sha256-a0vD1LukVaCgrUX8S0OO2Cj4SazK2TMZyze13ln2stw='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
