@@ -15,8 +15,8 @@ const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
 /// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
 /// stand in the file; a test below names the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-fOdZoVwmvyBxqJ1uc+U8lTLwfDWvYEPrg9rjk3O2z6c='; \
-    script-src 'sha256-a0vD1LukVaCgrUX8S0OO2Cj4SazK2TMZyze13ln2stw='; \
+    style-src 'sha256-Yos/Fah/G7Io+Gr/tEDeGFMJwcuXyy8RyyyzFycxJD4='; \
+    script-src 'sha256-BM2pJZmj2mS5JyhfD+H91EqnEjqPWanM9NNVe/tfl9k='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

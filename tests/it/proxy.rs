@@ -56,14 +56,16 @@ impl Proxy {
         let config = format!(
             "{{
                  admin off
-                 persist_config off
              }}
-             http://{addr} {{
+             http://:{} {{
+                 bind {}
                  handle_path /live/events* {{
                      reverse_proxy {upstream}
                  }}
                  reverse_proxy {upstream}
-             }}"
+             }}",
+            addr.port(),
+            addr.ip()
         );
         let file = folder.write("Caddyfile", &config);
         let mut command = Command::new("caddy");

@@ -146,6 +146,14 @@ test('it tells when the server goes away and comes back, and plots no line over 
   assert.equal(await text('#messages_published'), '30', 'but they stay');
   assert.match(await text('#announcement'), /is lost/);
   await until('the seconds are counted', async () => number(await text('#state-text')) >= 4);
+  const drawn = await curve('clients');
+  await page.evaluate(() => {
+    const { now } = Date;
+    Date.now = () => now() + 297_000;
+    window.returnToNow = () => { Date.now = now; };
+  });
+  await until('what is older than five minutes is not drawn beside the plot', async () => (await curve('clients')) !== drawn && !(await curve('clients')).includes('-'));
+  await page.evaluate(() => window.returnToNow());
   await server.restart();
   await until('the page is back by itself', async () => /^Back after \d+ sec$/.test(await text('#state-text')));
   assert.notEqual(await figure('published'), '-30 /s');
