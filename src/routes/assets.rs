@@ -18,8 +18,8 @@ const OPENAPI: &str = include_str!("../../assets/openapi.json");
 /// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
 /// the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-6TYfO4/7H1YLqkpGyKYD0z+YCJ6IFxIpEGcg/Oe+etc='; \
-    script-src 'sha256-lNadKXoS5BZe08OZQO9t2G8hwf47VKboqsVx+nHPlkQ='; \
+    style-src 'sha256-Yos/Fah/G7Io+Gr/tEDeGFMJwcuXyy8RyyyzFycxJD4='; \
+    script-src 'sha256-BM2pJZmj2mS5JyhfD+H91EqnEjqPWanM9NNVe/tfl9k='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

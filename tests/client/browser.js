@@ -1,10 +1,8 @@
 // Real browsers with tabs and windows of one profile, and a site of its own origin that they open.
 
-import puppeteer from 'puppeteer-core';
+import { chromium, firefox } from 'playwright-core';
 import { createServer, request } from 'node:http';
 import { existsSync as isThere } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
 import { until } from '../page/server.js';
@@ -12,43 +10,47 @@ import { until } from '../page/server.js';
 /** A name for this machine that makes no secure context, as an address in a local network does not. */
 const INSECURE = 'site.test';
 
-const OPTIONS = {
-  chromium: {
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
-      `--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`,
-    ],
-  },
-  firefox: {
-    extraPrefsFirefox: { 'network.dns.localDomains': INSECURE, 'app.normandy.enabled': false, 'datareporting.policy.dataSubmissionEnabled': false },
-  },
+/** Debian's browsers, which are looked up in the path as a shell does it: Firefox is driven by WebDriver BiDi. */
+const BROWSERS = {
+  chromium: [chromium, 'chromium', {
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--host-resolver-rules=MAP ${INSECURE} 127.0.0.1`],
+    // As users have it.
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+  }],
+  firefox: [firefox, 'firefox-esr', { channel: 'moz-firefox', firefoxUserPrefs: { 'network.dns.localDomains': INSECURE } }],
 };
+
+/** For a machine that is busy with other tests. */
+const BOUND = 120_000;
 
 export class Browser {
   static async open(name) {
     const browser = new Browser();
-    const program = name === 'firefox' ? 'firefox-esr' : name;
-    browser.profile = await mkdtemp(join(tmpdir(), 'sse-server-client-'));
-    browser.driven = await puppeteer.launch({
-      browser: name === 'firefox' ? 'firefox' : 'chrome', headless: true, userDataDir: browser.profile, protocolTimeout: 120_000, timeout: 120_000,
-      executablePath: process.env.PATH.split(':').map((folder) => join(folder, program)).find(isThere), ...OPTIONS[name],
-    });
+    const [kind, program, options] = BROWSERS[name];
+    const executablePath = process.env.PATH.split(':').map((folder) => join(folder, program)).find(isThere);
+    browser.driven = await kind.launch({ ...options, executablePath, timeout: BOUND });
+    browser.profile = await browser.driven.newContext();
+    browser.profile.setDefaultTimeout(BOUND);
     return browser;
   }
 
   async tab(url) {
-    const page = await this.driven.newPage();
-    return Tab.at(page, url);
+    return Tab.at(await this.profile.newPage(), url);
   }
 
-  /** As `tab`, in a window of its own. */
+  /** As `tab`, in a window of its own, which needs an open tab. */
   async window(url) {
-    return Tab.at(await this.driven.newPage({ type: 'window' }), url);
+    const [page] = await Promise.all([
+      this.profile.waitForEvent('page'),
+      this.profile.pages()[0].evaluate(() => { open('about:blank', '', 'popup,noopener,width=500,height=400'); }),
+    ]);
+    const tab = await Tab.at(page, url);
+    if ((await page.evaluate(() => outerWidth)) !== 500) throw new Error('this is a tab, and no window');
+    return tab;
   }
 
-  async close() {
-    await this.driven.close();
-    await rm(this.profile, { recursive: true, force: true, maxRetries: 5 });
+  close() {
+    return this.driven.close();
   }
 }
 
@@ -66,7 +68,7 @@ export class Tab {
 
   /** `options.token` may be a path of the site that gives one. */
   async follow(server, channels, options = {}) {
-    await this.page.evaluate((...values) => window.start(...values), server, channels, options);
+    await this.page.evaluate((values) => window.start(...values), [server, channels, options]);
     return this;
   }
 
@@ -77,8 +79,8 @@ export class Tab {
   }
 
   /** Waits until this is true in the page. It is asked from here, since timers and frames stand still in tabs that nobody sees. */
-  async until(what, condition, ...values) {
-    await until(what, () => this.page.evaluate(condition, ...values), 60_000).catch(async (error) => {
+  async until(what, condition, value) {
+    await until(what, () => this.page.evaluate(condition, value), 60_000).catch(async (error) => {
       throw new Error(`${error.message}; it has been ${await this.statuses()}, and got last ${(await this.texts()).slice(-5)}`);
     });
   }

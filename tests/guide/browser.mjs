@@ -1,9 +1,9 @@
 // A headless Chromium for tests/it/guide.rs: takes one command a line, as JSON, and answers each with one line of JSON,
 // {"ok": …} or {"error": …}. Ends when its input does.
 import { createInterface } from 'node:readline';
-import puppeteer from 'puppeteer-core';
+import { chromium } from 'playwright-core';
 
-const browser = await puppeteer.launch({
+const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM,
   args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
 });
@@ -33,7 +33,7 @@ page.on('console', (message) => {
   if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) errors.push(message.text());
 });
 await page.exposeFunction('streamed', (text) => seen.push(['an event stream', text]));
-await page.evaluateOnNewDocument(() => {
+await page.addInitScript(() => {
   const ask = window.fetch;
   window.fetch = async (...what) => {
     const answer = await ask(...what);
@@ -51,12 +51,12 @@ const commands = {
   /** Goes to a page. */
   open: (url) => page.goto(url, BOUND).then((response) => response.status()),
   /** Waits until the page shows a text. */
-  see: (text) => page.waitForFunction((text) => document.body.innerText.includes(text), BOUND, text).then(() => true),
+  see: (text) => page.waitForFunction((text) => document.body.innerText.includes(text), text, BOUND).then(() => true),
   /** Waits until the page no longer shows it. */
-  miss: (text) => page.waitForFunction((text) => !document.body.innerText.includes(text), BOUND, text).then(() => true),
+  miss: (text) => page.waitForFunction((text) => !document.body.innerText.includes(text), text, BOUND).then(() => true),
   reload: () => page.reload(BOUND).then((response) => response.status()),
   /** Clicks the button that says this. */
-  click: (text) => page.locator(`button ::-p-text(${text})`).click().then(() => true),
+  click: (text) => page.getByRole('button', { name: text }).click().then(() => true),
   /** Waits until something was asked for whose URL has this text. */
   requested: async (text) => {
     while (!requests.some((url) => url.includes(text))) await page.waitForRequest((url) => url.url().includes(text), BOUND);
@@ -67,13 +67,13 @@ const commands = {
   requests: () => requests,
   /** Writes into the field, and sends it. */
   send: async (text) => {
-    await page.locator('form input').fill(text);
-    await page.locator('form button').click();
+    await page.fill('form input', text);
+    await page.click('form button');
     return true;
   },
   /** Sends a request as the page's script could. */
   fetch: ([url, init]) =>
-    page.evaluate((url, init) => fetch(url, init).then(async (r) => [r.status, await r.text()]), url, init),
+    page.evaluate(([url, init]) => fetch(url, init).then(async (r) => [r.status, await r.text()]), [url, init]),
   /** Where a text is, in all that came to the browser. */
   search: async (text) => {
     // The body of an answer that the page has dropped may never come to an end.

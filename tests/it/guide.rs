@@ -306,9 +306,23 @@ fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
     );
     assert_eq!(page.ask("errors", ()), json!([]));
 
+    an_operator_ends_the_stream(&server, &mut page);
     an_answer_survives_a_reload(&server, &mut page, port);
     drop((page, next));
     in_strict_mode_there_is_one_stream(&server, &app, port);
+}
+
+/// The page says so, and does not come back by itself.
+fn an_operator_ends_the_stream(server: &Server, page: &mut Page) {
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("Authorization", bearer.as_str())];
+    let clients = server.request("GET", "/clients?canal=chat", &headers, b"");
+    let client = clients.json()["clients"][0]["client"].to_string();
+    let ended = server.request("DELETE", &format!("/clients/{client}"), &headers, b"");
+    assert_eq!(ended.status, 204, "{}", ended.text());
+    page.sees("The stream is closed");
+    page.sees("Clients\n0");
+    assert_eq!(page.ask("errors", ()), json!([]));
 }
 
 /// The recipe for a language model: its answer is on a channel of its own.

@@ -1,38 +1,34 @@
-//! Behind a real nginx with a plain `proxy_pass`: the page, and streams whose messages come at once.
+//! Behind a real nginx and a real Caddy with their defaults: the page, and streams whose messages come at once.
 
 use crate::common;
 
+use common::folder::Folder;
+use common::port::free_address;
 use common::{http, node, wait_until, EventStream, Server, BOUND, TOKEN};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The promised bound for the first message.
 const PROMISE: Duration = Duration::from_secs(1);
 
-/// nginx with its defaults, as somebody who never read about event streams sets it up: the server at `/`, and once
-/// more under a path.
-struct Nginx {
+/// A proxy with its defaults, as somebody who never read about event streams sets it up: the server at `/`, and once more
+/// under a path.
+struct Proxy {
     child: Child,
-    folder: PathBuf,
+    // Removed when the proxy has ended.
+    _folder: Folder,
     addr: SocketAddr,
 }
 
-impl Nginx {
-    fn before(server: &Server) -> Nginx {
-        let addr = common::port::free_address();
-        let folder = std::env::temp_dir().join(format!(
-            "sse-server-nginx-{}-{}",
-            std::process::id(),
-            addr.port()
-        ));
-        std::fs::create_dir_all(&folder).expect("there is room for a folder");
+impl Proxy {
+    fn nginx(server: &Server) -> Proxy {
+        let (addr, upstream) = (free_address(), server.addr);
+        let folder = Folder::new(&format!("nginx-{}", addr.port()));
         let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .iter()
             .map(|name| format!("{name}_temp_path {name};\n"))
             .collect();
-        let upstream = server.addr;
         let config = format!(
             "daemon off; pid nginx.pid; error_log stderr; worker_processes 1;
              events {{}}
@@ -47,40 +43,63 @@ impl Nginx {
                  }}
              }}"
         );
-        let file = folder.join("nginx.conf");
-        std::fs::write(&file, config).expect("the configuration can be written");
-        let child = Command::new("nginx")
-            .arg("-p")
-            .arg(&folder)
-            .arg("-c")
-            .arg(&file)
-            .args(["-e", "stderr"])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx runs");
-        let nginx = Nginx {
-            child,
-            folder,
+        let file = folder.write("nginx.conf", &config);
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&folder.0).arg("-c").arg(file);
+        command.args(["-e", "stderr"]);
+        Proxy::start(&mut command, folder, addr)
+    }
+
+    fn caddy(server: &Server) -> Proxy {
+        let (addr, upstream) = (free_address(), server.addr);
+        let folder = Folder::new(&format!("caddy-{}", addr.port()));
+        let config = format!(
+            "{{
+                 admin off
+             }}
+             http://:{} {{
+                 bind {}
+                 handle_path /live/events* {{
+                     reverse_proxy {upstream}
+                 }}
+                 reverse_proxy {upstream}
+             }}",
+            addr.port(),
+            addr.ip()
+        );
+        let file = folder.write("Caddyfile", &config);
+        let mut command = Command::new("caddy");
+        command.args(["run", "--adapter", "caddyfile", "--config"]);
+        command.arg(file).env("HOME", &folder.0);
+        Proxy::start(&mut command, folder, addr)
+    }
+
+    fn start(command: &mut Command, folder: Folder, addr: SocketAddr) -> Proxy {
+        let child = command.stderr(Stdio::null()).spawn();
+        let proxy = Proxy {
+            child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+            _folder: folder,
             addr,
         };
-        wait_until("nginx listens", BOUND, || TcpStream::connect(addr).is_ok());
-        nginx
+        wait_until("the proxy listens", BOUND, || {
+            TcpStream::connect(addr).is_ok()
+        });
+        proxy
     }
 }
 
-impl Drop for Nginx {
+impl Drop for Proxy {
     fn drop(&mut self) {
-        // SAFETY: a signal to a child that was not waited for yet. The master ends its workers on this one alone.
+        // SAFETY: a signal to a child that was not waited for yet. nginx's master ends its workers on this one alone.
         unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
 #[test]
 fn needs_nginx_the_first_message_comes_within_a_second() {
     let server = Server::start(&[]);
-    let nginx = Nginx::before(&server);
+    let nginx = Proxy::nginx(&server);
     for path in ["", "/live/events"] {
         let mut stream = EventStream::open(nginx.addr, &format!("{path}/sse/news"), &[]);
         assert_eq!(stream.status, 200, "through {path}/");
@@ -96,7 +115,7 @@ fn needs_nginx_the_first_message_comes_within_a_second() {
 #[test]
 fn needs_nginx_the_page_and_its_figures_come_through() {
     let server = Server::start(&[]);
-    let nginx = Nginx::before(&server);
+    let nginx = Proxy::nginx(&server);
     let direct = server.get("/");
     let through = http::request(nginx.addr, "GET", "/live/events/", &[], b"");
     assert_eq!(through.status, 200);
@@ -117,16 +136,23 @@ fn needs_nginx_the_page_and_its_figures_come_through() {
     );
 }
 
-#[test]
-fn needs_nginx_needs_npm_needs_chromium_the_page_and_the_client_work_under_a_path() {
+fn the_page_and_the_client_work(before: fn(&Server) -> Proxy) {
     let server = Server::start(&[]);
-    let nginx = Nginx::before(&server);
-    let url = format!("http://{}/live/events/", nginx.addr);
-    let variables = [
-        ("BROWSER", "chromium"),
-        ("PAGE_URL", &url),
-        ("TOKEN", TOKEN),
-    ];
-    node::test("page", "proxy.test.js", &variables);
-    node::test("client", "proxy.test.js", &variables);
+    let proxy = before(&server);
+    let url = format!("http://{}/live/events/", proxy.addr);
+    for browser in ["chromium", "firefox"] {
+        let variables = [("BROWSER", browser), ("PAGE_URL", &url), ("TOKEN", TOKEN)];
+        node::test("page", "proxy.test.js", &variables);
+        node::test("client", "proxy.test.js", &variables);
+    }
+}
+
+#[test]
+fn needs_nginx_needs_npm_needs_chromium_needs_firefox_esr_the_page_works_under_a_path_of_nginx() {
+    the_page_and_the_client_work(Proxy::nginx);
+}
+
+#[test]
+fn needs_caddy_needs_npm_needs_chromium_needs_firefox_esr_the_page_works_under_a_path_of_caddy() {
+    the_page_and_the_client_work(Proxy::caddy);
 }

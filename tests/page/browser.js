@@ -1,52 +1,47 @@
 // Real browsers, and a page that remembers what it asked for and what it complained about.
 
-import puppeteer from 'puppeteer-core';
+import { chromium, firefox } from 'playwright-core';
 import { existsSync as isThere } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const CHROMIUM_ARGUMENTS = [
-  '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-];
+/** Debian's browsers, which are looked up in the path as a shell does it: Firefox is driven by WebDriver BiDi. */
+const BROWSERS = {
+  chromium: [chromium, 'chromium', { args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] }],
+  firefox: [firefox, 'firefox-esr', { channel: 'moz-firefox' }],
+};
+
+/** For a machine that is busy with other tests. */
+const BOUND = 120_000;
 
 export class Browser {
-  /** `name` is chromium or firefox, `language` what it asks pages for, `dark` its colours. */
-  static async open(name, { language = 'en-US', dark = false } = {}) {
+  /** `name` is chromium or firefox, `dark` its colours. */
+  static async open(name, { dark = false } = {}) {
     const browser = new Browser();
-    browser.name = name;
-    browser.dark = dark;
-    browser.profile = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
-    const options = name === 'chromium'
-      ? { executablePath: 'chromium', args: [...CHROMIUM_ARGUMENTS, `--lang=${language}`, `--accept-lang=${language}`] }
-      : {
-        executablePath: 'firefox-esr',
-        extraPrefsFirefox: {
-          'intl.accept_languages': language, 'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1,
-          'app.normandy.enabled': false, 'datareporting.policy.dataSubmissionEnabled': false,
-        },
-      };
-    // The command is looked up in the path by the shell's rules, which puppeteer does not do.
-    options.executablePath = (process.env.PATH ?? '').split(':').map((folder) => join(folder, options.executablePath)).find(isThere) ?? options.executablePath;
-    browser.driven = await puppeteer.launch({ browser: name === 'chromium' ? 'chrome' : 'firefox', headless: true, userDataDir: browser.profile, protocolTimeout: 120_000, timeout: 120_000, ...options });
+    const [kind, program, options] = BROWSERS[name];
+    browser.colorScheme = dark ? 'dark' : 'light';
+    browser.driven = await kind.launch({
+      ...options, timeout: BOUND,
+      executablePath: process.env.PATH.split(':').map((folder) => join(folder, program)).find(isThere),
+      // Its colours cannot be chosen in any other way.
+      firefoxUserPrefs: { 'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1 },
+    });
     return browser;
   }
 
-  async page(url, { width = 1280, height = 900, scale = 1 } = {}) {
-    const page = await this.driven.newPage();
+  /** A page that shares nothing with the others of its browser; `language` is what it asks for. */
+  async page(url, { language = 'en-US', width = 1280, height = 900, scale = 1 } = {}) {
+    const { colorScheme } = this;
+    const page = await this.driven.newPage({ colorScheme, locale: language, viewport: { width, height }, deviceScaleFactor: scale });
+    page.setDefaultTimeout(BOUND);
     const seen = { requests: [], complaints: [] };
     page.on('request', (request) => seen.requests.push(request.url()));
     page.on('pageerror', (error) => seen.complaints.push(`error: ${error.message}`));
-    page.on('console', (message) => { if (['error', 'warn', 'warning'].includes(message.type())) seen.complaints.push(`${message.type()}: ${message.text()}`); });
-    await page.setViewport({ width, height, deviceScaleFactor: scale });
-    if (this.name === 'chromium') await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: this.dark ? 'dark' : 'light' }]);
+    page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) seen.complaints.push(`${message.type()}: ${message.text()}`); });
     await page.goto(url);
     return Object.assign(page, { seen });
   }
 
-  async close() {
-    await this.driven.close();
-    await rm(this.profile, { recursive: true, force: true, maxRetries: 5 });
+  close() {
+    return this.driven.close();
   }
 }

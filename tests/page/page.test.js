@@ -2,8 +2,8 @@
 
 import { after, afterEach, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Browser } from './browser.js';
@@ -12,22 +12,43 @@ import { Redis } from './redis.js';
 import { Server, TOKEN, until } from './server.js';
 
 const NAME = process.env.BROWSER;
+const DESKTOP = { language: 'en-US', dark: false, width: 1280, height: 900 };
+const PHONE = { language: 'pt-BR', dark: true, width: 390, height: 844 };
+/** How the page is looked at by the test that runs. */
+let look = DESKTOP;
 let browser;
+let browsers;
 let server;
 let page;
+
+/** A test of what people see, who have a desktop, English and light, or a phone, Portuguese and dark. */
+function inBothLooks(name, body) {
+  for (const each of [DESKTOP, PHONE]) test(`${name} (${each === PHONE ? 'phone, Portuguese, dark' : 'desktop, English, light'})`, () => { look = each; return body(); });
+}
+
+/** What the page should say in the language of the look. */
+const said = (english, portuguese) => (look.language === 'pt-BR' ? portuguese : english);
 
 /** What a browser itself says about an answer that is an error, or that did not come: the tests below cause these. */
 const OF_THE_NETWORK = /Failed to load resource|NetworkError|ERR_/;
 let mayComplain = /(?!)/;
 
-before(async () => { browser = await Browser.open(NAME); });
-after(() => browser?.close());
+before(async () => {
+  browsers = new Map([[DESKTOP, await Browser.open(NAME, DESKTOP)], [PHONE, await Browser.open(NAME, PHONE)]]);
+  browser = browsers.get(DESKTOP);
+});
+after(async () => { for (const each of browsers?.values() ?? []) await each.close(); });
 
+/** `size` is that of the look, unless another is given. */
 async function open(variables, size) {
   server = await Server.start(variables);
-  page = await browser.page(server.url, size);
+  await visit(server.url, size);
   await live();
   return page;
+}
+
+async function visit(url, size = look) {
+  page = await browsers.get(look).page(url, size);
 }
 
 afterEach(async () => {
@@ -35,6 +56,7 @@ afterEach(async () => {
   await page?.close();
   await server?.close();
   page = server = undefined;
+  look = DESKTOP;
   const allowed = mayComplain;
   mayComplain = /(?!)/;
   if (!seen) return;
@@ -52,25 +74,29 @@ const curve = (series) => attribute(`.plot[data-series=${series}] .curve`, 'd');
 const live = () => until('the page is live', async () => (await state()) === 'live');
 const number = (text) => Number(text.replace(/[^\d.]/g, ''));
 const rows = () => page.$$eval('#channels tbody tr', (found) => found.map((row) => [...row.cells].map((cell) => cell.textContent)));
+const items = () => page.$$eval('#messages li', (found) => found.map((item) => ({ text: item.querySelector('.text').textContent, about: item.querySelector('.small').textContent })));
+const messages = async () => (await items()).map((item) => item.text);
+const watchState = () => text('#watch-state');
+const isFocused = (selector) => page.evaluate((selector) => document.activeElement.matches(selector), selector);
 const isShown = (selector) => page.$eval(selector, (element) => element.checkVisibility());
 
-async function type(selector, value) {
-  await page.$eval(selector, (element) => { element.value = ''; });
-  await page.type(selector, value);
-}
+const type = (selector, value) => page.fill(selector, value);
 
 /** Presses a button wherever it is by then: what is above it may grow. */
 const press = (selector) => page.$eval(selector, (button) => button.click());
 
 async function unlock(token = TOKEN) {
   await type('#token', token);
-  await page.keyboard.press('Enter');
+  await page.press('#token', 'Enter');
 }
 
 async function unlocked() {
   await unlock();
   await until('the channels are listed', () => isShown('#listing'));
 }
+
+/** As if the disk were full, for files of so many bytes. */
+const limitFiles = (bytes) => execFileSync('prlimit', ['--pid', `${server.child.pid}`, `--fsize=${bytes}:unlimited`]);
 
 test('it says at once that the server lives, and what it is', async () => {
   await open();
@@ -120,6 +146,14 @@ test('it tells when the server goes away and comes back, and plots no line over 
   assert.equal(await text('#messages_published'), '30', 'but they stay');
   assert.match(await text('#announcement'), /is lost/);
   await until('the seconds are counted', async () => number(await text('#state-text')) >= 4);
+  const drawn = await curve('clients');
+  await page.evaluate(() => {
+    const { now } = Date;
+    Date.now = () => now() + 297_000;
+    window.returnToNow = () => { Date.now = now; };
+  });
+  await until('what is older than five minutes is not drawn beside the plot', async () => (await curve('clients')) !== drawn && !(await curve('clients')).includes('-'));
+  await page.evaluate(() => window.returnToNow());
   await server.restart();
   await until('the page is back by itself', async () => /^Back after \d+ sec$/.test(await text('#state-text')));
   assert.notEqual(await figure('published'), '-30 /s');
@@ -258,20 +292,16 @@ test('the box publishes, and says what came of it', async () => {
   assert.equal(published, 1);
   await type('#publish-event', 'sse-mine');
   await page.focus('#publish-text');
-  await page.keyboard.down('Control');
-  await page.keyboard.press('Enter');
-  await page.keyboard.up('Control');
+  await page.keyboard.press('Control+Enter');
   await until('and a problem is, with what would be right', async () => /“sse-mine” cannot be an event name/.test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
   leave();
 });
-
-const items = () => page.$$eval('#messages li', (found) => found.map((item) => ({ text: item.querySelector('.text').textContent, about: item.querySelector('.small').textContent })));
 
 test('a channel is watched live, and its messages are text', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await type('#watch-channel', 'news, alerts');
-  await page.keyboard.press('Enter');
+  await page.press('#watch-channel', 'Enter');
   await until('it listens', async () => (await server.stats()).connected_clients === 1);
   const hostile = '<img src=x onerror="document.title=\'hacked\'"><b>bold</b>';
   const { id } = await server.publish('alerts', hostile, '?event=door');
@@ -297,7 +327,7 @@ test('a channel is watched live, and its messages are text', async () => {
   await until('it stops', async () => (await server.stats()).connected_clients === 0);
 
   await type('#watch-channel', 'not a name');
-  await page.keyboard.press('Enter');
+  await page.press('#watch-channel', 'Enter');
   await until('a name that is none is said', async () => /not a name/.test(await text('#watch-state')));
 });
 
@@ -391,7 +421,7 @@ for (const width of [320, 360]) {
     await until('it is the busiest', async () => /busiest/.test(await text('#active_channels')));
     await fits('with channels');
     await type('#watch-channel', long);
-    await page.keyboard.press('Enter');
+    await page.press('#watch-channel', 'Enter');
     await until('it is watched', async () => (await text('#watch-state')).startsWith('Watching W'));
     await server.publish(long, 'W'.repeat(3000), `?event=${'E'.repeat(60)}`);
     await until('the long message is there', async () => (await items()).some((item) => item.text.startsWith('WWWW')));
@@ -408,21 +438,39 @@ for (const width of [320, 360]) {
   });
 }
 
-test('assistive technology finds nothing to complain about, in any state', async () => {
-  const axe = await readFile(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-  const looks = [{}, { language: 'pt-BR', dark: true }, { dark: true, width: 390 }, { language: 'pt-BR', width: 390 }];
-  for (const { language, dark, width } of looks) {
-    const own = await Browser.open(NAME, { language, dark });
-    try {
-      server = await Server.start();
-      page = await own.page(server.url, { width, height: 844 });
+for (const { language, dark, width } of [DESKTOP, PHONE, { ...DESKTOP, dark: true, language: 'pt-BR' }, { ...PHONE, dark: false, language: 'en-US' }]) {
+  test(`assistive technology finds nothing to complain about, in any state (${width} px, ${language}, ${dark ? 'dark' : 'light'})`, async () => {
+    mayComplain = OF_THE_NETWORK;
+    const axe = await readFile(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+    const own = browsers.get(dark ? PHONE : DESKTOP);
+    const folder = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
+    const redis = await Redis.start();
+    const member = await Server.start({ REDIS_URL: redis.url });
+    const go = async ({ url }) => {
+      page = await own.page(url, { language, width, height: 844 });
       await page.evaluate(axe);
-      const isFine = async (when) => {
-        const found = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } }));
-        const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
-        assert.ok(found.passes.length > 20, 'it looked');
-        assert.deepEqual(violations, [], `${when}, ${dark ? 'dark' : 'light'}, ${language}, ${width}`);
-      };
+    };
+    const isFine = async (when) => {
+      const found = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } }));
+      const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
+      assert.ok(found.passes.length > 20, 'it looked');
+      assert.deepEqual(violations, [], when);
+    };
+    const watch = async (channel) => {
+      await type('#watch-channel', channel);
+      await page.press('#watch-channel', 'Enter');
+    };
+    try {
+      await go(member);
+      await until('the cluster is shown', () => isShown('#servers tbody tr'));
+      await isFine('with several servers');
+      await redis.kill();
+      await until('Redis is away', () => isShown('#away'));
+      await isFine('without Redis');
+      await page.close();
+
+      server = await Server.start({ MAX_CLIENTS: '4' });
+      await go(server);
       await live();
       await isFine('at first');
       await unlock('wrong');
@@ -430,7 +478,7 @@ test('assistive technology finds nothing to complain about, in any state', async
       await isFine('with a wrong token');
       const leave = await server.listen('a-channel', 2);
       await unlocked();
-      await page.click('#watch-button');
+      await watch('news');
       await until('it listens', async () => (await server.stats()).connected_clients === 3);
       await isFine('with nothing yet');
       await server.publish('news', '{"door": [1]}', '?event=alert');
@@ -439,26 +487,44 @@ test('assistive technology finds nothing to complain about, in any state', async
       await type('#publish-text', 'x');
       await press('#publish .main');
       await until('the answer is there', async () => /^Publi(shed|cada)/.test(await text('#publish-result')));
+      await page.click('#messages li:last-child button');
+      await page.focus('.plot .canvas');
+      await page.keyboard.press('ArrowLeft');
       await isFine('in full use');
+      await page.click('#pause');
+      await type('#filter', 'nothing like it');
+      await until('nothing is found', () => isShown('#none'));
+      await isFine('paused, and with nothing found');
+      page.on('dialog', (dialog) => dialog.accept());
+      await page.click('#clients tbody button');
+      await until('the stream was ended', async () => (await attribute('#watch-state', 'class')) === 'bad');
       await type('#publish-event', 'sse-x');
       await press('#publish .main');
       await until('the refusal is there', async () => /sse-x/.test(await text('#publish-result')));
-      await type('#watch-channel', 'no name');
-      await page.keyboard.press('Enter');
-      await until('the refusal is there', async () => /no name/.test(await text('#watch-state')));
-      await isFine('with refusals');
+      await isFine('ended, and with a refusal');
+      await watch('no name');
+      await until('the refusal is there', async () => /no name/.test(await watchState()));
+      await isFine('with a name that is none');
+      await watch('news');
+      await until('it listens', async () => (await server.stats()).connected_clients === 3);
       leave();
       await server.kill();
       await until('it is lost', async () => (await state()) === 'lost');
       await isFine('while it is lost');
-      await page.close();
+      await server.restart({ DATA_DIR: folder });
+      await until('a gap is told', async () => (await items()).some(({ about }) => about.includes('sse-gap')));
+      await isFine('with a gap');
+      limitFiles(1 << 20);
+      await until('a message is refused', () => server.publish('other', 'x'.repeat(60_000)).then(() => false, () => true));
+      await until('the disk fails', () => isShown('#away'));
+      await isFine('with a disk that fails');
     } finally {
-      page = undefined;
-      await own.close();
-      await server.close();
+      await member.close();
+      await redis.kill();
+      await rm(folder, { recursive: true, force: true });
     }
-  }
-});
+  });
+}
 
 test('its policy lets no other script run and no other server be asked', async () => {
   await open();
@@ -501,9 +567,9 @@ test('several servers are shown together, and that Redis is away', async () => {
     assert.ok(found[1][0].includes(port(other)) && found[1][1] === '2', `the one with most clients first: ${found[1]}`);
     assert.ok(found[2][0].includes(port(server)) && found[2][1] === '1', `then the other: ${found[2]}`);
     assert.equal(found[3][0], 'Together');
-    assert.ok(!(await isShown('#redis-away')));
+    assert.ok(!(await isShown('#away')));
     await redis.kill();
-    await until('Redis is away', () => isShown('#redis-away'));
+    await until('Redis is away', () => isShown('#away'));
     assert.ok(streams.every(({ ok }) => ok));
   } finally {
     leaving.abort();
@@ -537,26 +603,18 @@ test('another server that answers in its place is no burst of messages', async (
 });
 
 test('it speaks Portuguese with those who do, and is dark for those who like it', async () => {
-  const brazilian = await Browser.open(NAME, { language: 'pt-BR', dark: true });
-  try {
-    server = await Server.start();
-    page = await brazilian.page(server.url);
-    await live();
-    assert.equal(await attribute('html', 'lang'), 'pt-BR');
-    assert.equal(await text('#state-text'), 'Ao vivo');
-    assert.equal(await text('#channels-title'), 'Canais');
-    for (let i = 0; i < 1234; i++) await server.publish('news', 'x');
-    await until('numbers are written the Brazilian way', async () => (await text('#messages_published')) === '1.234');
-    const [background, ink] = await page.evaluate(() => {
-      const style = getComputedStyle(document.body);
-      return [style.backgroundColor, style.color].map((colour) => Math.max(...colour.match(/\d+/g).slice(0, 3)));
-    });
-    assert.ok(background < 40 && ink > 200, 'light on dark');
-    await page.close();
-  } finally {
-    page = undefined;
-    await brazilian.close();
-  }
+  look = PHONE;
+  await open();
+  assert.equal(await attribute('html', 'lang'), 'pt-BR');
+  assert.equal(await text('#state-text'), 'Ao vivo');
+  assert.equal(await text('#channels-title'), 'Canais');
+  for (let i = 0; i < 1234; i++) await server.publish('news', 'x');
+  await until('numbers are written the Brazilian way', async () => (await text('#messages_published')) === '1.234');
+  const [background, ink] = await page.evaluate(() => {
+    const style = getComputedStyle(document.body);
+    return [style.backgroundColor, style.color].map((colour) => Math.max(...colour.match(/\d+/g).slice(0, 3)));
+  });
+  assert.ok(background < 40 && ink > 200, 'light on dark');
 });
 
 test('every text is there in both languages', async () => {
@@ -572,19 +630,16 @@ test('every text is there in both languages', async () => {
 
 test('it is one file of less than 60 KB', async () => {
   const source = await readFile(new URL('../../assets/index.html', import.meta.url));
-  assert.ok(source.length < 60 * 1024, `${source.length} bytes`);
+  assert.ok(source.length < 60_000, `${source.length} bytes`);
 });
 
-const messages = async () => (await items()).map((item) => item.text);
-const watchState = () => text('#watch-state');
-const isFocused = (selector) => page.evaluate((selector) => document.activeElement.matches(selector), selector);
 
-test('the plots show what was before the page, and go on where it was away', async () => {
+inBothLooks('the plots show what was before the page, and go on where it was away', async () => {
   server = await Server.start();
   const quiet = server.traffic('news', 20);
   const kept = async () => (await (await fetch(`${server.url}stats/history`)).json()).samples.length;
   await until('there is something to show', async () => (await kept()) >= 5);
-  page = await browser.page(server.url);
+  await visit(server.url);
   const points = async (series) => (await curve(series)).split('L').length;
   await until('it is there at once', async () => (await points('clients')) >= 5, 3000);
   assert.ok((await points('published')) >= 4);
@@ -594,18 +649,18 @@ test('the plots show what was before the page, and go on where it was away', asy
   quiet();
 });
 
-test('watching begins with what is retained, and the address keeps it', async () => {
+inBothLooks('watching begins with what is retained, and the address keeps it', async () => {
   await open();
   for (const channel of ['news', 'são paulo'.replace(' ', '-')]) await server.publish(channel, `in ${channel}`);
-  assert.match(await text('#watch-empty'), /Messages appear here/);
+  assert.match(await text('#watch-empty'), said(/Messages appear here/, /As mensagens aparecem aqui/));
   await page.click('#watch-button');
   await until('what is retained is there', async () => (await messages()).join() === 'in news');
   assert.equal(page.url(), `${server.url}#news`);
   await type('#watch-channel', 'news,são-paulo');
-  assert.equal(await text('#watch-button'), 'Watch', 'the field has another channel');
+  assert.equal(await text('#watch-button'), said('Watch', 'Acompanhar'), 'the field has another channel');
   await page.keyboard.press('Enter');
   await until('both are there', async () => (await messages()).join() === 'in são-paulo,in news');
-  assert.equal(await text('#watch-button'), 'Stop');
+  assert.equal(await text('#watch-button'), said('Stop', 'Parar'));
   await page.reload();
   await until('a reload keeps what was watched', async () => (await messages()).length === 2);
   assert.equal(await page.$eval('#watch-channel', (field) => field.value), 'news,são-paulo');
@@ -613,56 +668,56 @@ test('watching begins with what is retained, and the address keeps it', async ()
   await until('it stops', async () => (await server.stats()).connected_clients === 0);
   assert.equal(page.url(), server.url);
   await page.evaluate(() => { location.hash = '#quiet'; });
-  await until('a link is followed', async () => /^Watching quiet/.test(await watchState()));
-  assert.match(await text('#watch-empty'), /No message yet/);
+  await until('a link is followed', async () => (await watchState()).startsWith(said('Watching quiet', 'Acompanhando quiet')));
+  assert.match(await text('#watch-empty'), said(/No message yet/, /Nenhuma mensagem ainda/));
   await page.evaluate(() => { location.hash = '#%ff'; });
   await live();
 });
 
-test('a watch that ends says why, and comes back with the right token', async () => {
+inBothLooks('a watch that ends says why, and comes back with the right token', async () => {
   await openClosed();
   mayComplain = OF_THE_NETWORK;
   await server.publish('news', 'before');
   await page.click('#watch-button');
-  await until('it says what is missing', async () => /^This needs a token/.test(await watchState()));
-  assert.equal(await text('#watch-button'), 'Watch', 'it has ended');
+  await until('it says what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
+  assert.equal(await text('#watch-button'), said('Watch', 'Acompanhar'), 'it has ended');
   await page.click('#watch-state button');
   assert.ok(await isFocused('#token'), 'a way to the field is beside it');
   await unlocked();
   await until('the right token revives it', async () => (await messages()).join() === 'before');
-  assert.equal(await text('#watch-button'), 'Stop');
+  assert.equal(await text('#watch-button'), said('Stop', 'Parar'));
   await server.publish('news', 'after');
   await until('it is live', async () => (await messages())[0] === 'after');
 });
 
-test('after a restart with another token it waits for that one', async () => {
+inBothLooks('after a restart with another token it waits for that one', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await unlocked();
   await page.click('#watch-button');
-  await until('it watches', async () => /^Watching/.test(await watchState()));
+  await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   await server.restart({ AUTH_TOKEN: 'another-token-of-16-bytes' });
   await until('the token is forgotten', () => isShown('#unlock'));
-  await until('the channel is public, so it goes on', async () => /^Watching news/.test(await watchState()));
+  await until('the channel is public, so it goes on', async () => (await watchState()).startsWith(said('Watching news', 'Acompanhando news')));
   await unlock('another-token-of-16-bytes');
   await until('the channels are listed', () => isShown('#listing'));
   assert.equal(await text('#token-problem'), '', 'the error went with its cause');
 });
 
-test('after a restart the watch is back with the header', async () => {
+inBothLooks('after a restart the watch is back with the header', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await page.click('#watch-button');
-  await until('it watches', async () => /^Watching/.test(await watchState()));
+  await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   await server.kill();
-  await until('both are lost', async () => (await state()) === 'lost' && /reconnecting/.test(await watchState()));
+  await until('both are lost', async () => (await state()) === 'lost' && said(/reconnecting/, /reconectando/).test(await watchState()));
   await until('it has tried for some time', async () => number(await text('#state-text')) >= 6);
   await server.restart();
   await live();
-  await until('it is back with the header', async () => /^Watching/.test(await watchState()), 1500);
+  await until('it is back with the header', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')), 1500);
 });
 
-test('who is connected is listed, and a stream can be ended', async () => {
+inBothLooks('who is connected is listed, and a stream can be ended', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await server.listen('tower', 2);
@@ -671,32 +726,32 @@ test('who is connected is listed, and a stream can be ended', async () => {
   await unlocked();
   const clients = () => page.$$eval('#clients tbody tr', (rows) => rows.map((row) => row.cells[0].textContent));
   await until('all clients are listed', async () => (await clients()).length === 3);
-  assert.equal(await text('#clients-title'), 'All clients');
+  assert.equal(await text('#clients-title'), said('All clients', 'Todos os clientes'));
   await until('the channel is there', async () => (await rows()).some(([name]) => name === 'tower'));
   await page.$$eval('#channels .name', (buttons) => buttons.find(({ textContent }) => textContent === 'tower').click());
-  await until('those of the channel, with the page itself', async () => (await text('#clients-title')) === 'Clients of tower' && (await clients()).length === 3);
+  await until('those of the channel, with the page itself', async () => (await text('#clients-title')) === said('Clients of tower', 'Clientes de tower') && (await clients()).length === 3);
   const own = (await clients()).find((name) => name.includes('AUTH_TOKEN'));
   assert.match(own, /^127\.0\.0\.1:\d+AUTH_TOKEN$/);
   const questions = [];
   page.on('dialog', (dialog) => { questions.push(dialog.message()); dialog.accept(); });
   await page.$$eval('#clients tbody tr', (rows) => rows.find((row) => row.textContent.includes('AUTH_TOKEN')).querySelector('button').click());
-  await until('the page says that its own stream was ended', async () => /^An operator has ended this stream/.test(await watchState()));
-  assert.match(questions[0], /^End the stream of 127/);
+  await until('the page says that its own stream was ended', async () => said(/^An operator has ended this stream/, /^Um operador encerrou este fluxo/).test(await watchState()));
+  assert.match(questions[0], said(/^End the stream of 127/, /^Encerrar o fluxo de 127/));
   await until('it is out of the list', async () => (await clients()).length === 2);
   await page.click('#watch-button');
-  await until('the button opens it again', async () => /^Watching tower/.test(await watchState()));
+  await until('the button opens it again', async () => (await watchState()).startsWith(said('Watching tower', 'Acompanhando tower')));
   await page.click('#forget');
   await until('the list of clients went with the token', async () => !(await isShown('#clients-card')));
 });
 
-test('a message is formatted, copied and downloaded', async () => {
+inBothLooks('a message is formatted, copied and downloaded', async () => {
   await open();
   await server.publish('news', '{"door":{"open":true}}', '?event=alert');
   await server.publish('news', '{not json');
   await page.click('#watch-button');
   await until('both are there', async () => (await messages()).length === 2);
   const buttons = () => page.$$eval('#messages li', (found) => found.map((item) => [...item.querySelectorAll('button')].map(({ textContent }) => textContent).join()));
-  assert.deepEqual(await buttons(), ['Copy', 'Format,Copy']);
+  assert.deepEqual(await buttons(), said(['Copy', 'Format,Copy'], ['Copiar', 'Formatar,Copiar']));
   await page.click('#messages li:last-child button');
   assert.equal((await messages())[1], '{\n  "door": {\n    "open": true\n  }\n}');
   assert.equal(await copied('#messages li:last-child button:last-child'), '{"door":{"open":true}}', 'as it came');
@@ -716,21 +771,21 @@ test('a message is formatted, copied and downloaded', async () => {
   assert.match(second.id, /^\d+-\d+$/);
 });
 
-test('operators see limits, delays and refusals', async () => {
+inBothLooks('operators see limits, delays and refusals', async () => {
   await open({ MAX_CLIENTS: '5' });
   mayComplain = OF_THE_NETWORK;
   await server.listen('news', 5);
   await server.publish('news', 'x');
   await page.click('#watch-button');
-  await until('the watch says that the server is full', async () => /^The server is at a limit/.test(await watchState()));
-  await until('the limit is full', async () => (await text('#clients_in_use')) === '5of 5');
+  await until('the watch says that the server is full', async () => said(/^The server is at a limit/, /^O servidor está no limite/).test(await watchState()));
+  await until('the limit is full', async () => (await text('#clients_in_use')) === said('5of 5', '5de 5'));
   assert.ok(await page.$('#clients_in_use .nearly-full'));
   await until('a refusal is counted', async () => /^\d+503: \d+$/.test(await text('#refused')));
-  await until('the delay is measured', async () => /^\d+(\.\d)? ms99 in 100: [\d.]+ ms$/.test(await text('#delay')));
-  assert.equal(await text('#watch-button'), 'Stop', 'it goes on trying');
+  await until('the delay is measured', async () => said(/^\d+(\.\d)? ms99 in 100: [\d.]+ ms$/, /^\d+(,\d)? ms99 em cada 100: [\d,]+ ms$/).test(await text('#delay')));
+  assert.equal(await text('#watch-button'), said('Stop', 'Parar'), 'it goes on trying');
 });
 
-test('focus stays where the work is, and the list stays sorted after a click', async () => {
+inBothLooks('focus stays where the work is, and the list stays sorted after a click', async () => {
   await open();
   await server.publish('a', 'x');
   await server.publish('b', 'x');
@@ -741,15 +796,17 @@ test('focus stays where the work is, and the list stays sorted after a click', a
   await page.click('#channels tbody button');
   const quiet = server.traffic('b', 20);
   await until('the busiest is on top though the pointer rests on the list', async () => (await order()) === 'ba');
-  assert.ok(await isFocused('#channels button'), 'the focus went with its row');
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'a');
+  // On a phone what was chosen comes to the reader, and the focus with it.
+  assert.ok(await isFocused(look === PHONE ? '#watch-title' : '#channels button'), 'the focus went with its row');
+  if (look === DESKTOP) assert.equal(await page.evaluate(() => document.activeElement.textContent), 'a');
   quiet();
   await page.click('#forget');
   assert.ok(await isFocused('#token'), 'after it is forgotten');
 });
 
 test('on a phone a tap on a channel shows it, and nothing is cut off', async () => {
-  await open({}, { width: 390, height: 844 });
+  look = PHONE;
+  await open();
   const long = 'W'.repeat(128);
   for (const channel of [long, 'news', ...Array.from({ length: 20 }, (_, at) => `channel-${at}`)]) await server.publish(channel, 'x');
   await unlocked();
@@ -761,7 +818,7 @@ test('on a phone a tap on a channel shows it, and nothing is cut off', async () 
     return [found.getBoundingClientRect().height, labels, [scroll.scrollWidth, scroll.clientWidth]];
   });
   assert.ok(name <= 64, `a long name takes ${name} px`);
-  assert.deepEqual(labels, ['Clients', 'Messages/s', 'Messages', 'History', 'Idle']);
+  assert.deepEqual(labels, ['Clientes', 'Mensagens/s', 'Mensagens', 'Histórico', 'Parado há']);
   assert.ok(table[0] <= table[1], `the table is ${table[0]} px wide in ${table[1]} px`);
   await page.$$eval('#channels .name', (buttons) => buttons.find(({ textContent }) => textContent === 'news').click());
   await until('the messages are on the screen', () => page.evaluate(() => {
@@ -771,20 +828,27 @@ test('on a phone a tap on a channel shows it, and nothing is cut off', async () 
   assert.ok(await isFocused('#watch-title'));
 });
 
-for (const [width, kind] of [[1280, 'desktop'], [390, 'phone']]) {
-  test(`everything to press has 24 px and more on a ${kind}`, async () => {
-    await open({}, { width, height: 900 });
-    await server.publish('news', '{"a":1}');
-    await unlocked();
-    await page.click('#watch-button');
-    await until('all is there', async () => (await messages()).length === 1 && (await isShown('#clients tbody tr')));
-    const small = await page.$$eval('button, a, input, textarea', (found) => found.filter((target) => target.checkVisibility()).map((target) => {
-      const { width, height } = target.getBoundingClientRect();
-      return [target.textContent || target.id, Math.round(width), Math.round(height)];
-    }).filter(([, width, height]) => width < 24 || height < 24));
-    assert.deepEqual(small, []);
-  });
-}
+inBothLooks('everything to press has 24 px and more, and the heads of the tables do not collide', async () => {
+  await open();
+  await server.publish('news', '{"a":1}');
+  await unlocked();
+  await page.click('#watch-button');
+  await until('all is there', async () => (await messages()).length === 1 && (await isShown('#clients tbody tr')));
+  const small = await page.$$eval('button, a, input, textarea', (found) => found.filter((target) => target.checkVisibility()).map((target) => {
+    const { width, height } = target.getBoundingClientRect();
+    return [target.textContent || target.id, Math.round(width), Math.round(height)];
+  }).filter(([, width, height]) => width < 24 || height < 24));
+  assert.deepEqual(small, []);
+  // The arrow that tells the order stands in 12 px behind the text.
+  const heads = await page.$$eval('#channels th button', (found) => found.map((head) => {
+    const { left, right, top } = head.getBoundingClientRect();
+    return [head.textContent, left, right + 12, top];
+  }));
+  for (const [at, [name, , right, top]] of heads.entries()) {
+    const next = heads[at + 1];
+    if (next?.[3] === top) assert.ok(right <= next[1], `${name} ends at ${right}, ${next[0]} begins at ${next[1]}`);
+  }
+});
 
 test('the two columns end together', async () => {
   await open();
@@ -793,36 +857,56 @@ test('the two columns end together', async () => {
   assert.ok(Math.abs(left - right) < 3, `they end at ${left} and ${right}`);
 });
 
-test('errors are in Portuguese on the Portuguese page, with what to do', async () => {
-  const brazilian = await Browser.open(NAME, { language: 'pt-BR' });
+inBothLooks('errors are in the language of the page, with what to do', async () => {
+  mayComplain = OF_THE_NETWORK;
+  await open({ MAX_MESSAGE_BYTES: '10' });
+  await type('#publish-text', 'oi');
+  await press('#publish .main');
+  await until('there is no token', async () => said(/^This needs a token: type it in under “Channels”\. Type the token$/, /^Isto exige um token: digite-o em “Canais”\. Digitar o token$/).test(await text('#publish-result')));
+  await unlock('wrong');
+  await until('the token is wrong', async () => said(/^The server does not know this token/, /^O servidor não conhece esse token/).test(await text('#token-problem')));
+  await unlocked();
+  assert.equal(await text('#publish-result'), '', 'the error went with its cause');
+  await type('#publish-text', 'a long message');
+  await press('#publish .main');
+  await until('it is too long', async () => said(/^The message is larger/, /^A mensagem é maior/).test(await text('#publish-result')));
+  await type('#watch-channel', 'a space');
+  await page.press('#watch-channel', 'Enter');
+  await until('the name is wrong', async () => said(/^“a space” cannot be a channel/, /^“a space” não pode ser um canal/).test(await watchState()));
+  await server.kill();
+  await until('it is lost', async () => said(/^Lost for/, /^Sem conexão há/).test(await text('#state-text')));
+  await type('#publish-text', 'oi');
+  await press('#publish .main');
+  await until('it is not reached', async () => said(/^The server cannot be reached/, /^O servidor está inacessível/).test(await text('#publish-result')));
+  const english = await page.evaluate(() => document.body.innerText.match(/\b(the|token is|channel|type)\b/gi));
+  assert.deepEqual(english ?? [], said(english, []));
+});
+
+inBothLooks('the disk is shown, and that it takes nothing', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
   try {
-    mayComplain = OF_THE_NETWORK;
-    server = await Server.start({ MAX_MESSAGE_BYTES: '10' });
-    page = await brazilian.page(server.url);
-    await live();
-    await type('#publish-text', 'oi');
-    await press('#publish .main');
-    await until('sem token', async () => /^Isto exige um token: digite-o em “Canais”\. Digitar o token$/.test(await text('#publish-result')));
-    await unlock('errado');
-    await until('token errado', async () => /^O servidor não conhece esse token/.test(await text('#token-problem')));
-    await unlocked();
-    assert.equal(await text('#publish-result'), '', 'the error went with its cause');
-    await type('#publish-text', 'uma mensagem longa');
-    await press('#publish .main');
-    await until('longa demais', async () => /^A mensagem é maior/.test(await text('#publish-result')));
-    await type('#watch-channel', 'com espaço');
-    await page.keyboard.press('Enter');
-    await until('nome', async () => /^“com espaço” não pode ser um canal/.test(await watchState()));
-    await server.kill();
-    await until('perdido', async () => /^Sem conexão há/.test(await text('#state-text')));
-    await type('#publish-text', 'oi');
-    await press('#publish .main');
-    await until('inacessível', async () => /^O servidor está inacessível/.test(await text('#publish-result')));
-    const english = await page.evaluate(() => document.body.innerText.match(/\b(the|server|token is|channel|type)\b/gi));
-    assert.deepEqual(english?.filter((word) => word !== 'server') ?? [], []);
+    await open();
+    assert.ok(!(await isShown('#disk')), 'not without DATA_DIR');
     await page.close();
+    await server.close();
+    await open({ DATA_DIR: folder, SYNC: '2s' });
+    mayComplain = OF_THE_NETWORK;
+    await until('its size and its setting are there', async () => said(/^\d[\d,.]* (kB|MB)SYNC=2s · never failed$/, /^\d[\d,.]* (kB|MB)SYNC=2s · nunca falhou$/).test(await text('#disk')));
+    assert.ok(!(await isShown('#away')));
+    limitFiles(1 << 20);
+    const large = 'x'.repeat(60_000);
+    await until('a message is refused', () => server.publish('news', large).then(() => false, () => true));
+    await until('it says so', async () => (await isShown('#away')) && said(/^The disk takes no writes/, /^O disco não aceita gravações/).test(await text('#away')));
+    await until('and why', async () => said(/ · faults: 1, the last: .*[a-z]/, / · falhas: 1, a última: .*[a-z]/).test(await text('#disk')));
+    await unlocked();
+    await type('#publish-text', 'x');
+    await press('#publish .main');
+    await until('publishing says it too', async () => said(/Redis or disk/, /Redis ou o disco/).test(await text('#publish-result')));
+    limitFiles('unlimited');
+    await until('it is over', async () => !(await isShown('#away')));
+    assert.match(await text('#disk'), /1/, 'the fault is still told');
   } finally {
-    page = undefined;
-    await brazilian.close();
+    await server?.kill();
+    await rm(folder, { recursive: true, force: true });
   }
 });

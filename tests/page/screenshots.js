@@ -1,7 +1,9 @@
 // Pictures of every state of the page, light and dark, desktop and phone, in both languages, into the folder that is named.
 // Called by `make screenshots`.
 
-import { mkdir } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Browser } from './browser.js';
 import { Redis } from './redis.js';
@@ -38,31 +40,26 @@ async function traffic(server) {
 
 const shown = (page, selector) => until(`${selector} is shown`, () => page.$eval(selector, (element) => element.checkVisibility()));
 
-async function fill(page, selector, text) {
-  await page.$eval(selector, (field) => { field.value = ''; });
-  await page.type(selector, text);
-}
-
 const live = (page) => until('the page is live', () => page.$eval('html', (root) => root.dataset.state === 'live'));
 
 async function watch(page, channel) {
-  await fill(page, '#watch-channel', channel);
+  await page.fill('#watch-channel', channel);
   await page.keyboard.press('Enter');
 }
 
 /** A wrong token, a watch that is refused, and a publish without a token. */
 async function fail(page) {
-  await fill(page, '#token', 'not-the-token');
+  await page.fill('#token', 'not-the-token');
   await page.keyboard.press('Enter');
   await until('the token is wrong', () => page.$eval('#token-problem', ({ textContent }) => textContent !== ''));
   await watch(page, 'not a name');
-  await fill(page, '#publish-text', 'olá');
+  await page.fill('#publish-text', 'olá');
   await page.click('#publish button');
   await until('the refusals are there', () => page.$eval('#publish-result button', (button) => button.checkVisibility()));
 }
 
 async function unlock(page) {
-  await fill(page, '#token', TOKEN);
+  await page.fill('#token', TOKEN);
   await page.keyboard.press('Enter');
   await shown(page, '#listing');
   await watch(page, 'quiet');
@@ -72,7 +69,7 @@ async function unlock(page) {
 async function use(page, server) {
   await watch(page, 'bulletin');
   await shown(page, '#messages li');
-  await fill(page, '#publish-text', 'olá, São Paulo');
+  await page.fill('#publish-text', 'olá, São Paulo');
   await page.click('#publish button');
   await until('the answer is there', () => page.$eval('#publish-result', (result) => result.classList.contains('good')));
   await page.click('#messages li button');
@@ -84,29 +81,26 @@ async function shoot(name, page) {
   await page.bringToFront();
   await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });
   // The window as high as the page: a picture of more than the window may miss what was not painted yet.
-  const viewport = page.viewport();
+  const viewport = page.viewportSize();
   const height = await page.evaluate(() => document.documentElement.scrollHeight);
-  await page.setViewport({ ...viewport, height });
+  await page.setViewportSize({ ...viewport, height });
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
   await page.screenshot({ path });
-  await page.setViewport(viewport);
+  await page.setViewportSize(viewport);
   console.log(path);
 }
 
 await mkdir(folder, { recursive: true });
-const browsers = [];
+const data = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
+const browsers = { light: await Browser.open('chromium'), dark: await Browser.open('chromium', { dark: true }) };
 const ends = [];
 const started = async (thing) => { ends.push(thing); return thing; };
 try {
   const redis = await started(await Redis.start());
   const server = await started(await Server.start());
   const [member, other] = [await started(await Server.start({ REDIS_URL: redis.url })), await started(await Server.start({ REDIS_URL: redis.url }))];
-  const pages = [];
-  for (const { name, language, dark, ...size } of LOOKS) {
-    const browser = await Browser.open('chromium', { language, dark });
-    browsers.push(browser);
-    pages.push([name, await browser.page(server.url, size)]);
-  }
+  const openAll = async ({ url }) => Promise.all(LOOKS.map(async ({ name, dark, ...look }) => [name, await browsers[dark ? 'dark' : 'light'].page(url, look)]));
+  const pages = await openAll(server);
   const inEach = async (state, act) => {
     for (const [name, page] of pages) {
       await page.bringToFront();
@@ -124,23 +118,29 @@ try {
   await inEach('4-in-use', (page) => use(page, server));
   quiet();
   await other.listen('news', 12);
-  const clustered = [];
-  for (const [at, { name, ...size }] of LOOKS.entries()) {
-    const page = await browsers[at].page(member.url, size);
+  const clustered = await openAll(member);
+  for (const [name, page] of clustered) {
     await live(page);
     await until('both servers are shown', () => page.$eval('#servers', (table) => table.rows.length === 4));
     await shoot(`${name}-5-several-servers`, page);
-    clustered.push([name, page]);
   }
   await redis.kill();
   for (const [name, page] of clustered) {
     await page.bringToFront();
-    await shown(page, '#redis-away');
+    await shown(page, '#away');
     await shoot(`${name}-6-redis-away`, page);
   }
+  const keeping = await started(await Server.start({ DATA_DIR: data }));
+  execFileSync('prlimit', ['--pid', `${keeping.child.pid}`, '--fsize=2000000:unlimited']);
+  await until('its disk is full', () => keeping.publish('news', 'x'.repeat(60_000)).then(() => false, () => true));
+  for (const [name, page] of await openAll(keeping)) {
+    await shown(page, '#away');
+    await shoot(`${name}-7-disk-full`, page);
+  }
   await server.kill();
-  await inEach('7-lost', (page) => until('it is lost', async () => /[45]/.test(await page.$eval('#state-text', (state) => state.textContent))));
+  await inEach('8-lost', (page) => until('it is lost', async () => /[45]/.test(await page.$eval('#state-text', (state) => state.textContent))));
 } finally {
-  for (const browser of browsers) await browser.close();
+  for (const browser of Object.values(browsers)) await browser.close();
   for (const thing of ends) await (thing.close ?? thing.kill).call(thing);
+  await rm(data, { recursive: true, force: true });
 }
