@@ -132,7 +132,8 @@ lint: cargo ## check format, layers, clippy and the documentation, without warni
 fmt: cargo ## format the code
 	cargo fmt
 
-readme: build ## follow README.md and its chapters, command by command
+readme: build ## follow README.md and its chapters, command by command, and look for sentences that are too long
+	tests/sentences
 	tests/readme
 
 ci: lint build test test-ship check-systems test-docker test-hostile readme ## everything that has to pass
