@@ -53,6 +53,7 @@ fn what_install_brings_uninstall_takes_away() {
         "opt/sse/bin/sse-server",
         "opt/sse/lib/systemd/system/sse-server.service",
         "opt/sse/lib/systemd/system/sse-server.socket",
+        "opt/sse/share/sse-server/LICENSE",
         "opt/sse/share/sse-server/sse-server.env",
     ];
     assert_eq!(below, expected.map(PathBuf::from));
