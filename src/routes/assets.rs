@@ -1,4 +1,4 @@
-//! Files that are part of the program: the statistics page at `/`, and the client for pages. The page asks for no other
+//! Files that are part of the program: the statistics page at `/`, the client for pages, and a page for assistants. The page asks for no other
 //! file, and its policy lets it talk to its own origin alone.
 
 use crate::http::reply::Reply;
@@ -11,6 +11,8 @@ const PAGE: &str = include_str!("../../assets/index.html");
 const CLIENT: &str = include_str!("../../assets/sse-client.min.js");
 
 const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
+
+const FOR_ASSISTANTS: &str = include_str!("../../assets/docs/llms.txt");
 
 /// What the page may do (Content Security Policy Level 3). The two hashes are of its style and its script as they
 /// stand in the file; a test below names the right ones after a change.
@@ -35,6 +37,11 @@ pub(super) fn client(request: &Request) -> Reply {
 /// The types of the client, for TypeScript.
 pub(super) fn client_types(request: &Request) -> Reply {
     file(request, "text/plain; charset=utf-8", CLIENT_TYPES)
+}
+
+/// What a language model needs to help somebody with the server (llmstxt.org).
+pub(super) fn for_assistants(request: &Request) -> Reply {
+    file(request, "text/plain; charset=utf-8", FOR_ASSISTANTS)
 }
 
 /// A file, or `304` to a browser that has it (RFC 9110, section 13.1.2).

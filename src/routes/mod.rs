@@ -85,6 +85,7 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         "/" => reading(request, |request| Ok(assets::page(request))),
         "/sse-client.js" => reading(request, |request| Ok(assets::client(request))),
         "/sse-client.d.ts" => reading(request, |request| Ok(assets::client_types(request))),
+        "/llms.txt" => reading(request, |request| Ok(assets::for_assistants(request))),
         "/openapi.json" => reading(request, |_| Ok(openapi::document())),
         "/health" => reading(request, |_| Ok(health::alive(app))),
         "/health/ready" => reading(request, |_| health::ready(app)),
