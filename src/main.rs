@@ -2,7 +2,7 @@
 
 use sse_server::access::{Access, Permit, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Welcome};
+use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Language, Welcome};
 use sse_server::config::{Config, Listen};
 use sse_server::counters::Counters;
 use sse_server::disk::Disk;
@@ -132,7 +132,8 @@ fn serve() -> Result<(), Failure> {
     health::keep_alive(local.clone(), notifier.clone())
         .map_err(|error| system_failure("start a thread", &error))?;
     if is_for_people {
-        greet(welcome.lines(&local, &bound));
+        let language = Language::of(|name| std::env::var_os(name));
+        greet(welcome.lines(&local, &bound, language));
     } else {
         log::info!(
             "event=listening address={} version={} hint={:?}",
