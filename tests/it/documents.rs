@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::documents::{document, section};
+use common::documents::{block, document, section};
 use common::Server;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -165,4 +165,66 @@ fn assistants_are_told_what_there_is() {
         .collect();
     let chapters = found.iter().filter(|name| name.ends_with(".md"));
     assert_eq!(named, chapters.map(String::as_str).collect(), "llms.txt");
+}
+
+/// A block without comments.
+fn code(block: &str) -> Vec<&str> {
+    let lines = block.lines().filter(|line| {
+        let line = line.trim_start();
+        !["//", "/*", "*", "#"]
+            .iter()
+            .any(|mark| line.starts_with(mark))
+    });
+    lines
+        .map(|line| {
+            let end = line.find(" # ").or(line.find(" // "));
+            line[..end.unwrap_or(line.len())].trim_end()
+        })
+        .collect()
+}
+
+#[test]
+fn the_files_of_the_portuguese_chapters_are_those_of_the_english_ones() {
+    let mut compared = 0;
+    for chapter in ["react.md", "scripts.md"] {
+        let english = format!("assets/docs/{chapter}");
+        let portuguese = format!("assets/docs/pt-BR/{chapter}");
+        for mark in document(&english).split("<!-- ").skip(1) {
+            let (mark, _) = mark.split_once(" -->").expect("a comment ends");
+            // These two have words of their own in them.
+            let is_translated = mark.ends_with(".conf") || mark.ends_with(".service");
+            if !mark.starts_with("file: ") || is_translated {
+                continue;
+            }
+            let (english, portuguese) = (block(&english, mark), block(&portuguese, mark));
+            assert_eq!(code(&portuguese), code(&english), "{chapter}, {mark}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 15, "{compared} files");
+}
+
+#[test]
+fn each_chapter_in_portuguese_begins_with_a_link_to_the_english_one_and_back() {
+    for (english, portuguese) in [
+        ("README.md", "assets/docs/pt-BR/README.md"),
+        ("assets/docs/react.md", "assets/docs/pt-BR/react.md"),
+        ("assets/docs/scripts.md", "assets/docs/pt-BR/scripts.md"),
+    ] {
+        for (page, other) in [(english, portuguese), (portuguese, english)] {
+            let text = document(page);
+            let link = text.split(['(', ')']).nth(1).unwrap_or_default();
+            let folder = Path::new(page).parent().expect("a file is in a folder");
+            let target = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(folder)
+                .join(link);
+            let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join(other);
+            assert_eq!(
+                target.canonicalize().ok(),
+                wanted.canonicalize().ok(),
+                "{page}"
+            );
+            assert!(text.starts_with('['), "{page}: it is not the first line");
+        }
+    }
 }
