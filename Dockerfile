@@ -1,6 +1,6 @@
 # docker build -t sse-server . && docker run -p 8080:8080 -e AUTH_TOKEN=… sse-server
 #
-# The image holds one static binary and nothing else. BASE is any image with Rust, a C linker and a shell; on Alpine the
+# The image holds one static binary, its licence and nothing else. BASE is any image with Rust, a C linker and a shell; on Alpine the
 # binary is linked with musl, elsewhere with a static glibc.
 ARG BASE=rust:1-alpine
 FROM ${BASE} AS build
@@ -30,6 +30,7 @@ LABEL org.opencontainers.image.title="sse-server" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /sse-server /sse-server
+COPY --from=build /build/assets/LICENSE /LICENSE
 # For -v NAME:/data -e DATA_DIR=/data. A new volume gets owner and mode from here.
 COPY --from=build --chown=65532:65532 /data /data
 # A number: there is no /etc/passwd.

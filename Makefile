@@ -65,6 +65,7 @@ install: ## install the static binary and the systemd units; PREFIX, DESTDIR
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' assets/sse-server.service >"$(DESTDIR)$(UNITDIR)/sse-server.service"
 	install -m 644 assets/sse-server.socket "$(DESTDIR)$(UNITDIR)/sse-server.socket"
 	install -D -m 600 assets/sse-server.env "$(DESTDIR)$(PREFIX)/share/sse-server/sse-server.env"
+	install -m 644 assets/LICENSE "$(DESTDIR)$(PREFIX)/share/sse-server/LICENSE"
 
 uninstall: ## remove what install has installed
 	rm -f "$(DESTDIR)$(PREFIX)/bin/sse-server" "$(DESTDIR)$(UNITDIR)/sse-server.service" "$(DESTDIR)$(UNITDIR)/sse-server.socket"

@@ -2,7 +2,7 @@
 
 use sse_server::access::{Access, Permit, Token};
 use sse_server::cluster::{self, Cluster};
-use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Welcome};
+use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Language, Welcome};
 use sse_server::config::{Config, Listen};
 use sse_server::counters::Counters;
 use sse_server::disk::Disk;
@@ -127,7 +127,8 @@ fn serve() -> Result<(), Failure> {
     let serving = server::start(listener, app, settings).map_err(no_thread)?;
     health::keep_alive(local.clone(), notifier.clone()).map_err(no_thread)?;
     if is_for_people {
-        greet(welcome.lines(&local, &bound));
+        let language = Language::of(|name| std::env::var_os(name));
+        greet(welcome.lines(&local, &bound, language));
     } else {
         log::info!(
             "event=listening address={} version={} hint={:?}",

@@ -10,7 +10,7 @@ mod welcome;
 pub use doubts::{doubts, Doubt};
 use setup::print;
 pub use setup::{read_config, read_rules, Failure};
-pub use welcome::Welcome;
+pub use welcome::{Language, Welcome};
 
 use crate::disk;
 use crate::server::health;

@@ -1,9 +1,10 @@
-//! Commands to try after a start, which work with the rules in force: at a terminal some lines for a person, in a log a
-//! hint.
+//! Commands to try after a start, which work with the rules in force: at a terminal some lines for a person, in English or
+//! Portuguese, in a log a hint.
 
 use crate::access::{Action, Grant, Rules, Token};
 use crate::config::{Config, Listen};
 use crate::http::cors::Origins;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -39,6 +40,39 @@ enum Credential {
     Signed(&'static str),
 }
 
+/// What a person at the terminal reads. Logs are English.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Language {
+    /// Wherever it is not Portuguese.
+    English,
+    /// As written in Brazil.
+    Portuguese,
+}
+
+impl Language {
+    /// The one that these environment variables ask for (POSIX.1-2017, Base Definitions, section 8.2): the first that is not
+    /// empty decides.
+    pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Language {
+        let mut locales = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| {
+            let locale = variable(name)?;
+            (!locale.is_empty()).then_some(locale)
+        });
+        let locale = locales.next().unwrap_or_default();
+        if locale.to_string_lossy().starts_with("pt") {
+            Language::Portuguese
+        } else {
+            Language::English
+        }
+    }
+
+    fn pick<T>(self, english: T, portuguese: T) -> T {
+        match self {
+            Language::English => english,
+            Language::Portuguese => portuguese,
+        }
+    }
+}
+
 impl Welcome {
     /// For these rules, and the token that was made up, if any.
     pub fn new(config: &Config, rules: &Rules, made_up: Option<&Token>) -> Welcome {
@@ -72,40 +106,60 @@ impl Welcome {
     }
 
     /// For a person at a terminal. The person reaches the server at `local`, others at `bound`.
-    pub fn lines(&self, local: &Listen, bound: &Listen) -> String {
+    pub fn lines(&self, local: &Listen, bound: &Listen, language: Language) -> String {
+        let say = |english: &'static str, portuguese| language.pick(english, portuguese);
         let mut text = format!("sse-server {}\n\n", env!("CARGO_PKG_VERSION"));
         let mut line = |what: &str, how: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {what:<9} {how}");
         };
         match local {
-            Listen::Tcp(_) => line("page", url(local, "/")),
+            Listen::Tcp(_) => line(say("page", "página"), url(local, "/")),
             Listen::Unix(path) => line("socket", path.display().to_string()),
         }
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = Vec::new();
+        let mut note = |english, portuguese| notes.push(say(english, portuguese).into());
         match &self.listen {
-            Some(listen) => line("listen", listen.command(local, "-N", "/sse/")),
-            None => {
-                notes.push("Nobody may listen: ACCESS_FILE grants no right to subscribe.".into())
-            }
+            Some(listen) => line(say("listen", "ouvir"), listen.command(local, "-N", "/sse/")),
+            None => note(
+                "Nobody may listen: ACCESS_FILE grants no right to subscribe.",
+                "Ninguém pode ouvir: ACCESS_FILE não dá o direito de assinar nenhum canal.",
+            ),
         }
         match &self.publish {
-            Some(publish) => line("publish", publish.command(local, "-d hello", "/publish/")),
-            None => notes.push(
-                "Nobody may publish: ACCESS_FILE grants no right to, and AUTH_TOKEN is not set."
-                    .into(),
+            Some(publish) => line(
+                say("publish", "publicar"),
+                publish.command(local, "-d hello", "/publish/"),
+            ),
+            None => note(
+                "Nobody may publish: ACCESS_FILE grants no right to, and AUTH_TOKEN is not set.",
+                "Ninguém pode publicar: ACCESS_FILE não dá esse direito, e AUTH_TOKEN não foi definido.",
             ),
         }
         if self.is_made_up {
-            notes.push("The token was made up for this run; set AUTH_TOKEN to choose one.".into());
+            note(
+                "The token was made up for this run; set AUTH_TOKEN to choose one.",
+                "O token foi gerado só para esta execução; defina AUTH_TOKEN para usar o seu.",
+            );
         }
-        notes.push(reach(bound));
-        notes.push(format!(
-            "Without a token: {}; the page, /stats and /metrics.",
-            self.public
+        notes.push(reach(bound, language));
+        // The rights' names are those in ACCESS_FILE.
+        let public = match self.public.as_str() {
+            "nothing" => say("nothing", "nada"),
+            rights => rights,
+        };
+        notes.push(language.pick(
+            format!("Without a token: {public}; the page, /stats and /metrics."),
+            format!("Sem token: {public}; a página, /stats e /metrics."),
         ));
         if self.is_for_every_site {
-            notes.push("Pages of any site may use it; CORS_ORIGINS restricts that.".into());
+            notes.push(
+                say(
+                    "Pages of any site may use it; CORS_ORIGINS restricts that.",
+                    "Páginas de qualquer site podem usar o servidor; CORS_ORIGINS limita isso.",
+                )
+                .into(),
+            );
         }
         text.push('\n');
         for note in notes {
@@ -191,25 +245,35 @@ fn url(local: &Listen, path: &str) -> String {
 }
 
 /// Who can reach the server.
-fn reach(bound: &Listen) -> String {
+fn reach(bound: &Listen, language: Language) -> String {
     match bound {
-        Listen::Unix(_) => {
-            "Only this machine can reach it, and only the socket's user and group.".into()
-        }
-        Listen::Tcp(address) if address.ip().is_loopback() => format!(
-            "Only this machine can reach it; LISTEN=0.0.0.0:{} opens it to others.",
-            address.port()
+        Listen::Unix(_) => language.pick(
+            "Only this machine can reach it, and only the socket's user and group.".into(),
+            "Só esta máquina tem acesso, e nela só o usuário e o grupo do socket.".into(),
         ),
-        Listen::Tcp(address) => match outside(address.ip()) {
-            Some(ip) => format!(
-                "Others reach it at http://{}/, wherever the network lets them.",
-                SocketAddr::new(ip, address.port())
-            ),
-            None => format!(
-                "Others reach it at port {}, wherever the network lets them.",
-                address.port()
-            ),
-        },
+        Listen::Tcp(address) if address.ip().is_loopback() => {
+            let port = address.port();
+            language.pick(
+                format!(
+                    "Only this machine can reach it; LISTEN=0.0.0.0:{port} opens it to others."
+                ),
+                format!("Só esta máquina tem acesso; LISTEN=0.0.0.0:{port} abre para as outras."),
+            )
+        }
+        Listen::Tcp(address) => {
+            let port = address.port();
+            let (english, portuguese) = match outside(address.ip()) {
+                Some(ip) => {
+                    let url = format!("http://{}/", SocketAddr::new(ip, port));
+                    (format!("at {url}"), format!("em {url}"))
+                }
+                None => (format!("at port {port}"), format!("na porta {port}")),
+            };
+            language.pick(
+                format!("Others reach it {english}, wherever the network lets them."),
+                format!("As outras têm acesso {portuguese}, se a rede permitir."),
+            )
+        }
     }
 }
 
@@ -253,4 +317,37 @@ fn quoted(word: &str) -> String {
         return word.into();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Language;
+
+    #[test]
+    fn the_first_variable_that_is_not_empty_decides_the_language() {
+        for (variables, expected) in [
+            (vec![], Language::English),
+            (vec![("LANG", "pt_BR.UTF-8")], Language::Portuguese),
+            (vec![("LANG", "pt")], Language::Portuguese),
+            (vec![("LANG", "C.UTF-8")], Language::English),
+            (
+                vec![("LANG", "en_US.UTF-8"), ("LC_MESSAGES", "pt_BR")],
+                Language::Portuguese,
+            ),
+            (
+                vec![("LC_MESSAGES", "pt_BR"), ("LC_ALL", "C")],
+                Language::English,
+            ),
+            (
+                vec![("LANG", "pt_PT"), ("LC_MESSAGES", ""), ("LC_ALL", "")],
+                Language::Portuguese,
+            ),
+        ] {
+            let variable = |wanted: &str| {
+                let found = variables.iter().find(|(name, _)| *name == wanted);
+                found.map(|(_, value)| value.into())
+            };
+            assert_eq!(Language::of(variable), expected, "{variables:?}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Files built into the program: the statistics page at `/`, the client for pages, and `/openapi.json`. The page loads no other file,
-//! and its policy lets it talk only to its own origin.
+//! Files built into the program: the statistics page at `/`, the client for pages, `/openapi.json`, and a page for
+//! assistants. The statistics page loads no other file, and its policy lets it talk only to its own origin.
 
 use crate::http::reply::Reply;
 use crate::http::request::Request;
@@ -11,6 +11,8 @@ const PAGE: &str = include_str!("../../assets/index.html");
 const CLIENT: &str = include_str!("../../assets/sse-client.min.js");
 
 const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
+
+const FOR_ASSISTANTS: &str = include_str!("../../assets/docs/llms.txt");
 
 /// The description of the API.
 const OPENAPI: &str = include_str!("../../assets/openapi.json");
@@ -41,6 +43,11 @@ pub(super) fn client_types(request: &Request) -> Reply {
 
 pub(super) fn openapi() -> Reply {
     Reply::new(200).with_body("application/json", OPENAPI)
+}
+
+/// What a language model needs to help somebody with the server (llmstxt.org).
+pub(super) fn for_assistants(request: &Request) -> Reply {
+    file(request, "text/plain; charset=utf-8", FOR_ASSISTANTS)
 }
 
 /// The file, or `304` to a browser that has it (RFC 9110, section 13.1.2).

@@ -83,6 +83,7 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         "/" => reading(request, || Ok(assets::page(request))),
         "/sse-client.js" => reading(request, || Ok(assets::client(request))),
         "/sse-client.d.ts" => reading(request, || Ok(assets::client_types(request))),
+        "/llms.txt" => reading(request, || Ok(assets::for_assistants(request))),
         "/openapi.json" => reading(request, || Ok(assets::openapi())),
         "/health" => reading(request, || Ok(health::alive(app))),
         "/health/ready" => reading(request, || health::ready(app)),

@@ -532,7 +532,8 @@ async function example(document, mark) {
   return lines.replaceAll('http://localhost:8080', server.url.slice(0, -1));
 }
 
-for (const [document, mark, channel] of [['README.md', 'test: page', 'notícias'], ['README.md', 'test: stream', 'news'], ['assets/docs/react.md', 'test: client', 'news']]) {
+for (const [document, mark, channel] of [['README.md', 'test: page', 'notícias'], ['README.md', 'test: stream', 'news'], ['assets/docs/react.md', 'test: client', 'news'],
+  ['assets/docs/pt-BR/README.md', 'test: page', 'notícias'], ['assets/docs/pt-BR/README.md', 'test: stream', 'notícias'], ['assets/docs/pt-BR/react.md', 'test: client', 'notícias']]) {
   test(`the example "${mark}" of ${document} shows what is published, and survives a restart and a refusal`, async () => {
     await start();
     const code = await example(document, mark);

@@ -53,6 +53,7 @@ fn uninstall_removes_what_install_brought() {
         "opt/sse/bin/sse-server",
         "opt/sse/lib/systemd/system/sse-server.service",
         "opt/sse/lib/systemd/system/sse-server.socket",
+        "opt/sse/share/sse-server/LICENSE",
         "opt/sse/share/sse-server/sse-server.env",
     ];
     assert_eq!(below, expected.map(PathBuf::from));

@@ -36,6 +36,7 @@ impl AtTerminal {
         let (ours, its) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(its)) };
         let child = bare_command()
             .env("LISTEN", "127.0.0.1:0")
+            .env("LC_ALL", "C")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(its)
@@ -217,6 +218,31 @@ fn a_quiet_log_level_keeps_the_terminal_quiet() {
     let server = AtTerminal::start(&[("LISTEN", "0.0.0.0:0")]);
     let seen = server.see("CORS_ORIGINS");
     assert!(seen.contains("Others reach it at "), "{seen}");
+}
+
+#[test]
+fn needs_curl_a_brazilian_reads_portuguese_and_the_commands_work() {
+    let language = ("LC_ALL", "pt_BR.UTF-8");
+    let server = AtTerminal::start(&[language]);
+    let seen = server.see("CORS_ORIGINS");
+    assert_they_work(line(&seen, "ouvir"), line(&seen, "publicar"), &[]);
+    assert!(line(&seen, "página").starts_with("http://"), "{seen}");
+    for words in ["só para esta execução", "Só esta máquina", "Sem token: "] {
+        assert!(seen.contains(words), "{words:?} in {seen}");
+    }
+    for english in ["Only", "Without", "Pages"] {
+        assert!(!seen.contains(english), "{english:?} in {seen}");
+    }
+    let rules = RulesFile::new("{}");
+    let server = AtTerminal::start(&[language, ("ACCESS_FILE", rules.path())]);
+    let seen = server.see("CORS_ORIGINS");
+    for words in [
+        "Ninguém pode ouvir",
+        "Ninguém pode publicar",
+        "Sem token: nada",
+    ] {
+        assert!(seen.contains(words), "{words:?} in {seen}");
+    }
 }
 
 #[test]
