@@ -2,16 +2,13 @@
 //! outlives the process; the store gets it some time later, synced, and the journal begins anew. A part that is not as it
 //! was written, because the power has failed, ends it.
 
-use sha2::{Digest, Sha256};
+use super::record::{sum_of, SUM_BYTES};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// One key and its value.
 type Pair = (Vec<u8>, Vec<u8>);
-
-/// Bytes of the checksum before each part.
-const SUM_BYTES: usize = 8;
 
 /// It is never synced: what has to outlive the machine's power is in the store.
 #[derive(Debug)]
@@ -22,22 +19,13 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens it, and reads what it has.
-    pub(super) fn open(path: &Path) -> io::Result<(Journal, Vec<Pair>)> {
+    /// Opens it.
+    pub(super) fn open(path: &Path) -> io::Result<Journal> {
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let journal = Journal {
-            length: bytes.len() as u64,
-            file,
-        };
-        Ok((journal, read(&bytes)))
+        options.write(true).create(true).truncate(false);
+        let file = options.open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Journal { file, length })
     }
 
     /// Appends one part: all of it is read again, or nothing.
@@ -88,15 +76,15 @@ impl Journal {
     }
 }
 
-/// The pairs of all parts up to the first that is not whole.
-pub(super) fn read(bytes: &[u8]) -> Vec<Pair> {
+/// The pairs of all parts up to the first that is not whole, and where that begins.
+pub(super) fn read(bytes: &[u8]) -> (Vec<Pair>, usize) {
     let mut pairs = Vec::new();
     let mut rest = bytes;
     while let Some((part, behind)) = take_part(rest) {
         pairs.extend(part);
         rest = behind;
     }
-    pairs
+    (pairs, bytes.len() - rest.len())
 }
 
 fn take_part(bytes: &[u8]) -> Option<(Vec<Pair>, &[u8])> {
@@ -120,9 +108,4 @@ fn take_piece(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let (piece, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     *rest = behind;
     Some(piece.to_vec())
-}
-
-fn sum_of(bytes: &[u8]) -> [u8; SUM_BYTES] {
-    let digest = Sha256::digest(bytes);
-    std::array::from_fn(|place| digest[place])
 }

@@ -130,7 +130,8 @@ impl Writer {
             return Ok(());
         }
         self.draft.note(self.hub.take_changes());
-        self.commit_draft()
+        self.commit_draft()?;
+        Ok(self.folder.note_answered(self.meta.newest)?)
     }
 
     /// Stores a lot, and hands out the answers.
@@ -161,14 +162,14 @@ impl Writer {
     fn store(&mut self, lot: &NumberedLot) -> Result<(), Fault> {
         self.draft.note(self.hub.take_changes());
         let (records, newest) = (lot.records(), lot.newest());
-        let Some(journal) = &mut self.journal else {
-            return self.commit(&records, newest);
-        };
         let is_late = newest.ms >= self.meta.ceiling_ms || self.draft.has_gone;
-        if is_late || journal.len() > LONGEST_JOURNAL {
-            return self.commit(&records, newest);
-        }
+        let journal = self.journal.as_mut().filter(|_| !is_late);
+        let Some(journal) = journal.filter(|journal| journal.len() <= LONGEST_JOURNAL) else {
+            self.commit(&records, newest)?;
+            return Ok(self.folder.note_answered(newest)?);
+        };
         journal.append(records.iter().map(|(key, value)| (&key[..], &value[..])))?;
+        self.folder.note_answered(newest)?;
         self.draft.add(records);
         self.meta.newest = newest;
         if let (None, SyncTime::Within(time)) = (self.due, self.sync_time) {
@@ -248,9 +249,7 @@ impl Writer {
             let records = self.hub.records();
             self.draft.note_records(records, wall_ms(), false);
             self.forget_old_keys();
-            if !self.folder.store().exists() {
-                return Err(Fault::new(Kind::Failed, "the file history.redb is gone"));
-            }
+            self.folder.look_after()?;
         }
         let is_due = self.due.is_some_and(|due| due <= now);
         if is_due || self.draft.is_old() {
@@ -322,6 +321,7 @@ impl Writer {
     /// Writes a new file with all that the hub has, and puts it in the place of the other.
     fn rebuild(&mut self) -> Result<(), Fault> {
         self.rounds.rebuilt = Instant::now();
+        self.folder.take_again()?;
         self.folder.tidy()?;
         // What has changed before is in what comes now. If that fails the other file needs it.
         self.draft.note(self.hub.take_changes());
@@ -347,9 +347,10 @@ impl Writer {
         self.meta = meta;
         if self.journal.is_some() {
             // The folder may be another one.
-            self.journal = Some(Journal::open(&self.folder.journal())?.0);
+            self.journal = Some(Journal::open(&self.folder.journal())?);
         }
-        self.forget_journal()
+        self.forget_journal()?;
+        Ok(self.folder.note_answered(self.meta.newest)?)
     }
 
     fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {

@@ -45,7 +45,7 @@ impl Disk {
         for (key, value) in &self.stored {
             contents.take(key, value)?;
         }
-        contents.finish("");
+        contents.finish("", None);
         let Contents { kept, meta, .. } = contents;
         self.draft = Draft::new(&kept.channels, Batch::new());
         self.draft.forgotten = kept.forgotten;
