@@ -40,13 +40,8 @@ pub fn check(path: &Path) -> Result<String, String> {
     })?;
     match found.damage {
         None => Ok(report(&found.contents, folder::bytes_of(path))),
-        Some(Damage {
-            up_to,
-            file,
-            reason,
-        }) => Err(format!(
-            "{:?}: {reason}, and so some of what was published up to {up_to}; {ASIDE}, goes on with the rest, and tells clients of a gap",
-            path.join(file)
+        Some(Damage { up_to, reason }) => Err(format!(
+            "{path:?} is damaged: {reason} (up to {up_to}); {ASIDE}, goes on with the rest, and tells clients of a gap"
         )),
     }
 }
@@ -89,7 +84,7 @@ pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
     match found::read(path) {
         Ok(found) => match found.damage {
             None => Ok(size(&found.contents, folder::bytes_of(path))),
-            Some(Damage { file, reason, .. }) => Ok(format!("{file}: {reason}; {ASIDE}")),
+            Some(Damage { reason, .. }) => Ok(format!("{reason}; {ASIDE}")),
         },
         Err(fault) if fault.kind == Kind::Damaged => {
             Ok(format!("{STORE}: {fault}; {ASIDE}, and begins anew"))

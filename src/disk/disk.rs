@@ -209,7 +209,7 @@ struct Loaded {
     /// `None` where there is none: it has to be written.
     store: Option<Store>,
     contents: Contents,
-    journal: Option<Journal>,
+    journal: Journal,
     /// What the journal has and the store has not.
     missing: Batch,
 }
@@ -223,16 +223,12 @@ fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
         }) => (Some(Store::open(&folder.store())?), contents, missing),
         None => (None, begin(folder), Batch::new()),
     };
-    let mut journal = Journal::open(&folder.journal())?;
-    if store.is_none() {
-        journal.clear()?;
-    }
-    // What it has may not be stored yet: it stays until that is so.
-    let is_needed = sync_time != SyncTime::Always || !missing.is_empty();
+    let journal = Journal::open(&folder.journal(), sync_time == SyncTime::Always)?;
+    folder.sync()?;
     Ok(Loaded {
         store,
         contents,
-        journal: is_needed.then_some(journal),
+        journal,
         missing,
     })
 }
@@ -253,15 +249,10 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
         }
         found => found?,
     };
-    if let Some(Damage {
-        up_to,
-        file,
-        reason,
-    }) = &found.damage
-    {
-        let name = folder.copy_aside(file)?;
+    if let Some(Damage { up_to, reason }) = &found.damage {
+        let name = folder.copy_aside()?;
         log::error!(
-            "event=disk_damaged file={file:?} reason={reason:?} set_aside={name:?} up_to={up_to} hint=\"what can be read is there, and clients that come back are told of a gap\""
+            "event=disk_damaged file=\"{STORE}\" reason={reason:?} set_aside={name:?} up_to={up_to} hint=\"what can be read is there, and clients that come back are told of a gap\""
         );
     }
     if let Some(lost) = found.lost {

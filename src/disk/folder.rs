@@ -121,7 +121,8 @@ impl Folder {
 
     /// Puts a store aside, and the journal with it, and returns its new name.
     pub(super) fn set_aside(&self) -> io::Result<String> {
-        let (name, journal) = (aside(STORE), aside(JOURNAL));
+        let ms = now_ms();
+        let (name, journal) = (aside(STORE, ms), aside(JOURNAL, ms));
         std::fs::rename(self.store(), self.path.join(&name))?;
         if self.journal().exists() {
             std::fs::rename(self.journal(), self.path.join(journal))?;
@@ -130,14 +131,17 @@ impl Folder {
         Ok(name)
     }
 
-    /// Puts a copy of a file aside, of which the server goes on with what is whole, and returns its name.
-    pub(super) fn copy_aside(&self, file: &str) -> io::Result<String> {
-        let name = aside(file);
-        let copy = self.path.join(&name);
-        std::fs::copy(self.path.join(file), &copy)?;
-        File::open(&copy)?.sync_all()?;
+    /// Puts copies of its files aside, of which the server goes on with what is whole, and returns the store's new name.
+    pub(super) fn copy_aside(&self) -> io::Result<String> {
+        let ms = now_ms();
+        let there = |file: &&str| self.path.join(file).exists();
+        for file in [JOURNAL, LOCK, STORE].into_iter().filter(there) {
+            let copy = self.path.join(aside(file, ms));
+            std::fs::copy(self.path.join(file), &copy)?;
+            File::open(&copy)?.sync_all()?;
+        }
         self.sync()?;
-        Ok(name)
+        Ok(aside(STORE, ms))
     }
 
     /// Bytes that its files take.
@@ -145,15 +149,20 @@ impl Folder {
         bytes_of(&self.path)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    /// Which files there are is on the disk then.
+    pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }
 
 /// What a file is called that is set aside now.
-fn aside(file: &str) -> String {
+fn aside(file: &str, ms: u128) -> String {
+    format!("{file}.damaged-{ms}")
+}
+
+fn now_ms() -> u128 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    format!("{file}.damaged-{}", now.unwrap_or_default().as_millis())
+    now.unwrap_or_default().as_millis()
 }
 
 /// Whether a server has the folder now. As long as the file is open that is returned, none can take it.

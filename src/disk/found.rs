@@ -2,7 +2,7 @@
 
 use super::contents::{Contents, Loss};
 use super::fault::Fault;
-use super::folder::{self, JOURNAL, LOCK, STORE};
+use super::folder::{self, JOURNAL, STORE};
 use super::journal;
 use super::record::Batch;
 use super::store;
@@ -24,10 +24,7 @@ pub(super) struct Found {
 pub(super) struct Damage {
     /// Up to which id.
     pub(super) up_to: EventId,
-    /// The file that is not as it was written.
-    pub(super) file: &'static str,
-    /// What is wrong with it.
-    pub(super) reason: String,
+    pub(super) reason: &'static str,
 }
 
 pub(super) fn read(path: &Path) -> Result<Found, Fault> {
@@ -36,29 +33,18 @@ pub(super) fn read(path: &Path) -> Result<Found, Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         bytes => bytes?,
     };
-    let (pairs, end) = journal::read(&bytes);
+    let pairs = journal::read(contents.meta.newest, &bytes);
     let missing = contents.take_journal(pairs);
     let answered = folder::answered(path);
     let (lost, damage) = match contents.finish(&folder::boot(), answered) {
         None => (None, None),
         Some(Loss::Power(up_to)) => (Some(up_to), None),
         Some(Loss::Damage(up_to)) => {
-            let (file, reason) = if answered.is_none() {
-                (
-                    LOCK,
-                    "it does not say up to which id publishers were answered".into(),
-                )
-            } else if end < bytes.len() {
-                (JOURNAL, format!("it cannot be read from byte {end} on"))
-            } else {
-                (STORE, "what was stored last is missing".into())
+            let reason = match answered {
+                Some(_) => "what was stored last cannot be read",
+                None => "the file lock does not say up to which id publishers were answered",
             };
-            let damage = Damage {
-                up_to,
-                file,
-                reason,
-            };
-            (None, Some(damage))
+            (None, Some(Damage { up_to, reason }))
         }
     };
     Ok(Found {

@@ -155,7 +155,7 @@ pub(super) fn meta_value(meta: &Meta) -> Vec<u8> {
 pub(super) fn answered_value(id: EventId) -> Vec<u8> {
     let mut value = Vec::new();
     put_id(&mut value, id);
-    let sum = sum_of(&value);
+    let sum = sum_of(&[&value]);
     value.extend_from_slice(&sum);
     value
 }
@@ -167,9 +167,11 @@ pub(super) fn read_answered(value: &[u8]) -> Option<EventId> {
     (answered_value(id) == value).then_some(id)
 }
 
-/// A checksum.
-pub(super) fn sum_of(bytes: &[u8]) -> [u8; SUM_BYTES] {
-    let digest = Sha256::digest(bytes);
+/// A checksum of pieces.
+pub(super) fn sum_of(pieces: &[&[u8]]) -> [u8; SUM_BYTES] {
+    let mut hash = Sha256::new();
+    pieces.iter().for_each(|piece| hash.update(piece));
+    let digest = hash.finalize();
     std::array::from_fn(|place| digest[place])
 }
 
@@ -271,7 +273,7 @@ fn put_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_be_bytes());
 }
 
-fn put_id(out: &mut Vec<u8>, id: EventId) {
+pub(super) fn put_id(out: &mut Vec<u8>, id: EventId) {
     put_u64(out, id.ms);
     put_u64(out, id.seq);
 }

@@ -92,7 +92,7 @@ impl Disk {
 
     fn commit(&mut self, records: Vec<(Vec<u8>, Vec<u8>)>) {
         self.meta.forgotten = self.draft.forgotten;
-        if records.is_empty() || self.draft.goes_along() {
+        if records.is_empty() {
             for (key, value) in self.draft.writes() {
                 match value {
                     Some(value) => self.stored.insert(key.into(), value.into()),
