@@ -3,6 +3,7 @@
 use super::doubts::doubts;
 use super::setup::{print, read_config, read_rules, Failure};
 use crate::config::{Config, VARIABLES};
+use crate::disk;
 
 /// Values that are never shown, only whether they are set.
 const SECRET: [&str; 3] = ["AUTH_TOKEN", "JWT_SECRET", "REDIS_URL"];
@@ -37,6 +38,10 @@ pub(super) fn check() -> Result<(), Failure> {
     }
     if config.auth_token.is_some() || config.access_file.is_none() {
         lines.push(format!("  {:<23} everything", "AUTH_TOKEN"));
+    }
+    if let Some(data_dir) = &config.data_dir {
+        let found = disk::outlook(data_dir).map_err(|error| Failure::misuse(error.line))?;
+        lines.push(format!("\nIn DATA_DIR: {found}"));
     }
     for doubt in doubts(&config, &rules) {
         lines.push(format!("\nWarning: {}", doubt.sentence()));

@@ -1,13 +1,15 @@
-//! `--check-data`: reads a folder as a start would, changes nothing, and says what is in it.
+//! What `--check-data` and `--check` say of a folder: they read it as a start would, and change nothing.
 
 use super::contents::Contents;
-use super::fault::{Fault, Kind};
-use super::folder::{self, Folder};
-use super::journal;
-use super::store;
+use super::fault::{Kind, OpenError};
+use super::folder::{self, JOURNAL, LOCK, STORE};
+use super::found::{self, Damage};
+use super::settings::DataDir;
+use crate::host;
 use std::collections::HashSet;
-use std::io;
 use std::path::Path;
+
+const ASIDE: &str = "a server that starts there sets it aside";
 
 /// Looks at the folder, and says in a few lines what it has.
 ///
@@ -19,47 +21,81 @@ pub fn check(path: &Path) -> Result<String, String> {
             "{path:?} is no folder; give one that DATA_DIR has named"
         ));
     }
-    // A server that runs may be in the middle of a change.
-    let folder = match Folder::lock(path) {
-        Ok(folder) => folder,
-        Err(error) => return Err(error.line),
-    };
-    let store = folder.store();
-    if !store.exists() {
+    let store = path.join(STORE);
+    let (is_in_use, _lock) = folder::look(path).map_err(|error| format!("{path:?}: {error}"))?;
+    if is_in_use {
+        // It may be in the middle of a change.
         return Err(format!(
-            "{path:?} has no file history.redb; no server has kept a history there"
+            "{path:?}: another sse-server has it; stop that one, or ask it for /stats"
         ));
     }
-    let contents = read(&folder).map_err(|fault| {
-        let hint = match fault.kind {
-            Kind::Damaged => "; a server that starts there sets it aside, and begins anew",
-            _ => "",
-        };
-        format!("{store:?}: {fault}{hint}")
+    if !store.exists() {
+        return Err(format!(
+            "{path:?} has no file {STORE}; no server has kept a history there"
+        ));
+    }
+    let found = found::read(path).map_err(|fault| match fault.kind {
+        Kind::Damaged => format!("{store:?}: {fault}; {ASIDE}, and begins anew"),
+        _ => format!("{store:?}: {fault}"),
     })?;
-    Ok(report(&contents, folder::bytes_of(path)))
+    match found.damage {
+        None => Ok(report(&found.contents, folder::bytes_of(path))),
+        Some(Damage { up_to, reason }) => Err(format!(
+            "{path:?} is damaged: {reason} (up to {up_to}); {ASIDE}, goes on with the rest, and tells clients of a gap"
+        )),
+    }
 }
 
-fn read(folder: &Folder) -> Result<Contents, Fault> {
-    let mut contents = store::read(&folder.store())?;
-    let journal = match std::fs::read(folder.journal()) {
-        Ok(bytes) => journal::read(&bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    contents.take_journal(journal);
-    contents.finish(&folder::boot());
-    Ok(contents)
+/// Says in a line what a start would find.
+///
+/// # Errors
+/// One line for a person, if it would fail.
+pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
+    let path = data_dir.path();
+    let mut there = path
+        .ancestors()
+        .filter(|above| !above.as_os_str().is_empty());
+    let there = there.find(|above| above.exists()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(OpenError::new(path, true, "is below a file; give a folder"));
+    }
+    let files = [LOCK, STORE, JOURNAL].map(|name| path.join(name));
+    let files = files.iter().filter(|file| file.exists());
+    if let Some(closed) = files
+        .map(|file| &**file)
+        .chain([there])
+        .find(|file| !host::may_write(file))
+    {
+        let error = std::io::ErrorKind::PermissionDenied.into();
+        let what = format!("{closed:?} cannot be written to");
+        return Err(folder::wrong(path, &what, &error));
+    }
+    if there != path {
+        return Ok("it is made at the start".into());
+    }
+    let (is_in_use, _lock) =
+        folder::look(path).map_err(|error| folder::wrong(path, "cannot be locked", &error))?;
+    if is_in_use {
+        return Ok("a server has it now".into());
+    }
+    if !path.join(STORE).exists() {
+        return Ok("nothing is kept there yet".into());
+    }
+    match found::read(path) {
+        Ok(found) => match found.damage {
+            None => Ok(size(&found.contents, folder::bytes_of(path))),
+            Some(Damage { reason, .. }) => Ok(format!("{reason}; {ASIDE}")),
+        },
+        Err(fault) if fault.kind == Kind::Damaged => {
+            Ok(format!("{STORE}: {fault}; {ASIDE}, and begins anew"))
+        }
+        Err(fault) => Err(OpenError::of(path, &fault)),
+    }
 }
 
 fn report(contents: &Contents, bytes: u64) -> String {
     let events = &contents.kept.events;
-    let channels: HashSet<_> = events.iter().map(|kept| &kept.event.channel).collect();
-    let mut lines = vec![format!(
-        "{} messages in {} channels, {bytes} bytes in the files",
-        events.len(),
-        channels.len()
-    )];
+    let mut lines = vec![size(contents, bytes)];
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
         lines.push(format!("ids {} to {}", first.event.id, last.event.id));
     }
@@ -71,4 +107,14 @@ fn report(contents: &Contents, bytes: u64) -> String {
     };
     lines.push(format!("its server has stopped {how}"));
     lines.join("\n")
+}
+
+fn size(contents: &Contents, bytes: u64) -> String {
+    let events = &contents.kept.events;
+    let channels: HashSet<_> = events.iter().map(|kept| &kept.event.channel).collect();
+    format!(
+        "{} messages in {} channels, {bytes} bytes in the files",
+        events.len(),
+        channels.len()
+    )
 }

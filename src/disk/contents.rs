@@ -62,22 +62,43 @@ impl Contents {
             .max(self.meta.newest)
     }
 
-    /// Has the figures that the whole has, and takes note of what is lost if the machine's power has failed: publishers were
-    /// answered before their messages were on the disk, and nobody knows which.
-    pub(super) fn finish(&mut self, boot: &str) -> Option<EventId> {
+    /// Has the figures that the whole has, and takes note of what is lost: `boot` is this run of the machine, and publishers
+    /// were answered up to the id `answered`, if that is known.
+    pub(super) fn finish(&mut self, boot: &str, answered: Option<EventId>) -> Option<Loss> {
         let meta = &self.meta;
-        let may_miss = meta.answers_early && !meta.is_closed;
         let is_same_boot = !boot.is_empty() && meta.boot == boot;
-        let lost = EventId {
+        let found = self.newest();
+        let ceiling = EventId {
             ms: meta.ceiling_ms,
             seq: 0,
         };
-        let lost = (may_miss && !is_same_boot).then_some(lost);
+        let most = answered.map_or(ceiling, |id| id.max(ceiling));
+        let loss = if meta.answers_early && !meta.is_closed && !is_same_boot {
+            Some(Loss::Power(most))
+        } else if answered.is_none() && !meta.is_closed && is_same_boot {
+            // What would say so outlives the process.
+            Some(Loss::Damage(most))
+        } else {
+            answered.filter(|id| *id > found).map(Loss::Damage)
+        };
+        let lost = match loss {
+            None => EventId::ZERO,
+            Some(Loss::Power(id) | Loss::Damage(id)) => id,
+        };
         self.kept.forgotten = meta.forgotten;
-        self.kept.lost = meta.lost.max(lost.unwrap_or_default());
-        self.kept.newest = self.newest().max(self.kept.lost);
-        lost
+        self.kept.lost = meta.lost.max(lost);
+        self.kept.newest = found.max(self.kept.lost);
+        loss
     }
+}
+
+/// Up to which id there may have been messages that are not there any more, although their publishers were answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The machine's power has failed, and they were not synced yet.
+    Power(EventId),
+    /// A file is not as it was written.
+    Damage(EventId),
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -89,10 +110,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_is_told_only_where_the_power_may_have_failed_before_a_sync() {
-        let lost = |answers_early, is_closed, boot: &str, now: &str| {
+    fn a_loss_is_told_where_there_may_be_one_and_nowhere_else() {
+        let id = |ms| EventId { ms, seq: 0 };
+        let lost = |answers_early, is_closed, boot: &str, now: &str, answered| {
             let meta = Meta {
-                newest: EventId { ms: 5, seq: 0 },
+                newest: id(5),
                 ceiling_ms: 9,
                 answers_early,
                 is_closed,
@@ -103,24 +125,69 @@ mod tests {
                 meta,
                 ..Contents::default()
             };
-            let lost = contents.finish(now);
-            assert_eq!(contents.kept.newest.ms, if lost.is_some() { 9 } else { 5 });
-            assert_eq!(contents.kept.lost, lost.unwrap_or_default());
-            lost.is_some()
+            let loss = contents.finish(now, answered);
+            let up_to = match loss {
+                None => EventId::ZERO,
+                Some(Loss::Power(id) | Loss::Damage(id)) => id,
+            };
+            assert_eq!(contents.kept.newest, up_to.max(id(5)));
+            assert_eq!(contents.kept.lost, up_to);
+            loss
         };
-        assert!(
-            lost(true, false, "one", "other"),
-            "the machine was started anew"
-        );
-        assert!(lost(true, false, "", ""), "nobody knows");
-        assert!(
-            !lost(true, false, "one", "one"),
-            "only the process has died"
-        );
-        assert!(!lost(true, true, "one", "other"), "it was stopped in order");
-        assert!(
-            !lost(false, false, "one", "other"),
-            "what was answered was synced"
-        );
+        let (power, damage) = (Some(Loss::Power(id(9))), Some(Loss::Damage(id(9))));
+        let five = Some(id(5));
+        for (given, expected, why) in [
+            (
+                (true, false, "one", "other", five),
+                power,
+                "the machine was started anew",
+            ),
+            ((true, false, "", "", five), power, "nobody knows"),
+            ((true, false, "one", "other", None), power, "as above"),
+            (
+                (true, false, "one", "one", five),
+                None,
+                "only the process has died",
+            ),
+            (
+                (true, true, "one", "other", five),
+                None,
+                "it was stopped in order",
+            ),
+            (
+                (false, false, "one", "other", five),
+                None,
+                "what was answered was synced",
+            ),
+            ((false, false, "one", "other", None), None, "as above"),
+            (
+                (true, false, "one", "one", Some(id(9))),
+                damage,
+                "an answered one is missing",
+            ),
+            (
+                (false, false, "one", "other", Some(id(9))),
+                damage,
+                "as above",
+            ),
+            ((true, true, "one", "one", Some(id(9))), damage, "as above"),
+            (
+                (false, false, "one", "one", None),
+                damage,
+                "what was answered is not known",
+            ),
+            (
+                (true, true, "one", "one", None),
+                None,
+                "it was stopped in order",
+            ),
+        ] {
+            let (early, closed, boot, now, answered) = given;
+            assert_eq!(
+                lost(early, closed, boot, now, answered),
+                expected,
+                "{given:?}: {why}"
+            );
+        }
     }
 }

@@ -3,13 +3,14 @@
 use super::contents::Contents;
 use super::draft::Draft;
 use super::fault::{Fault, Kind, OpenError};
-use super::folder::{self, Folder};
+use super::folder::{self, Folder, STORE};
+use super::found::{self, Damage, Found};
 use super::journal::Journal;
 use super::lot::{Job, Publication};
 use super::record::{Batch, Meta};
 use super::settings::{DataDir, SyncTime};
 use super::state::{DiskFigures, State};
-use super::store::{self, Store};
+use super::store::Store;
 use super::writer::{self, Rounds, Writer};
 use crate::counters::Histogram;
 use crate::event::{ChannelName, EventId, EventName};
@@ -18,7 +19,7 @@ use crate::idempotency::{Attempt, Keys};
 use crate::log::Logged;
 use crate::waiting::WaitingBytes;
 use crossbeam_channel::{Sender, TrySendError};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -208,62 +209,70 @@ struct Loaded {
     /// `None` where there is none: it has to be written.
     store: Option<Store>,
     contents: Contents,
-    journal: Option<Journal>,
+    journal: Journal,
     /// What the journal has and the store has not.
     missing: Batch,
 }
 
 fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
     folder.tidy()?;
-    let (store, mut contents) = open_store(folder)?;
-    let (mut journal, pairs) = Journal::open(&folder.journal())?;
-    let mut missing = Batch::new();
-    if store.is_some() {
-        missing = contents.take_journal(pairs);
-        if let Some(lost) = contents.finish(&folder::boot()) {
-            log::warn!(
-                "event=disk_gap up_to={lost} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told\""
-            );
-        }
-    } else {
-        // Whoever has an id has it from somewhere else.
-        let begin = EventId {
-            ms: writer::wall_ms() + 1,
-            seq: 0,
-        };
-        contents.kept.newest = begin;
-        contents.kept.lost = begin;
-        journal.clear()?;
-    }
-    // What it has may not be stored yet: it stays until that is so.
-    let is_needed = sync_time != SyncTime::Always || !missing.is_empty();
+    let found = find(folder)?;
+    let (store, contents, missing) = match found {
+        Some(Found {
+            contents, missing, ..
+        }) => (Some(Store::open(&folder.store())?), contents, missing),
+        None => (None, begin(folder), Batch::new()),
+    };
+    let journal = Journal::open(&folder.journal(), sync_time == SyncTime::Always)?;
+    folder.sync()?;
     Ok(Loaded {
         store,
         contents,
-        journal: is_needed.then_some(journal),
+        journal,
         missing,
     })
 }
 
-fn open_store(folder: &Folder) -> Result<(Option<Store>, Contents), Fault> {
-    let path = folder.store();
-    if !exists(&path)? {
-        return Ok((None, Contents::default()));
+/// What is in the folder, if anything. What is damaged is set aside, and a loss is logged.
+fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
+    if !folder.store().try_exists()? {
+        return Ok(None);
     }
-    let read = store::read(&path).and_then(|contents| Ok((Some(Store::open(&path)?), contents)));
-    match read {
+    let found = match found::read(&folder.path) {
         Err(fault) if fault.kind == Kind::Damaged => {
             let name = folder.set_aside()?;
             log::error!(
-                "event=disk_damaged file=\"history.redb\" reason={:?} set_aside={name:?} hint=\"the history begins anew, and clients that come back are told of a gap\"",
+                "event=disk_damaged file=\"{STORE}\" reason={:?} set_aside={name:?} hint=\"the history begins anew, and clients that come back are told of a gap\"",
                 fault.reason
             );
-            Ok((None, Contents::default()))
+            return Ok(None);
         }
-        read => read,
+        found => found?,
+    };
+    if let Some(Damage { up_to, reason }) = &found.damage {
+        let name = folder.copy_aside()?;
+        log::error!(
+            "event=disk_damaged file=\"{STORE}\" reason={reason:?} set_aside={name:?} up_to={up_to} hint=\"what can be read is there, and clients that come back are told of a gap\""
+        );
     }
+    if let Some(lost) = found.lost {
+        log::warn!(
+            "event=disk_gap up_to={lost} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told\""
+        );
+    }
+    Ok(Some(found))
 }
 
-fn exists(path: &Path) -> Result<bool, Fault> {
-    Ok(path.try_exists()?)
+/// Nothing is known but that whoever has an id has it from somewhere else.
+fn begin(folder: &Folder) -> Contents {
+    let now = EventId {
+        ms: writer::wall_ms() + 1,
+        seq: 0,
+    };
+    let answered = folder::answered(&folder.path);
+    let begin = answered.map_or(now, |id| id.max(now));
+    let mut contents = Contents::default();
+    contents.kept.newest = begin;
+    contents.kept.lost = begin;
+    contents
 }

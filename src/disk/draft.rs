@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 /// What may wait for so long is written together with what cannot. A new start drops the same events again.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// So much does not wait.
-const MOST_WAITING: usize = 256;
-
 /// Who leaves may soon be back: that is worth no write for so long. In doubt a channel counts as followed, and is kept.
 const LEAVING_MS: u64 = 60_000;
 
@@ -19,8 +16,6 @@ const LEAVING_MS: u64 = 60_000;
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     batch: Batch,
-    /// Something of it must not wait.
-    is_urgent: bool,
     /// A channel is gone. Its events must not be seen with those of one that has its name later.
     pub(super) has_gone: bool,
     since: Option<Instant>,
@@ -34,7 +29,6 @@ impl Draft {
     /// The store says this of channels, and `batch` is to be written.
     pub(super) fn new(records: &[(ChannelName, ChannelRecord)], batch: Batch) -> Draft {
         Draft {
-            is_urgent: !batch.is_empty(),
             batch,
             records: records.iter().cloned().collect(),
             ..Draft::default()
@@ -53,7 +47,6 @@ impl Draft {
     pub(super) fn add(&mut self, records: Vec<(Vec<u8>, Vec<u8>)>) {
         let writes = records.into_iter().map(|(key, value)| (key, Some(value)));
         self.batch.extend(writes);
-        self.is_urgent = true;
     }
 
     /// Takes events out that are not to be there.
@@ -76,7 +69,6 @@ impl Draft {
     pub(super) fn note(&mut self, changes: Changes) {
         self.remove(&changes.dropped);
         self.forgotten = changes.forgotten;
-        self.is_urgent |= !changes.channels.is_empty();
         for (name, record) in changes.channels {
             self.has_gone |= matches!(record, Some(ChannelRecord::Former(_)));
             match record {
@@ -129,11 +121,6 @@ impl Draft {
         }
     }
 
-    /// Whether it has to be written with the next commit.
-    pub(super) fn goes_along(&self) -> bool {
-        self.is_urgent || self.batch.len() >= MOST_WAITING || self.is_old()
-    }
-
     /// Whether it has waited for so long that it is written alone.
     pub(super) fn is_old(&self) -> bool {
         self.since
@@ -149,7 +136,6 @@ impl Draft {
     /// It is written.
     pub(super) fn clear(&mut self) {
         self.batch.clear();
-        self.is_urgent = false;
         self.has_gone = false;
         self.since = None;
     }

@@ -1,22 +1,25 @@
 //! The folder: whose it is, and what the files in it are called.
 
-use super::fault::OpenError;
+use super::fault::{Fault, Kind, OpenError};
+use super::record::{answered_value, read_answered};
+use crate::event::EventId;
 use crate::host;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-const STORE: &str = "history.redb";
-const JOURNAL: &str = "journal";
+pub(super) const STORE: &str = "history.redb";
+pub(super) const JOURNAL: &str = "journal";
+pub(super) const LOCK: &str = "lock";
 
 /// A folder that no other server has.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// Locked while it is open.
-    _lock: File,
+    /// Locked while it is open. Says up to which id publishers were answered.
+    lock: File,
 }
 
 impl Folder {
@@ -30,20 +33,15 @@ impl Folder {
         builder
             .create(path)
             .map_err(|error| wrong(path, "cannot be made", &error))?;
-        Folder::lock(path)
-    }
-
-    /// Takes one that is there.
-    pub(super) fn lock(path: &Path) -> Result<Folder, OpenError> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         let lock = options
-            .open(path.join("lock"))
+            .open(path.join(LOCK))
             .map_err(|error| wrong(path, "cannot be written to", &error))?;
         match host::lock_file(&lock) {
             Ok(true) => Ok(Folder {
                 path: path.into(),
-                _lock: lock,
+                lock,
             }),
             Ok(false) => Err(OpenError::new(
                 path,
@@ -56,6 +54,42 @@ impl Folder {
                 format!("cannot be locked: {error}; give a folder on a disk of this machine"),
             )),
         }
+    }
+
+    /// Whether it is still the one that was taken: somebody may remove it, and make it again.
+    fn is_locked(&self) -> bool {
+        let there = std::fs::metadata(self.path.join(LOCK));
+        let is_same =
+            |a: std::fs::Metadata, b: std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        let locked = self.lock.metadata();
+        locked.is_ok_and(|locked| there.is_ok_and(|there| is_same(locked, there)))
+    }
+
+    /// Looks whether the store is there, in the folder that was taken.
+    pub(super) fn look_after(&self) -> Result<(), Fault> {
+        if self.is_locked() && self.store().exists() {
+            return Ok(());
+        }
+        let reason = "the folder or the file history.redb was removed";
+        Err(Fault::new(Kind::Failed, reason))
+    }
+
+    /// Takes it again if somebody has removed it, unless another server has it now. What another one has left is set aside.
+    pub(super) fn take_again(&mut self) -> Result<(), Fault> {
+        if self.is_locked() {
+            return Ok(());
+        }
+        *self = Folder::take(&self.path).map_err(|error| Fault::new(Kind::Failed, error.line))?;
+        if self.store().try_exists()? {
+            let name = self.set_aside()?;
+            log::error!("event=disk_damaged file=\"{STORE}\" reason=\"another server has written it\" set_aside={name:?} hint=\"it is written anew with what is in memory\"");
+        }
+        Ok(())
+    }
+
+    /// Publishers are answered up to this id from now on. What says so is not synced: it outlives the process.
+    pub(super) fn note_answered(&self, id: EventId) -> io::Result<()> {
+        self.lock.write_all_at(&answered_value(id), 0)
     }
 
     pub(super) fn store(&self) -> PathBuf {
@@ -85,20 +119,29 @@ impl Folder {
         self.sync()
     }
 
-    /// Puts a damaged store aside, and the journal with it, and returns its new name.
+    /// Puts a store aside, and the journal with it, and returns its new name.
     pub(super) fn set_aside(&self) -> io::Result<String> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let ms = now.unwrap_or_default().as_millis();
-        let name = format!("history.redb.damaged-{ms}");
+        let ms = now_ms();
+        let (name, journal) = (aside(STORE, ms), aside(JOURNAL, ms));
         std::fs::rename(self.store(), self.path.join(&name))?;
         if self.journal().exists() {
-            std::fs::rename(
-                self.journal(),
-                self.path.join(format!("journal.damaged-{ms}")),
-            )?;
+            std::fs::rename(self.journal(), self.path.join(journal))?;
         }
         self.sync()?;
         Ok(name)
+    }
+
+    /// Puts copies of its files aside, of which the server goes on with what is whole, and returns the store's new name.
+    pub(super) fn copy_aside(&self) -> io::Result<String> {
+        let ms = now_ms();
+        let there = |file: &&str| self.path.join(file).exists();
+        for file in [JOURNAL, LOCK, STORE].into_iter().filter(there) {
+            let copy = self.path.join(aside(file, ms));
+            std::fs::copy(self.path.join(file), &copy)?;
+            File::open(&copy)?.sync_all()?;
+        }
+        self.sync()?;
+        Ok(aside(STORE, ms))
     }
 
     /// Bytes that its files take.
@@ -106,12 +149,38 @@ impl Folder {
         bytes_of(&self.path)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    /// Which files there are is on the disk then.
+    pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }
 
-fn wrong(path: &Path, what: &str, error: &io::Error) -> OpenError {
+/// What a file is called that is set aside now.
+fn aside(file: &str, ms: u128) -> String {
+    format!("{file}.damaged-{ms}")
+}
+
+fn now_ms() -> u128 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_millis()
+}
+
+/// Whether a server has the folder now. As long as the file is open that is returned, none can take it.
+pub(super) fn look(path: &Path) -> io::Result<(bool, Option<File>)> {
+    match File::open(path.join(LOCK)) {
+        Ok(lock) => Ok((!host::lock_file(&lock)?, Some(lock))),
+        // Every server that has a folder has made one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((false, None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Up to which id publishers were answered. `None` if nothing says so.
+pub(super) fn answered(path: &Path) -> Option<EventId> {
+    read_answered(&std::fs::read(path.join(LOCK)).ok()?)
+}
+
+pub(super) fn wrong(path: &Path, what: &str, error: &io::Error) -> OpenError {
     let hint = "give a folder that this user may write to";
     OpenError::new(path, true, format!("{what}: {error}; {hint}"))
 }

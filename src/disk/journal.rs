@@ -1,43 +1,51 @@
-//! The journal, for `SYNC` other than `always`: what is published is written to it at once and without a sync, and so
-//! outlives the process; the store gets it some time later, synced, and the journal begins anew. A part that is not as it
-//! was written, because the power has failed, ends it.
+//! The journal: what is published is written to it before its publisher is answered, and to the store some time later, all in
+//! one commit; then the journal begins anew, in the same place of the file. Each part has a checksum, which covers the newest
+//! id of the commit before it as well: what is left of an earlier time does not count. A part that is not as it was written
+//! ends it.
 
-use sha2::{Digest, Sha256};
+use super::record::{put_id, sum_of, SUM_BYTES};
+use crate::event::EventId;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// One key and its value.
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// Bytes of the checksum before each part.
-const SUM_BYTES: usize = 8;
+/// The file grows by so much: a sync of bytes that the file has already costs half of one that makes it longer.
+const CHUNK: u64 = 256 << 10;
+const PAGE: usize = 4096;
 
-/// It is never synced: what has to outlive the machine's power is in the store.
+/// The file is cut to this length when it begins anew.
+const LONGEST_EMPTY: u64 = 1 << 20;
+
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    /// Bytes that are whole parts.
+    /// Bytes that are parts of this time.
     length: u64,
+    file_length: u64,
+    /// The newest id of the last commit.
+    after: EventId,
+    /// Each part is synced. Otherwise it outlives the process and not the power.
+    syncs: bool,
 }
 
 impl Journal {
-    /// Opens it, and reads what it has.
-    pub(super) fn open(path: &Path) -> io::Result<(Journal, Vec<Pair>)> {
+    /// Opens it. Before something is appended it has to begin anew.
+    pub(super) fn open(path: &Path, syncs: bool) -> io::Result<Journal> {
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let journal = Journal {
-            length: bytes.len() as u64,
+        options.write(true).create(true).truncate(false);
+        let file = options.open(path)?;
+        let file_length = file.metadata()?.len();
+        Ok(Journal {
             file,
-        };
-        Ok((journal, read(&bytes)))
+            length: file_length,
+            file_length,
+            after: EventId::ZERO,
+            syncs,
+        })
     }
 
     /// Appends one part: all of it is read again, or nothing.
@@ -54,31 +62,44 @@ impl Journal {
         }
         let length = (part.len() - SUM_BYTES - 4) as u32;
         part[SUM_BYTES..SUM_BYTES + 4].copy_from_slice(&length.to_be_bytes());
-        let sum = sum_of(&part[SUM_BYTES..]);
+        let sum = sum_after(self.after, &part[SUM_BYTES..]);
         part[..SUM_BYTES].copy_from_slice(&sum);
-        let written = self
-            .file
-            .seek(SeekFrom::Start(self.length))
-            .and_then(|_| self.file.write_all(&part));
-        match written {
-            Ok(()) => {
-                self.length += part.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                // What was written of the part would end the journal for those that come behind it.
-                self.file.set_len(self.length)?;
-                Err(error)
-            }
+        let written = self.write(&part);
+        if written.is_ok() {
+            self.length += part.len() as u64;
+        } else {
+            // What was written of the part would end the journal for those that come behind it, or be there later.
+            self.file.set_len(self.length)?;
+            self.file_length = self.length;
         }
+        written
     }
 
-    /// Begins anew: everything is in the store.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
-        if self.length > 0 {
-            self.file.set_len(0)?;
-            self.length = 0;
+    fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        let end = self.length + part.len() as u64;
+        if end > self.file_length && self.syncs {
+            // Page by page: Linux counts all that came with one call as written again whenever a byte of it is.
+            while self.file_length < end + CHUNK {
+                self.file.write_all_at(&[0; PAGE], self.file_length)?;
+                self.file_length += PAGE as u64;
+            }
         }
+        self.file.write_all_at(part, self.length)?;
+        self.file_length = self.file_length.max(end);
+        if self.syncs {
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Begins anew: everything is in the store, with this as the newest id.
+    pub(super) fn begin(&mut self, after: EventId) -> io::Result<()> {
+        if self.file_length > LONGEST_EMPTY {
+            self.file.set_len(LONGEST_EMPTY)?;
+            self.file_length = LONGEST_EMPTY;
+        }
+        self.length = 0;
+        self.after = after;
         Ok(())
     }
 
@@ -88,23 +109,23 @@ impl Journal {
     }
 }
 
-/// The pairs of all parts up to the first that is not whole.
-pub(super) fn read(bytes: &[u8]) -> Vec<Pair> {
+/// The pairs of all parts behind a commit with this newest id, up to the first that is not whole.
+pub(super) fn read(after: EventId, bytes: &[u8]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let mut rest = bytes;
-    while let Some((part, behind)) = take_part(rest) {
+    while let Some((part, behind)) = take_part(after, rest) {
         pairs.extend(part);
         rest = behind;
     }
     pairs
 }
 
-fn take_part(bytes: &[u8]) -> Option<(Vec<Pair>, &[u8])> {
+fn take_part(after: EventId, bytes: &[u8]) -> Option<(Vec<Pair>, &[u8])> {
     let (sum, rest) = bytes.split_first_chunk::<SUM_BYTES>()?;
     let (length, behind) = rest.split_first_chunk()?;
     let length = u32::from_be_bytes(*length) as usize;
     let (mut part, behind) = behind.split_at_checked(length)?;
-    if sum_of(&rest[..4 + length]) != *sum {
+    if sum_after(after, &rest[..4 + length]) != *sum {
         return None;
     }
     let mut pairs = Vec::new();
@@ -122,7 +143,8 @@ fn take_piece(rest: &mut &[u8]) -> Option<Vec<u8>> {
     Some(piece.to_vec())
 }
 
-fn sum_of(bytes: &[u8]) -> [u8; SUM_BYTES] {
-    let digest = Sha256::digest(bytes);
-    std::array::from_fn(|place| digest[place])
+fn sum_after(after: EventId, bytes: &[u8]) -> [u8; SUM_BYTES] {
+    let mut salt = Vec::with_capacity(16);
+    put_id(&mut salt, after);
+    sum_of(&[&salt, bytes])
 }

@@ -10,6 +10,7 @@ mod disk;
 mod draft;
 mod fault;
 mod folder;
+mod found;
 mod journal;
 mod lot;
 mod overlay;
@@ -21,7 +22,7 @@ mod state;
 mod store;
 mod writer;
 
-pub use check::check;
+pub use check::{check, outlook};
 pub use disk::Disk;
 pub use fault::OpenError;
 pub use settings::{DataDir, SyncTime};

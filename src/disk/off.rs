@@ -118,6 +118,14 @@ impl Disk {
     }
 }
 
+/// Cannot be called.
+///
+/// # Errors
+/// None.
+pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
+    match data_dir.0 {}
+}
+
 /// Says why it cannot look.
 ///
 /// # Errors

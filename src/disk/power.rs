@@ -184,7 +184,7 @@ fn what_was_committed_is_there_after_a_loss_of_power_and_nothing_else() {
         2
     };
     for seed in 1..=seeds {
-        let mut random = Random(seed * 0x9E37_79B9_7F4A_7C15);
+        let mut random = Random(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
         let disk = Disk::default();
         let store = Store::begin(disk.clone()).expect("the disk is good");
         let meta = meta_value(&Meta::default());
@@ -233,8 +233,9 @@ fn what_was_committed_is_there_after_a_loss_of_power_and_nothing_else() {
 #[test]
 fn a_journal_gives_whole_parts_up_to_the_first_that_is_not_whole() {
     let folder = std::env::temp_dir().join(format!("sse-server-journal-{}", std::process::id()));
-    let (mut journal, found) = journal::Journal::open(&folder).expect("it can be made");
-    assert!(found.is_empty());
+    let mut journal = journal::Journal::open(&folder, true).expect("it can be made");
+    let after = EventId { ms: 7, seq: 1 };
+    journal.begin(after).expect("it can be written");
     let pairs: Vec<_> = (1..=9_u8)
         .map(|n| (vec![n; 3], vec![n; n as usize * 20]))
         .collect();
@@ -248,13 +249,19 @@ fn a_journal_gives_whole_parts_up_to_the_first_that_is_not_whole() {
     }
     let bytes = std::fs::read(&folder).expect("it is there");
     std::fs::remove_file(&folder).expect("it can be removed");
-    assert_eq!(journal::read(&bytes), pairs);
+    assert_eq!(journal::read(after, &bytes), pairs);
+    assert!(
+        journal::read(EventId { ms: 7, seq: 0 }, &bytes).is_empty(),
+        "of another time"
+    );
+    let bytes = &bytes[..*ends.last().expect("there are parts")];
     for cut in 0..bytes.len() {
         let whole = ends.iter().filter(|end| **end <= cut).count();
-        assert_eq!(journal::read(&bytes[..cut]), pairs[..whole * 3], "{cut}");
-        let mut torn = bytes.clone();
+        let expected = pairs[..whole * 3].to_vec();
+        assert_eq!(journal::read(after, &bytes[..cut]), expected, "{cut}");
+        let mut torn = bytes.to_vec();
         torn[cut] ^= 1;
-        assert_eq!(journal::read(&torn), pairs[..whole * 3], "{cut}");
+        assert_eq!(journal::read(after, &torn), expected, "{cut}");
     }
 }
 

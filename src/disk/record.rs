@@ -12,6 +12,7 @@
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use crate::hub::{ChannelRecord, KeptEvent, Published};
 use crate::idempotency::{Attempt, Half};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,9 @@ pub(super) type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The first number of what a newer version writes so that this one cannot read it.
 pub(super) const FORMAT: u32 = 1;
+
+/// Bytes of a checksum.
+pub(super) const SUM_BYTES: usize = 8;
 
 const CHANNEL: u8 = 1;
 const EVENT: u8 = 2;
@@ -147,6 +151,30 @@ pub(super) fn meta_value(meta: &Meta) -> Vec<u8> {
     value
 }
 
+/// What says that publishers were answered up to this id.
+pub(super) fn answered_value(id: EventId) -> Vec<u8> {
+    let mut value = Vec::new();
+    put_id(&mut value, id);
+    let sum = sum_of(&[&value]);
+    value.extend_from_slice(&sum);
+    value
+}
+
+/// Up to which id publishers were answered. `None` if that is not as it was written.
+pub(super) fn read_answered(value: &[u8]) -> Option<EventId> {
+    let mut rest = value;
+    let id = take_id(&mut rest)?;
+    (answered_value(id) == value).then_some(id)
+}
+
+/// A checksum of pieces.
+pub(super) fn sum_of(pieces: &[&[u8]]) -> [u8; SUM_BYTES] {
+    let mut hash = Sha256::new();
+    pieces.iter().for_each(|piece| hash.update(piece));
+    let digest = hash.finalize();
+    std::array::from_fn(|place| digest[place])
+}
+
 /// The format of a value that `META_KEY` leads to: it stands first whatever comes after it.
 pub(super) fn format_of(meta: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*meta.first_chunk()?))
@@ -245,7 +273,7 @@ fn put_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_be_bytes());
 }
 
-fn put_id(out: &mut Vec<u8>, id: EventId) {
+pub(super) fn put_id(out: &mut Vec<u8>, id: EventId) {
     put_u64(out, id.ms);
     put_u64(out, id.seq);
 }

@@ -30,6 +30,9 @@ const RECORDS_ROUND: Duration = Duration::from_secs(5);
 /// ids begin behind that.
 const CEILING_MS: u64 = 10_000;
 
+/// What is in the journal and synced is in the store so much later at the most: one commit for all of it.
+const STORE_TIME: Duration = Duration::from_secs(1);
+
 /// A journal of so many bytes is stored at once.
 const LONGEST_JOURNAL: u64 = 16 << 20;
 
@@ -59,8 +62,8 @@ pub(super) struct Writer {
     pub(super) sync_time: SyncTime,
     /// `None` until it is written, or opened again.
     pub(super) store: Option<Store>,
-    /// Where publishers are answered before the sync.
-    pub(super) journal: Option<Journal>,
+    /// What publishers were answered for, and the store does not have yet.
+    pub(super) journal: Journal,
     pub(super) draft: Draft,
     /// What was published with a key, oldest first.
     pub(super) keys: VecDeque<KeyRecord>,
@@ -130,7 +133,8 @@ impl Writer {
             return Ok(());
         }
         self.draft.note(self.hub.feed().take_changes());
-        self.commit_draft()
+        self.commit_draft()?;
+        Ok(self.folder.note_answered(self.meta.newest)?)
     }
 
     /// Stores a lot, and hands out the answers.
@@ -161,19 +165,25 @@ impl Writer {
     fn store(&mut self, lot: &NumberedLot) -> Result<(), Fault> {
         self.draft.note(self.hub.feed().take_changes());
         let (records, newest) = (lot.records(), lot.newest());
-        let Some(journal) = &mut self.journal else {
-            return self.commit(&records, newest);
-        };
         let is_late = newest.ms >= self.meta.ceiling_ms || self.draft.has_gone;
-        if is_late || journal.len() > LONGEST_JOURNAL {
-            return self.commit(&records, newest);
+        if is_late || self.journal.len() > LONGEST_JOURNAL {
+            self.commit(&records, newest)?;
+            return Ok(self.folder.note_answered(newest)?);
         }
-        journal.append(records.iter().map(|(key, value)| (&key[..], &value[..])))?;
+        let begun = Instant::now();
+        let pairs = records.iter().map(|(key, value)| (&key[..], &value[..]));
+        self.journal.append(pairs)?;
+        let time = match self.sync_time {
+            SyncTime::Within(time) => time,
+            SyncTime::Always => {
+                self.state.took(begun.elapsed());
+                STORE_TIME
+            }
+        };
+        self.folder.note_answered(newest)?;
         self.draft.add(records);
         self.meta.newest = newest;
-        if let (None, SyncTime::Within(time)) = (self.due, self.sync_time) {
-            self.due = Some(Instant::now() + time);
-        }
+        self.due.get_or_insert(begun + time);
         Ok(())
     }
 
@@ -182,40 +192,28 @@ impl Writer {
         self.commit(&[], self.meta.newest)
     }
 
-    /// Stores records, the newest id of which is `newest`, and the draft if it does not wait.
+    /// Stores the draft and records, the newest id of which is `newest`.
     fn commit(&mut self, records: &[Pair], newest: EventId) -> Result<(), Fault> {
         let Some(store) = &self.store else {
             return Err(Fault::new(Kind::Failed, "the file is not open"));
         };
-        let with_draft = records.is_empty() || self.journal.is_some() || self.draft.goes_along();
         let mut meta = Meta {
             newest,
             forgotten: self.draft.forgotten,
             ..self.meta.clone()
         };
-        let draft = with_draft.then_some(&self.draft);
         let begun = Instant::now();
-        write(store, draft, records, &mut meta)?;
+        write(store, &self.draft, records, &mut meta)?;
         self.state.took(begun.elapsed());
         self.meta = meta;
-        if with_draft {
-            self.draft.clear();
-            self.forget_journal()?;
-        }
-        Ok(())
+        self.draft.clear();
+        self.begin_journal()
     }
 
     /// Everything that is in the journal is in the store.
-    fn forget_journal(&mut self) -> Result<(), Fault> {
+    fn begin_journal(&mut self) -> Result<(), Fault> {
         self.due = None;
-        if let Some(journal) = &mut self.journal {
-            journal.clear()?;
-        }
-        if self.sync_time == SyncTime::Always {
-            // It was another run's.
-            self.journal = None;
-        }
-        Ok(())
+        Ok(self.journal.begin(self.meta.newest)?)
     }
 
     fn fail(&mut self, fault: Fault) {
@@ -248,9 +246,7 @@ impl Writer {
             let records = self.hub.feed().records();
             self.draft.note_records(records, wall_ms(), false);
             self.forget_old_keys();
-            if !self.folder.store().exists() {
-                return Err(Fault::new(Kind::Failed, "the file history.redb is gone"));
-            }
+            self.folder.look_after()?;
         }
         let is_due = self.due.is_some_and(|due| due <= now);
         if is_due || self.draft.is_old() {
@@ -322,6 +318,7 @@ impl Writer {
     /// Writes a new file with all that the hub has, and puts it in the place of the other.
     fn rebuild(&mut self) -> Result<(), Fault> {
         self.rounds.rebuilt = Instant::now();
+        self.folder.take_again()?;
         self.folder.tidy()?;
         // What has changed before is in what comes now. If that fails the other file needs it.
         self.draft.note(self.hub.feed().take_changes());
@@ -345,16 +342,17 @@ impl Writer {
         self.store = Some(store);
         self.draft = draft;
         self.meta = meta;
-        if self.journal.is_some() {
-            // The folder may be another one.
-            self.journal = Some(Journal::open(&self.folder.journal())?.0);
-        }
-        self.forget_journal()
+        // The folder may be another one.
+        let syncs = self.sync_time == SyncTime::Always;
+        self.journal = Journal::open(&self.folder.journal(), syncs)?;
+        self.folder.sync()?;
+        self.begin_journal()?;
+        Ok(self.folder.note_answered(self.meta.newest)?)
     }
 
     fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {
         let store = Store::create(&self.folder.new_store())?;
-        write(&store, Some(draft), records, meta)?;
+        write(&store, draft, records, meta)?;
         self.folder.put_new_store_in_place()?;
         Ok(store)
     }
@@ -376,19 +374,13 @@ impl Writer {
 }
 
 /// Commits, and has the figures of the whole say what they are then.
-fn write(
-    store: &Store,
-    draft: Option<&Draft>,
-    records: &[Pair],
-    meta: &mut Meta,
-) -> Result<(), Fault> {
+fn write(store: &Store, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<(), Fault> {
     meta.ceiling_ms = wall_ms().max(meta.newest.ms) + CEILING_MS;
     let value = meta_value(meta);
     let last = [(META_KEY, Some(&value[..]))];
     let records = records.iter();
     let records = records.map(|(key, value)| (&key[..], Some(&value[..])));
-    let draft = draft.into_iter().flat_map(Draft::writes);
-    store.commit(draft.chain(records).chain(last))
+    store.commit(draft.writes().chain(records).chain(last))
 }
 
 /// Wall time in ms.

@@ -158,6 +158,13 @@ pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     }
 }
 
+/// Whether this process may write to what is there (`access(2)`), as far as the system tells before it is tried.
+pub fn may_write(path: &std::path::Path) -> bool {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes());
+    // SAFETY: the path is a string that ends, and lives for the call.
+    path.is_ok_and(|path| unsafe { libc::access(path.as_ptr(), libc::W_OK) } == 0)
+}
+
 /// Locks a file against all other processes, until the file is closed or the process ends (`flock(2)`). Returns whether
 /// it was free. Shown by tests/it/disk_faults.rs.
 ///

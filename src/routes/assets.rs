@@ -1,4 +1,4 @@
-//! Files built into the program: the statistics page at `/`, the client for pages, `/openapi.json`, and a page for
+//! Files built into the program: the statistics page at `/`, the client for pages, and a page for
 //! assistants. The statistics page loads no other file, and its policy lets it talk only to its own origin.
 
 use crate::http::reply::Reply;
@@ -13,9 +13,6 @@ const CLIENT: &str = include_str!("../../assets/sse-client.min.js");
 const CLIENT_TYPES: &str = include_str!("../../assets/sse-client.d.ts");
 
 const FOR_ASSISTANTS: &str = include_str!("../../assets/docs/llms.txt");
-
-/// The description of the API.
-const OPENAPI: &str = include_str!("../../assets/openapi.json");
 
 /// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
 /// the right ones after a change.
@@ -39,10 +36,6 @@ pub(super) fn client(request: &Request) -> Reply {
 /// For TypeScript.
 pub(super) fn client_types(request: &Request) -> Reply {
     file(request, "text/plain; charset=utf-8", CLIENT_TYPES)
-}
-
-pub(super) fn openapi() -> Reply {
-    Reply::new(200).with_body("application/json", OPENAPI)
 }
 
 /// What a language model needs to help somebody with the server (llmstxt.org).

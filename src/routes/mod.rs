@@ -13,6 +13,7 @@ mod joining;
 pub mod live;
 mod messages;
 mod metrics;
+mod openapi;
 mod outcome;
 mod parameters;
 mod publish;
@@ -84,7 +85,7 @@ fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
         "/sse-client.js" => reading(request, || Ok(assets::client(request))),
         "/sse-client.d.ts" => reading(request, || Ok(assets::client_types(request))),
         "/llms.txt" => reading(request, || Ok(assets::for_assistants(request))),
-        "/openapi.json" => reading(request, || Ok(assets::openapi())),
+        "/openapi.json" => reading(request, || Ok(openapi::document())),
         "/health" => reading(request, || Ok(health::alive(app))),
         "/health/ready" => reading(request, || health::ready(app)),
         "/stats" => reading(request, || stats::snapshot(app, request)),

@@ -4,6 +4,7 @@ use crate::common;
 
 use common::{id, run, value, wait_until, Folder, Publisher, Server, BOUND, TOKEN};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -526,9 +527,61 @@ fn check_data_reports_the_content_and_changes_nothing() {
         let after = std::fs::read(folder.0.join("history.redb")).expect("it is there");
         assert!(before == after, "the check has changed the file");
     }
+    // Also where nothing can be written, in a copy of that file alone.
+    std::fs::remove_file(folder.0.join("lock")).expect("it can be removed");
+    let mut mode = std::fs::metadata(&folder.0)
+        .expect("it is there")
+        .permissions();
+    mode.set_mode(0o555);
+    std::fs::set_permissions(&folder.0, mode.clone()).expect("it can be set");
+    let (code, text) = check();
+    assert!(!folder.0.join("lock").exists(), "the check has made a file");
+    assert!(
+        matches!(code, Some(0 | 1)) && !text.contains("written"),
+        "{text}"
+    );
+    mode.set_mode(0o755);
+    std::fs::set_permissions(&folder.0, mode).expect("it can be set");
     std::fs::write(folder.0.join("history.redb"), "something else").expect("it can be written");
     let (code, text) = check();
     assert!(code == Some(1) && text.contains("sets it aside"), "{text}");
+}
+
+#[test]
+fn the_check_of_the_configuration_says_what_a_start_would_find() {
+    let folder = Folder::new("disk-outlook");
+    let data = folder.0.join("new/data");
+    let path = data.to_str().expect("the path is UTF-8");
+    let check = |path: &str| {
+        let variables = [("DATA_DIR", path), ("AUTH_TOKEN", TOKEN)];
+        let output = run(&["--check"], &variables);
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        (output.status.code(), text)
+    };
+    let expect = |path: &str, code, words: &str| {
+        let found = check(path);
+        assert!(
+            found.0 == Some(code) && found.1.contains(words),
+            "{found:?}"
+        );
+    };
+    expect(path, 0, "it is made at the start");
+    assert!(!folder.0.join("new").exists(), "the check has made it");
+    let mut server = Server::start(&[("DATA_DIR", path)]);
+    server.publish("a", "x");
+    expect(path, 0, "a server has it");
+    server.terminate();
+    expect(path, 0, "1 messages in 1 channels");
+    let store = data.join("history.redb");
+    let good = std::fs::read(&store).expect("it is there");
+    std::fs::write(&store, &good[..good.len() / 2]).expect("it can be written");
+    expect(path, 0, "sets it aside");
+    std::fs::remove_file(&store).expect("it can be removed");
+    expect(path, 0, "nothing is kept there yet");
+    let file = folder.write("file", "x");
+    expect(file.to_str().expect("UTF-8"), 2, "give a folder");
+    expect(&format!("{}/below", file.display()), 2, "give a folder");
 }
 
 #[test]

@@ -12,8 +12,13 @@ fn path(folder: &Folder) -> &str {
 
 /// All texts retained in a channel, and whether a client with an old id is told of a gap.
 fn retained(server: &Server, channel: &str) -> (Vec<String>, bool) {
+    retained_after(server, channel, "1-0")
+}
+
+/// All texts that who comes with this id gets in a channel, and whether a gap is told.
+fn retained_after(server: &Server, channel: &str, last: &str) -> (Vec<String>, bool) {
     let target = format!("/sse/{channel}");
-    let mut stream = server.subscribe_with(&target, &[("Last-Event-ID", "1-0")]);
+    let mut stream = server.subscribe_with(&target, &[("Last-Event-ID", last)]);
     let mark = server.publish(channel, "mark");
     let (mut texts, mut has_gap) = (Vec::new(), false);
     loop {
@@ -162,49 +167,144 @@ fn a_foreign_file_is_set_aside_and_its_new_name_is_logged() {
     }
 }
 
+/// What a client has missed.
+struct Missed {
+    last: String,
+    texts: Vec<String>,
+}
+
+/// A message and so many behind it were published one by one, and the server ended with this signal.
+fn published(folder: &Folder, sync: &str, count: usize, signal: i32) -> Missed {
+    let variables = [
+        ("DATA_DIR", path(folder)),
+        ("SYNC", sync),
+        ("HISTORY_EVENTS", "1000"),
+    ];
+    let mut server = Server::start(&variables);
+    let mut publisher = Publisher::new(&server);
+    let texts = (0..count).map(|n| format!("message {n} {}", "x".repeat(300)));
+    let texts: Vec<_> = texts.collect();
+    let last = publisher.publish("a", "first");
+    for text in &texts {
+        publisher.publish("a", text);
+    }
+    let newest = texts.last().expect("there are some").as_bytes();
+    let is_stored = || {
+        let store = std::fs::read(folder.0.join("history.redb")).expect("it is there");
+        store.windows(newest.len()).any(|bytes| bytes == newest)
+    };
+    if sync == "always" {
+        wait_until("all is in the store", BOUND, is_stored);
+    }
+    server.stop(signal);
+    Missed { last, texts }
+}
+
+/// A start with a file of a folder as it is now tells what it lacks, and where the damaged file is. Returns whether it lacks
+/// anything.
+fn tells_what_is_missing(file: &str, bytes: &[u8], folder: &Folder, missed: &Missed) -> bool {
+    // Tests that run at the same time have each their own.
+    let name = folder.0.file_name().and_then(|name| name.to_str());
+    let copy = Folder::new(&format!("copy-of-{}", name.expect("a name")));
+    for name in ["history.redb", "journal", "lock"] {
+        let _ = std::fs::copy(folder.0.join(name), copy.0.join(name));
+    }
+    std::fs::write(copy.0.join(file), bytes).expect("it can be written");
+    let check = run(&["--check-data", path(&copy)], &[]);
+    let variables = [("DATA_DIR", path(&copy)), ("HISTORY_EVENTS", "1000")];
+    let server = Server::start(&variables);
+    let is_told = server.log().contains("event=disk_damaged");
+    assert_eq!(check.status.code(), Some(i32::from(is_told)), "{check:?}");
+    let (mut found, has_gap) = retained_after(&server, "a", &missed.last);
+    assert_eq!(has_gap, is_told, "a gap is told where the log tells it");
+    if !is_told {
+        assert!(
+            found == missed.texts,
+            "nothing is told, and it is not whole"
+        );
+        return false;
+    }
+    // Who is told of a gap gets all that there is.
+    found.retain(|text| text != "first");
+    assert!(
+        missed.texts.starts_with(&found),
+        "it is as it was published"
+    );
+    let line = server.wait_for_log("event=disk_damaged");
+    let of = value(&line, "file").trim_matches('"').to_string();
+    let name = value(&line, "set_aside").trim_matches('"');
+    let aside = std::fs::read(copy.0.join(name)).expect("it is where the log says");
+    assert!(of != file || aside == bytes, "it is as it was");
+    true
+}
+
 #[test]
 fn what_was_damaged_is_never_served_and_never_thrown_away() {
-    let folder = Folder::new("disk-damaged");
-    let file = folder.0.join("history.redb");
-    let mut server = Server::start(&[("DATA_DIR", path(&folder)), ("HISTORY_EVENTS", "1000")]);
-    let mut publisher = Publisher::new(&server);
-    let texts: Vec<_> = (0..300)
-        .map(|n| format!("message {n} {}", "x".repeat(300)))
-        .collect();
-    texts
-        .iter()
-        .for_each(|text| drop(publisher.publish("a", text)));
-    server.terminate();
-    let good = std::fs::read(&file).expect("it is there");
-    // Where the bytes of messages are, and all over the file.
-    let places = good
-        .windows(8)
-        .enumerate()
-        .filter(|(_, bytes)| bytes == b"message ");
-    let mut places: Vec<_> = places.map(|(place, _)| place).step_by(40).collect();
-    places.extend((0..good.len()).step_by(good.len() / 12));
-    for place in places {
-        let folder = Folder::new("disk-damaged-copy");
-        let mut bytes = good.clone();
-        bytes[place] ^= 0x40;
-        std::fs::write(folder.0.join("history.redb"), &bytes).expect("it can be written");
-        let server = Server::start(&[("DATA_DIR", path(&folder)), ("HISTORY_EVENTS", "1000")]);
-        let is_aside = server.log().contains("event=disk_damaged");
-        let (found, has_gap) = retained(&server, "a");
-        if is_aside {
-            let line = server.wait_for_log("event=disk_damaged");
-            let name = value(&line, "set_aside").trim_matches('"');
-            let aside = std::fs::read(folder.0.join(name)).expect("it is where the log says");
-            assert!(aside == bytes, "it is as it was");
-            assert!(found.is_empty() && has_gap, "byte {place}");
-        } else {
-            assert!(
-                found == texts,
-                "byte {place}: it was not set aside, and is not whole"
-            );
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        let folder = Folder::new("disk-damaged");
+        let missed = published(&folder, "always", 300, signal);
+        let good = std::fs::read(folder.0.join("history.redb")).expect("it is there");
+        assert!(!tells_what_is_missing(
+            "history.redb",
+            &good,
+            &folder,
+            &missed
+        ));
+        // Where the bytes of messages are, and all over the file.
+        let places = good
+            .windows(8)
+            .enumerate()
+            .filter(|(_, bytes)| bytes == b"message ");
+        let mut places: Vec<_> = places.map(|(place, _)| place).step_by(40).collect();
+        places.extend((0..good.len()).step_by(good.len() / 12));
+        for place in places {
+            let mut bytes = good.clone();
+            bytes[place] ^= 0x40;
+            tells_what_is_missing("history.redb", &bytes, &folder, &missed);
         }
-        std::fs::remove_dir_all(&folder.0).expect("it can be removed");
     }
+}
+
+#[test]
+fn a_damaged_newest_commit_is_made_good_by_the_journal_or_told() {
+    let folder = Folder::new("disk-newest");
+    let missed = published(&folder, "always", 20, libc::SIGKILL);
+    let good = std::fs::read(folder.0.join("history.redb")).expect("it is there");
+    let newest = missed.texts[19].as_bytes();
+    let places = good.windows(newest.len()).enumerate();
+    let places = places.filter(|(_, bytes)| *bytes == newest);
+    let mut bytes = good.clone();
+    places.for_each(|(place, _)| bytes[place] ^= 1);
+    assert!(bytes != good, "it is in the file");
+    let is_told = || tells_what_is_missing("history.redb", &bytes, &folder, &missed);
+    assert!(!is_told());
+    std::fs::remove_file(folder.0.join("journal")).expect("it can be removed");
+    assert!(is_told());
+}
+
+#[test]
+fn a_damaged_journal_is_told_and_one_that_ends_in_the_middle_is_not() {
+    let folder = Folder::new("disk-journal");
+    let missed = published(&folder, "60s", 20, libc::SIGKILL);
+    let good = std::fs::read(folder.0.join("journal")).expect("it is there");
+    let told = |bytes: &[u8]| tells_what_is_missing("journal", bytes, &folder, &missed);
+    assert!(!told(&good));
+    // Killed while it wrote what nobody was answered for yet.
+    assert!(!told(&[&good[..], &good[..40]].concat()));
+    assert!(!told(&[&good[..], &good[..5]].concat()));
+    // What was answered is not there any more.
+    assert!(told(&good[..good.len() - 1]));
+    assert!(told(&[]));
+    for place in (0..good.len())
+        .step_by(good.len() / 30)
+        .chain([good.len() - 1])
+    {
+        let mut bytes = good.clone();
+        bytes[place] ^= 0x10;
+        assert!(told(&bytes), "byte {place} of {}", good.len());
+    }
+    std::fs::remove_file(folder.0.join("lock")).expect("it can be removed");
+    assert!(told(&good), "nobody knows what was answered");
 }
 
 #[test]
@@ -238,21 +338,39 @@ fn a_folder_that_is_missing_is_made_for_its_owner_alone() {
 }
 
 #[test]
-fn a_truncated_journal_gives_its_complete_records() {
-    let folder = Folder::new("disk-journal");
-    let variables = [("DATA_DIR", path(&folder)), ("SYNC", "60s")];
-    let mut server = Server::start(&variables);
-    for number in 0..20 {
-        assert_eq!(publish(&server, &number.to_string()).status, 200);
-    }
-    server.stop(libc::SIGKILL);
-    let journal = folder.0.join("journal");
-    let mut bytes = std::fs::read(&journal).expect("it is there");
-    assert!(bytes.len() > 1000, "there is something in it");
-    bytes.truncate(bytes.len() - 5);
-    std::fs::write(&journal, bytes).expect("it can be written");
-    let server = Server::start(&variables);
-    let found = retained(&server, "a").0;
-    let all: Vec<_> = (0..19).map(|number| number.to_string()).collect();
-    assert_eq!(found, all);
+fn a_folder_that_is_remade_under_a_server_is_its_own_again_or_somebody_elses() {
+    let folder = Folder::new("disk-remade");
+    let data = folder.0.join("data");
+    let path = data.to_str().expect("the path is UTF-8");
+    let server = Server::start(&[("DATA_DIR", path)]);
+    assert_eq!(publish(&server, "1").status, 200);
+    let is_ready = |server: &Server| server.get("/health/ready").status == 200;
+    let remove = || {
+        std::fs::remove_dir_all(&data).expect("it can be removed");
+        std::fs::create_dir(&data).expect("it can be made");
+    };
+    remove();
+    wait_until("the file is there again", 2 * BOUND, || {
+        data.join("history.redb").exists() && is_ready(&server)
+    });
+    let output = run(&[], &[("DATA_DIR", path), ("LISTEN", "127.0.0.1:0")]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("another sse-server has it"), "{text}");
+    // Another one is sooner.
+    remove();
+    let mut other = Server::start(&[("DATA_DIR", path)]);
+    assert_eq!(publish(&other, "other").status, 200);
+    wait_until("it sees that", 2 * BOUND, || {
+        let fault = server.get("/stats").json()["disk"]["last_fault"].to_string();
+        !is_ready(&server) && fault.contains("another sse-server has it")
+    });
+    assert_eq!(publish(&other, "other").status, 200);
+    other.terminate();
+    wait_until("it goes on", 2 * BOUND, || is_ready(&server));
+    // What the other one has kept is not thrown away.
+    let line = server.wait_for_log("event=disk_damaged");
+    let name = value(&line, "set_aside").trim_matches('"');
+    assert!(data.join(name).exists(), "{line}");
+    assert_eq!(publish(&server, "2").status, 200);
+    assert_eq!(retained(&server, "a").0, ["1", "2"]);
 }

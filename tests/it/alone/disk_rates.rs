@@ -90,7 +90,7 @@ fn written(server: &Server) -> u64 {
 
 #[test]
 fn little_is_written_for_a_message_and_nothing_at_rest() {
-    for (sync, most) in [("always", 40_000), ("1s", 4000)] {
+    for (sync, most) in [("always", 12_000), ("1s", 4000)] {
         let folder = Folder::new("disk-written");
         let path = folder.0.to_str().expect("the path is UTF-8");
         let server = Server::start(&[("DATA_DIR", path), ("SYNC", sync)]);

@@ -45,7 +45,7 @@ impl Disk {
         for (key, value) in &self.stored {
             contents.take(key, value)?;
         }
-        contents.finish("");
+        contents.finish("", None);
         let Contents { kept, meta, .. } = contents;
         self.draft = Draft::new(&kept.channels, Batch::new());
         self.draft.forgotten = kept.forgotten;
@@ -92,7 +92,7 @@ impl Disk {
 
     fn commit(&mut self, records: Vec<(Vec<u8>, Vec<u8>)>) {
         self.meta.forgotten = self.draft.forgotten;
-        if records.is_empty() || self.draft.goes_along() {
+        if records.is_empty() {
             for (key, value) in self.draft.writes() {
                 match value {
                     Some(value) => self.stored.insert(key.into(), value.into()),
