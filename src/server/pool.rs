@@ -36,7 +36,7 @@ pub struct Pool {
     /// `server` was replaced, or the server stops.
     server_changed: Condvar,
     streams: Threads<Box<NewStream>>,
-    waiting: Threads<Box<WaitingRequest>>,
+    waiting: Threads<WaitingRequest>,
     is_stopping: AtomicBool,
 }
 
@@ -198,7 +198,7 @@ impl Pool {
             peer,
             place,
         };
-        if let Err((_, Some(request))) = self.waiting.give(Box::new(request)) {
+        if let Err((_, Some(request))) = self.waiting.give(request) {
             let detail = "the server has no threads left; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             request.exchange.answer(reply, family, self.counters());
@@ -217,7 +217,7 @@ struct WaitingRequest {
 }
 
 impl WaitingRequest {
-    fn run(self: Box<Self>) {
+    fn run(self) {
         let outcome = self.waiting.finish();
         drop(self.place);
         self.pool
