@@ -26,14 +26,17 @@ pub fn measure(run: &mut Run) {
     for _ in 0..ROUNDS {
         let [without, with] = [&without, &with]
             .map(|server| single_messages(server, PUBLISHERS, |_| "bench".into()).0);
-        for (values, value) in values.iter_mut().zip([without, with, with / without]) {
+        for (values, value) in values
+            .iter_mut()
+            .zip([without, with, with / without * 100.0])
+        {
             values.push(value);
         }
     }
     let names = [
         "publish requests/s, 16 at once",
         "publish requests/s, 16 at once, with Redis",
-        "rate with Redis, of that without",
+        "rate with Redis, % of that without",
     ];
     for (name, mut values) in names.into_iter().zip(values) {
         run.add(Figure::more(name, 0, super::quantile(&mut values, 0.5)));

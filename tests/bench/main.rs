@@ -24,8 +24,11 @@ use common::Server;
 use report::Run;
 use std::time::Duration;
 
+/// Measures something, and adds it to the run.
+type Measure = fn(&mut Run);
+
 /// What is measured, by the names that select it.
-const CASES: [(&str, fn(&mut Run)); 8] = [
+const CASES: [(&str, Measure); 8] = [
     ("publish", publishing::measure),
     ("patterns", patterns::measure),
     ("redis", cluster::measure),

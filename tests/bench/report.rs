@@ -121,6 +121,10 @@ pub fn folder() -> PathBuf {
 }
 
 fn change(figure: &Figure, then: f64) -> String {
+    // From nothing to something there is no percentage.
+    if then == 0.0 {
+        return "-".into();
+    }
     let percent = (figure.value / then - 1.0) * 100.0;
     let is_better = (percent > 0.0) == figure.more_is_better;
     let word = if percent.abs() < 5.0 {
