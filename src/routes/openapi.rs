@@ -4,7 +4,7 @@ use crate::http::reply::Reply;
 
 const DOCUMENT: &[u8] = include_bytes!("../../assets/openapi.json");
 
-/// Without the white space that is there for people: 53 KB less in the binary, and on the wire.
+/// Without the white space that is there for people, but for a line's end: 53 KB less in the binary, and on the wire.
 static SHORT: [u8; shorten::<0>().1] = shorten().0;
 
 /// The document as far as it fits, and how long it is as a whole.
@@ -24,7 +24,10 @@ const fn shorten<const MOST: usize>() -> ([u8; MOST], usize) {
         is_escaped = byte == b'\\' && !is_escaped;
         from += 1;
     }
-    (short, to)
+    if to < MOST {
+        short[to] = b'\n';
+    }
+    (short, to + 1)
 }
 
 pub(super) fn document() -> Reply {
