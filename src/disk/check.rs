@@ -1,9 +1,9 @@
 //! What `--check-data` and `--check` say of a folder: they read it as a start would, and change nothing.
 
-use super::contents::Contents;
+use super::contents::{Cause, Contents, Loss};
 use super::fault::{Kind, OpenError};
 use super::folder::{self, JOURNAL, LOCK, STORE};
-use super::found::{self, Damage};
+use super::found;
 use super::settings::DataDir;
 use crate::host;
 use std::collections::HashSet;
@@ -38,12 +38,16 @@ pub fn check(path: &Path) -> Result<String, String> {
         Kind::Damaged => format!("{store:?}: {fault}; {ASIDE}, and begins anew"),
         _ => format!("{store:?}: {fault}"),
     })?;
-    match found.damage {
-        None => Ok(report(&found.contents, folder::bytes_of(path))),
-        Some(Damage { up_to, reason }) => Err(format!(
+    if let Some(Loss {
+        up_to,
+        cause: Cause::Damage(reason),
+    }) = found.loss
+    {
+        return Err(format!(
             "{path:?} is damaged: {reason} (up to {up_to}); {ASIDE}, goes on with the rest, and tells clients of a gap"
-        )),
+        ));
     }
+    Ok(report(&found.contents, folder::bytes_of(path)))
 }
 
 /// Says in a line what a start would find.
@@ -82,9 +86,9 @@ pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
         return Ok("nothing is kept there yet".into());
     }
     match found::read(path) {
-        Ok(found) => match found.damage {
-            None => Ok(size(&found.contents, folder::bytes_of(path))),
-            Some(Damage { reason, .. }) => Ok(format!("{reason}; {ASIDE}")),
+        Ok(found) => match found.loss.map(|loss| loss.cause) {
+            Some(Cause::Damage(reason)) => Ok(format!("{reason}; {ASIDE}")),
+            _ => Ok(size(&found.contents, folder::bytes_of(path))),
         },
         Err(fault) if fault.kind == Kind::Damaged => {
             Ok(format!("{STORE}: {fault}; {ASIDE}, and begins anew"))

@@ -73,33 +73,41 @@ impl Contents {
             seq: 0,
         };
         let most = answered.map_or(ceiling, |id| id.max(ceiling));
+        let loss = |up_to, cause| Some(Loss { up_to, cause });
         let loss = if meta.answers_early && !meta.is_closed && !is_same_boot {
-            Some(Loss::Power(most))
+            loss(most, Cause::Power)
         } else if answered.is_none() && !meta.is_closed && is_same_boot {
             // What would say so outlives the process.
-            Some(Loss::Damage(most))
+            loss(most, Cause::Damage(UNKNOWN_ANSWERS))
         } else {
-            answered.filter(|id| *id > found).map(Loss::Damage)
-        };
-        let lost = match loss {
-            None => EventId::ZERO,
-            Some(Loss::Power(id) | Loss::Damage(id)) => id,
+            let missing = answered.filter(|id| *id > found);
+            missing.and_then(|id| loss(id, Cause::Damage(UNREADABLE)))
         };
         self.kept.forgotten = meta.forgotten;
-        self.kept.lost = meta.lost.max(lost);
+        self.kept.lost = loss.map_or(meta.lost, |loss| meta.lost.max(loss.up_to));
         self.kept.newest = found.max(self.kept.lost);
         loss
     }
 }
 
-/// Up to which id there may have been messages that are not there any more, although their publishers were answered.
+/// Messages that may not be there any more, although their publishers were answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// The machine's power has failed, and they were not synced yet.
-    Power(EventId),
-    /// A file is not as it was written.
-    Damage(EventId),
+pub(super) struct Loss {
+    /// None has a newer id.
+    pub(super) up_to: EventId,
+    pub(super) cause: Cause,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The machine's power has failed, and they were not synced yet.
+    Power,
+    /// A file is not as it was written; what is wrong, for people.
+    Damage(&'static str),
+}
+
+const UNKNOWN_ANSWERS: &str = "the file lock does not say up to which id publishers were answered";
+const UNREADABLE: &str = "what was stored last cannot be read";
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -126,15 +134,20 @@ mod tests {
                 ..Contents::default()
             };
             let loss = contents.finish(now, answered);
-            let up_to = match loss {
-                None => EventId::ZERO,
-                Some(Loss::Power(id) | Loss::Damage(id)) => id,
-            };
+            let up_to = loss.map_or(EventId::ZERO, |loss| loss.up_to);
             assert_eq!(contents.kept.newest, up_to.max(id(5)));
             assert_eq!(contents.kept.lost, up_to);
             loss
         };
-        let (power, damage) = (Some(Loss::Power(id(9))), Some(Loss::Damage(id(9))));
+        let up_to_9 = |cause| {
+            Some(Loss {
+                up_to: id(9),
+                cause,
+            })
+        };
+        let power = up_to_9(Cause::Power);
+        let missing = up_to_9(Cause::Damage(UNREADABLE));
+        let unknown = up_to_9(Cause::Damage(UNKNOWN_ANSWERS));
         let five = Some(id(5));
         for (given, expected, why) in [
             (
@@ -162,18 +175,18 @@ mod tests {
             ((false, false, "one", "other", None), None, "as above"),
             (
                 (true, false, "one", "one", Some(id(9))),
-                damage,
+                missing,
                 "an answered one is missing",
             ),
             (
                 (false, false, "one", "other", Some(id(9))),
-                damage,
+                missing,
                 "as above",
             ),
-            ((true, true, "one", "one", Some(id(9))), damage, "as above"),
+            ((true, true, "one", "one", Some(id(9))), missing, "as above"),
             (
                 (false, false, "one", "one", None),
-                damage,
+                unknown,
                 "what was answered is not known",
             ),
             (

@@ -1,10 +1,10 @@
 //! The disk as the routes and `main` see it.
 
-use super::contents::Contents;
+use super::contents::{Cause, Contents, Loss};
 use super::draft::Draft;
 use super::fault::{Fault, Kind, OpenError};
 use super::folder::{self, Folder, STORE};
-use super::found::{self, Damage, Found};
+use super::found::{self, Found};
 use super::journal::Journal;
 use super::lot::{Job, Publication};
 use super::record::{Batch, Meta};
@@ -249,16 +249,23 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
         }
         found => found?,
     };
-    if let Some(Damage { up_to, reason }) = &found.damage {
-        let name = folder.copy_aside()?;
-        log::error!(
-            "event=disk_damaged file=\"{STORE}\" reason={reason:?} set_aside={name:?} up_to={up_to} hint=\"what can be read is there, and clients that come back are told of a gap\""
-        );
-    }
-    if let Some(lost) = found.lost {
-        log::warn!(
-            "event=disk_gap up_to={lost} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told\""
-        );
+    match found.loss {
+        None => {}
+        Some(Loss {
+            up_to,
+            cause: Cause::Damage(reason),
+        }) => {
+            let name = folder.copy_aside()?;
+            log::error!(
+                "event=disk_damaged file=\"{STORE}\" reason={reason:?} set_aside={name:?} up_to={up_to} hint=\"what can be read is there, and clients that come back are told of a gap\""
+            );
+        }
+        Some(Loss {
+            up_to,
+            cause: Cause::Power,
+        }) => log::warn!(
+            "event=disk_gap up_to={up_to} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told\""
+        ),
     }
     Ok(Some(found))
 }

@@ -6,7 +6,6 @@ use super::folder::{self, JOURNAL, STORE};
 use super::journal;
 use super::record::Batch;
 use super::store;
-use crate::event::EventId;
 use std::io;
 use std::path::Path;
 
@@ -15,16 +14,7 @@ pub(super) struct Found {
     pub(super) contents: Contents,
     /// What the journal has and the store has not.
     pub(super) missing: Batch,
-    /// The power has failed: up to which id messages may be lost.
-    pub(super) lost: Option<EventId>,
-    pub(super) damage: Option<Damage>,
-}
-
-/// What was answered is not all there.
-pub(super) struct Damage {
-    /// Up to which id.
-    pub(super) up_to: EventId,
-    pub(super) reason: &'static str,
+    pub(super) loss: Option<Loss>,
 }
 
 pub(super) fn read(path: &Path) -> Result<Found, Fault> {
@@ -35,22 +25,10 @@ pub(super) fn read(path: &Path) -> Result<Found, Fault> {
     };
     let pairs = journal::read(contents.meta.newest, &bytes);
     let missing = contents.take_journal(pairs);
-    let answered = folder::answered(path);
-    let (lost, damage) = match contents.finish(&folder::boot(), answered) {
-        None => (None, None),
-        Some(Loss::Power(up_to)) => (Some(up_to), None),
-        Some(Loss::Damage(up_to)) => {
-            let reason = match answered {
-                Some(_) => "what was stored last cannot be read",
-                None => "the file lock does not say up to which id publishers were answered",
-            };
-            (None, Some(Damage { up_to, reason }))
-        }
-    };
+    let loss = contents.finish(&folder::boot(), folder::answered(path));
     Ok(Found {
         contents,
         missing,
-        lost,
-        damage,
+        loss,
     })
 }

@@ -133,8 +133,7 @@ impl Writer {
             return Ok(());
         }
         self.draft.note(self.hub.feed().take_changes());
-        self.commit_draft()?;
-        Ok(self.folder.note_answered(self.meta.newest)?)
+        self.commit_draft()
     }
 
     /// Stores a lot, and hands out the answers.
@@ -167,8 +166,7 @@ impl Writer {
         let (records, newest) = (lot.records(), lot.newest());
         let is_late = newest.ms >= self.meta.ceiling_ms || self.draft.has_gone;
         if is_late || self.journal.len() > LONGEST_JOURNAL {
-            self.commit(&records, newest)?;
-            return Ok(self.folder.note_answered(newest)?);
+            return self.commit(&records, newest);
         }
         let begun = Instant::now();
         let pairs = records.iter().map(|(key, value)| (&key[..], &value[..]));
@@ -210,10 +208,11 @@ impl Writer {
         self.begin_journal()
     }
 
-    /// Everything that is in the journal is in the store.
+    /// Everything that publishers were answered for, or are about to be, is in the store.
     fn begin_journal(&mut self) -> Result<(), Fault> {
         self.due = None;
-        Ok(self.journal.begin(self.meta.newest)?)
+        self.journal.begin(self.meta.newest)?;
+        Ok(self.folder.note_answered(self.meta.newest)?)
     }
 
     fn fail(&mut self, fault: Fault) {
@@ -346,8 +345,7 @@ impl Writer {
         let syncs = self.sync_time == SyncTime::Always;
         self.journal = Journal::open(&self.folder.journal(), syncs)?;
         self.folder.sync()?;
-        self.begin_journal()?;
-        Ok(self.folder.note_answered(self.meta.newest)?)
+        self.begin_journal()
     }
 
     fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {
