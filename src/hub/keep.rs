@@ -229,7 +229,7 @@ fn record_of(table: &Table, name: &ChannelName, now: Moment) -> Option<ChannelRe
         return table.history.former.known(name).map(ChannelRecord::Former);
     };
     let is_said = newest.is_some_and(|event| event.at >= channel.last_used);
-    if channel.messages == 0 || (is_said && channel.named == 0) {
+    if is_said && channel.named == 0 {
         return None;
     }
     Some(ChannelRecord::There {

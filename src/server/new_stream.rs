@@ -81,11 +81,13 @@ impl NewStream {
             return self.refuse("descriptors", exchange, head);
         }
         match threads.give(self) {
-            Err((error, Some(new))) => {
+            Ok(()) => exchange.leave_to_stream(),
+            Err((error, new)) => {
                 log::warn!("event=no_thread error={:?}", error.to_string());
-                new.refuse("threads", exchange, head);
+                if let Some(new) = new {
+                    new.refuse("threads", exchange, head);
+                }
             }
-            _ => exchange.leave_to_stream(),
         }
     }
 
