@@ -76,7 +76,8 @@ test: cargo ## run the tests, after installing what they need
 	tests/run
 
 test-hostile: cargo ## run the long tests with hostile clients and full machines
-	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak:: torture::
+	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak:: torture:: disk::answered_messages_survive_200
+	cargo test --release --locked --features hostile-tests --lib disk::power::
 
 torture: cargo ## 3 minutes in which servers, lines and Redis fail at random, and nothing accepted is lost; SECONDS, SEED
 	TORTURE_SECONDS="$(or $(SECONDS),180)" TORTURE_SEED="$(or $(SEED),$(shell date +%s))" \

@@ -208,7 +208,7 @@ fn a_removed_channel_is_known_by_its_newest_id() {
 /// Publishers at full speed on a server that is killed again and again, and a client that comes back each time.
 fn kill_in_mid_traffic(kills: usize, sync: &str) {
     const PUBLISHERS: usize = 4;
-    let folder = Folder::new(&format!("disk-kill-{sync}"));
+    let folder = Folder::new(&format!("disk-kill-{kills}-{sync}"));
     let variables = [
         ("SYNC", sync),
         ("HISTORY_EVENTS", "1000000"),
