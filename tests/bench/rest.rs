@@ -1,10 +1,9 @@
 //! What streams cost while nothing happens: memory for each, the server's and the kernel's, and the processor.
 
-use super::common::{Publisher, Server};
+use super::common::{number_in, Publisher, Server};
 use super::report::{Figure, Run};
 use super::subscribers::Subscribers;
 use super::{start, MESSAGE};
-use std::fs::read_to_string;
 use std::time::{Duration, Instant};
 
 const STREAMS: usize = 5000;
@@ -65,9 +64,9 @@ impl Memory {
         let of_server = format!("/proc/{}/smaps_rollup", server.pid());
         let kernels = ["Slab:", "KernelStack:", "PageTables:"];
         Memory {
-            server: number(&of_server, "Pss:"),
+            server: number_in(&of_server, "Pss:").expect("the server runs"),
             kernel: kernels
-                .map(|name| number("/proc/meminfo", name))
+                .map(|name| number_in("/proc/meminfo", name).expect("Linux has it"))
                 .iter()
                 .sum(),
         }
@@ -104,17 +103,10 @@ fn wakes(server: &Server) -> u64 {
     threads
         .map(|thread| {
             let status = thread.path().join("status");
-            number(&status.to_string_lossy(), "voluntary_ctxt_switches:")
+            // One that ends meanwhile has none any more.
+            number_in(&status.to_string_lossy(), "voluntary_ctxt_switches:").unwrap_or(0)
         })
         .sum()
-}
-
-/// The number behind a name in one of `/proc`'s files.
-fn number(path: &str, name: &str) -> u64 {
-    let text = read_to_string(path).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
 }
 
 fn wait(time: Duration) {

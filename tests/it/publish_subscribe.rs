@@ -341,23 +341,17 @@ fn the_log_tells_who_came_what_was_published_and_who_left() {
     );
 }
 
-/// The threads of the server that have this name.
-#[cfg(target_os = "linux")]
-fn threads_named(server: &Server, name: &str) -> Vec<std::ffi::OsString> {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
-    let named = threads.flatten().filter(|thread| {
-        std::fs::read_to_string(thread.path().join("comm"))
-            .is_ok_and(|comm| comm.trim_end() == name)
-    });
-    named.map(|thread| thread.file_name()).collect()
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_client_that_comes_back_gets_a_thread_that_is_there_already() {
     let server = Server::start(&[]);
+    let streams = || {
+        let mut threads = server.named_threads();
+        threads.retain(|(_, name)| name == "stream");
+        threads
+    };
     let crowd: Vec<_> = (0..5).map(|_| server.subscribe("a")).collect();
-    let threads = threads_named(&server, "stream");
+    let threads = streams();
     assert_eq!(threads.len(), 5);
     drop(crowd);
     wait_until("the streams have ended", BOUND, || {
@@ -368,12 +362,12 @@ fn a_client_that_comes_back_gets_a_thread_that_is_there_already() {
     for stream in &mut back {
         assert_eq!(stream.next().data, "to all");
     }
-    let now = threads_named(&server, "stream");
+    let now = streams();
     // One that has just let go of its client may come too late to wait.
     let has_waited = now.iter().any(|thread| threads.contains(thread));
     assert!(has_waited, "there are {now:?}, and there were {threads:?}");
     drop(back);
     wait_until("threads without work end", 4 * BOUND, || {
-        threads_named(&server, "stream").is_empty()
+        streams().is_empty()
     });
 }

@@ -6,25 +6,12 @@ use crate::common;
 use common::{wait_until, Server, BOUND};
 use std::process::{Command, Stdio};
 
-/// The numbers and the names of the server's threads, in the order in which they were started.
-fn threads(server: &Server) -> Vec<(u32, String)> {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
-    let mut threads: Vec<_> = threads
-        .flatten()
-        .map(|entry| {
-            let number = entry.file_name().to_string_lossy().parse();
-            let name = std::fs::read_to_string(entry.path().join("comm"));
-            let name = name.expect("it has a name").trim_end().into();
-            (number.expect("a number"), name)
-        })
-        .collect();
-    threads.sort_unstable();
-    threads
-}
-
 /// The id of the server's thread with this name.
 fn thread(server: &Server, name: &str) -> u32 {
-    let found = threads(server).into_iter().find(|(_, own)| own == name);
+    let found = server
+        .named_threads()
+        .into_iter()
+        .find(|(_, own)| own == name);
     found
         .unwrap_or_else(|| panic!("there is no thread {name}"))
         .0
@@ -79,7 +66,7 @@ fn is_vital((_, name): &(u32, String)) -> bool {
 #[test]
 fn needs_gdb_a_panic_of_any_thread_that_all_depend_on_ends_the_process_with_one_line() {
     let first = Server::start(&[]);
-    let vital = threads(&first).into_iter().filter(is_vital);
+    let vital = first.named_threads().into_iter().filter(is_vital);
     let names: Vec<String> = vital.map(|(_, name)| name).collect();
     for name in ["announcer", "janitor", "statistics", "door"] {
         assert!(names.iter().any(|own| own == name), "{name}: {names:?}");
@@ -91,7 +78,11 @@ fn needs_gdb_a_panic_of_any_thread_that_all_depend_on_ends_the_process_with_one_
         for place in 0..names.len() {
             scope.spawn(move || {
                 let mut server = Server::start(&[]);
-                let thread = threads(&server).into_iter().filter(is_vital).nth(place);
+                let thread = server
+                    .named_threads()
+                    .into_iter()
+                    .filter(is_vital)
+                    .nth(place);
                 let_panic(
                     &mut server,
                     &thread.expect("all servers have the same threads"),

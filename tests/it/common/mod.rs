@@ -330,16 +330,8 @@ impl Server {
     }
 
     fn status_number(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .expect("the server runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(key))
-            .unwrap_or_default();
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0)
+        let path = format!("/proc/{}/status", self.pid());
+        number_in(&path, key).expect("the server runs")
     }
 
     /// Resident memory in bytes.
@@ -367,6 +359,23 @@ impl Server {
 
     pub fn threads(&self) -> u64 {
         self.status_number("Threads:")
+    }
+
+    /// The ids and names of its threads, in the order in which they were started.
+    #[cfg(target_os = "linux")]
+    pub fn named_threads(&self) -> Vec<(u32, String)> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let threads = threads.expect("the server runs").flatten();
+        let mut threads: Vec<_> = threads
+            .filter_map(|thread| {
+                let id = thread.file_name().to_string_lossy().parse();
+                // One that ends meanwhile has no name any more.
+                let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+                Some((id.expect("a number"), name.trim_end().into()))
+            })
+            .collect();
+        threads.sort_unstable();
+        threads
     }
 
     /// Open descriptors.
@@ -466,6 +475,14 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The number behind a key in one of `/proc`'s files; 0 if it is not there.
+pub fn number_in(path: &str, key: &str) -> std::io::Result<u64> {
+    let text = std::fs::read_to_string(path)?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(key));
+    let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    Ok(number.unwrap_or(0))
 }
 
 /// The value of `key=` in a log line.
