@@ -29,6 +29,8 @@ mod curl;
 mod disk;
 #[cfg(feature = "disk")]
 mod disk_faults;
+#[cfg(all(feature = "disk", target_os = "linux"))]
+mod disk_mounts;
 mod documents;
 mod door;
 mod errors_and_limits;

@@ -93,6 +93,22 @@ struct Log {
     grew: Condvar,
 }
 
+/// A command that runs a shell's script, and then the binary in the same process. `outer` may be a command that runs the
+/// shell.
+pub fn binary_after(outer: &[&str], script: &str) -> Command {
+    let bare = bare_command();
+    let path = bare.get_envs().next().map(|(_, path)| path);
+    let mut words = [outer, &["/bin/sh", "-c"]].concat().into_iter();
+    let mut command = Command::new(words.next().expect("there is a shell"));
+    command
+        .env_clear()
+        .envs(path.flatten().map(|path| ("PATH", path)))
+        .args(words)
+        .arg(format!("{script} && exec \"$0\""))
+        .arg(bare.get_program());
+    command
+}
+
 impl Log {
     fn collect(self: &Arc<Log>, from: impl Read + Send + 'static) {
         let log = self.clone();
@@ -147,25 +163,18 @@ impl Server {
 
     /// As `start`, with a listening socket handed over as in `sd_listen_fds(3)`.
     pub fn start_on(listener: impl Into<OwnedFd>, variables: &[(&str, &str)]) -> Server {
-        let mut command = bare_command();
-        let binary = command.get_program().to_owned();
         // A shell, since nobody else can name the process that it is about to become.
-        let path = command
-            .get_envs()
-            .next()
-            .map(|(_, path)| path.map(ToOwned::to_owned));
-        command = Command::new("/bin/sh");
-        command.env_clear();
-        command.envs(path.flatten().map(|path| ("PATH", path)));
-        command
-            .arg("-c")
-            .arg("LISTEN_PID=$$ exec \"$0\" 3<&0 0</dev/null")
-            .arg(binary);
+        let mut command = binary_after(&[], "export LISTEN_PID=$$ && exec 3<&0 0</dev/null");
         command.env("LISTEN_FDS", "1");
         let listener = listener.into();
         Server::run(command, variables, |command| {
             command.stdin(listener);
         })
+    }
+
+    /// As `start`, by a command of `binary_after`.
+    pub fn start_by(command: Command, variables: &[(&str, &str)]) -> Server {
+        Server::run(command, variables, |_| {})
     }
 
     fn run(
