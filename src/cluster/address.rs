@@ -80,6 +80,9 @@ fn unusable_part(rest: &str) -> Option<&'static str> {
     if login.is_some_and(|login| !has_password(login)) {
         return Some("has an @ without a password before it; a password alone is :password@");
     }
+    if place.contains('%') {
+        return Some("has a % in its host, where nothing is decoded");
+    }
     // A colon inside the brackets of an IPv6 address belongs to it.
     let (_, port) = place
         .rsplit_once(':')
@@ -93,6 +96,9 @@ impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let db = self.0.redis_settings().db();
         match self.0.addr() {
+            ConnectionAddr::Tcp(host, port) if host.contains(':') => {
+                write!(f, "[{host}]:{port}/{db}")
+            }
             ConnectionAddr::Tcp(host, port) => write!(f, "{host}:{port}/{db}"),
             other => write!(f, "{other}/{db}"),
         }

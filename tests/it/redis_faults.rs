@@ -437,6 +437,59 @@ fn needs_redis_server_a_wrong_password_is_one_clear_line() {
     assert!(!good.log().contains("right"), "the password is in the log");
 }
 
+/// Every byte percent-encoded.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+#[test]
+fn needs_redis_server_every_part_of_the_url_is_used() {
+    // What has a meaning in a URL, and what is beyond ASCII.
+    const USER: &str = "us:er@/é";
+    const PASSWORD: &str = "pa:ss@wo/rd?#[]%41+& ü";
+    // The last one with what need not be encoded as it is.
+    for (user, url_user, password, url_password) in [
+        (USER, encoded(USER), PASSWORD, encoded(PASSWORD)),
+        ("default", String::new(), PASSWORD, encoded(PASSWORD)),
+        ("a@b", "a@b".into(), "c:d@+%zz", "c:d@+%zz".into()),
+    ] {
+        let redis = Redis::start();
+        let rule = format!(">{password}");
+        let set = ["ACL", "SETUSER", user, "reset", "on", &rule];
+        let all = ["~*", "&*", "+@all"];
+        // The next connection has no rights if this is the default user.
+        redis.command(&[&set[..], &all[..]].concat());
+        let url = format!("redis://{url_user}:{url_password}@{}/5", redis.addr);
+        let server = server(&url);
+        assert!(!server.log().contains(&url_password), "{user}");
+        server.publish("a", "x");
+        let line = server.wait_for_log("event=redis_connected");
+        let place = format!("address={}/5", redis.addr);
+        assert!(line.contains(&place), "{line}");
+        if user == "default" {
+            continue;
+        }
+        let clients = redis.command(&["CLIENT", "LIST"]);
+        let ours = clients.lines().filter(|line| line.contains(" db=5 "));
+        let by_user = ours.filter(|line| line.contains(&format!(" user={user} ")));
+        assert_eq!(by_user.count(), 2, "writer and follower: {clients}");
+    }
+}
+
+#[test]
+fn needs_redis_server_a_redis_is_reached_by_ipv6_and_at_its_usual_port() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let redis = Redis::start_with(&["--bind", "127.0.0.1", "::1"]);
+    let server = server(&format!("redis://[0:0::1]:{}", redis.addr.port()));
+    server.publish("a", "x");
+    let line = server.wait_for_log("event=redis_connected");
+    let place = format!("[::1]:{}/0", redis.addr.port());
+    assert!(line.contains(&place), "{line}");
+    complaint("redis://:hush@[::1]", "address=[::1]:6379/0");
+}
+
 #[test]
 fn needs_redis_server_a_database_that_is_not_there_is_one_clear_line() {
     let redis = Redis::start_with(&["--databases", "2"]);
