@@ -10,6 +10,7 @@ mod cluster;
 #[allow(dead_code, unused_imports)]
 mod common;
 mod curve;
+mod disk;
 mod fan_out;
 mod network;
 mod patterns;
@@ -28,7 +29,7 @@ use std::time::Duration;
 type Measure = fn(&mut Run);
 
 /// What is measured, by the names that select it.
-const CASES: [(&str, Measure); 8] = [
+const CASES: [(&str, Measure); 9] = [
     ("publish", publishing::measure),
     ("patterns", patterns::measure),
     ("redis", cluster::measure),
@@ -37,6 +38,7 @@ const CASES: [(&str, Measure); 8] = [
     ("network", rates::over_network),
     ("memory", rest::memory),
     ("idle", rest::processor),
+    ("disk", disk::measure),
 ];
 
 const MESSAGE: [u8; 64] = [b'x'; 64];

@@ -110,7 +110,10 @@ fn wakes(server: &Server) -> u64 {
 }
 
 fn wait(time: Duration) {
-    let end = Instant::now() + time;
+    wait_until(Instant::now() + time);
+}
+
+pub fn wait_until(end: Instant) {
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         std::thread::park_timeout(left);
     }

@@ -4,7 +4,7 @@
 use crate::common;
 
 use super::rate::rate;
-use common::{value, wait_until, Folder, Publisher, Server, TOKEN};
+use common::{number_in, value, wait_until, Folder, Publisher, Server, TOKEN};
 use std::time::{Duration, Instant};
 
 /// A folder in memory, if there is one: how long a real disk takes to sync is not our concern.
@@ -82,10 +82,8 @@ fn a_server_with_100_000_messages_starts_within_a_second() {
 
 /// Bytes that the process has caused to be written to storage (`proc_pid_io(5)`).
 fn written(server: &Server) -> u64 {
-    let io = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).expect("it runs");
-    let lines = io.lines();
-    let bytes = lines.filter_map(|line| line.strip_prefix("write_bytes: "));
-    bytes.filter_map(|bytes| bytes.parse::<u64>().ok()).sum()
+    let io = format!("/proc/{}/io", server.pid());
+    number_in(&io, "write_bytes:").expect("it runs")
 }
 
 #[test]
