@@ -121,12 +121,12 @@ impl Progress {
         self.handoff.wake();
     }
 
-    /// Lets the announcer write to this client while its thread sleeps. Only the first call has an effect.
+    /// Lets others write to this client while its thread sleeps. Only the first call has an effect.
     pub fn allow_help(&self, direct: Box<dyn DirectWriter>) {
         let _ = self.direct.set(direct);
     }
 
-    /// Whether the announcer may write to this client.
+    /// Whether others may write to this client.
     pub fn can_be_helped(&self) -> bool {
         self.direct.get().is_some()
     }
@@ -147,7 +147,7 @@ impl Progress {
             .then(|| self.heartbeat.swap(0, Ordering::SeqCst) - 1)
     }
 
-    /// Messages written to this client, by the announcer and by its thread, replays included.
+    /// Messages written to this client, by its thread and in its place, replays included.
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
