@@ -21,6 +21,8 @@ pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    /// The body has no length: it goes on until its connection ends.
+    is_endless: bool,
 }
 
 impl Reply {
@@ -30,6 +32,7 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+            is_endless: false,
         }
     }
 
@@ -47,7 +50,18 @@ impl Reply {
         Reply::new(200)
             .with("Content-Type", "text/event-stream")
             .with("Cache-Control", "no-cache, no-transform")
-            .with("X-Accel-Buffering", "no")
+            .endless()
+    }
+
+    /// Marks the head of a body that goes on until its connection ends.
+    pub fn endless(mut self) -> Reply {
+        self.is_endless = true;
+        // Some proxies hold back what does not say this.
+        self.with("X-Accel-Buffering", "no")
+    }
+
+    pub fn is_endless(&self) -> bool {
+        self.is_endless
     }
 
     /// Adds a header. The value is the program's own, or was checked for control characters.
@@ -107,7 +121,7 @@ impl Reply {
         bytes
     }
 
-    /// The head of an event stream, which has no length and ends with its connection.
+    /// The head of a body that has no length and ends with its connection.
     pub fn stream_head(&self, chunked: bool) -> Vec<u8> {
         let mut head = self.head(After::Close);
         if chunked {

@@ -142,8 +142,7 @@ fn answer_of(form: Form) -> Reply {
 
 /// One that does not.
 fn head_of_lines(form: Form) -> Reply {
-    // Some proxies hold back what does not say this.
-    answer_of(form).with("X-Accel-Buffering", "no")
+    answer_of(form).endless()
 }
 
 fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
