@@ -86,13 +86,13 @@ impl Exchange {
             (true, false) => After::KeepAlive,
             (true, true) => After::KeepAliveSaid,
         };
-        let bytes = if reply.is_endless() {
+        let (bytes, rest) = if reply.is_endless() {
             // A HEAD request: a stream's thread sends its head itself.
-            reply.stream_head(!parts.is_old)
+            (reply.stream_head(!parts.is_old), None)
         } else {
             reply.into_bytes(self.is_head, connection)
         };
-        self.connection.answer(bytes, !keeps_alive);
+        self.connection.answer(bytes, rest, !keeps_alive);
     }
 
     /// Where the answer goes.

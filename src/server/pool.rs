@@ -154,11 +154,11 @@ impl Pool {
             Outcome::Stream(stream) => {
                 let heartbeat = self.settings.heartbeat;
                 let hub = self.app.hub.clone();
-                let head = stream.head.clone();
+                let cors = stream.head.cors_headers();
                 NewStream::new(&exchange, *stream, heartbeat, hub, family, peer).start(
                     &self.streams,
                     exchange,
-                    &head,
+                    cors,
                 );
             }
             Outcome::Later(later) => {
