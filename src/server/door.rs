@@ -83,7 +83,7 @@ impl Door {
     ) -> io::Result<(Door, Arc<Mailbox>)> {
         let poll = Poll::new()?;
         let (mailbox, bell) = Mailbox::new()?;
-        let dispatcher = Dispatcher::open(app, settings.clone(), &poll, LINE)?;
+        let dispatcher = Dispatcher::open(app, &settings, &poll, LINE)?;
         poll.add(listener.socket(), LISTENER, Interest::Read)?;
         poll.add(&bell, BELL, Interest::Read)?;
         let door = Door {
