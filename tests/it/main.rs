@@ -82,5 +82,6 @@ mod statistics;
 mod units;
 mod vital;
 mod welcome;
+mod words;
 #[cfg(feature = "ship-tests")]
 mod workflow;
