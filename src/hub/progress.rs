@@ -35,6 +35,9 @@ pub trait DirectWriter: Debug + Send + Sync {
     /// is all of it.
     fn try_write(&self, frame: &Frame) -> (usize, bool);
 
+    /// What keeps the connection alive when there is nothing else to write, if its form has something.
+    fn heartbeat(&self) -> Option<&'static Frame>;
+
     /// Bytes that the client's system has confirmed.
     fn confirmed(&self) -> u64;
 
@@ -54,8 +57,10 @@ pub struct Progress {
     behind: Mutex<Behind>,
     /// How to write to it while its thread sleeps, once known.
     pub(super) direct: OnceLock<Box<dyn DirectWriter>>,
-    /// When that was last done, in ms of running time; 0 for never.
-    pub(super) helped_at: AtomicU64,
+    /// When somebody last wrote to it, in ms of running time.
+    pub(super) wrote_at: AtomicU64,
+    /// One more than the bytes that the client has of a heartbeat whose rest its thread has to write; 0 for none.
+    heartbeat: AtomicUsize,
     /// Messages written, live and replayed.
     pub(super) messages: AtomicU64,
     /// Why the stream ends without emptying its queue.
@@ -72,7 +77,8 @@ impl Progress {
             writing_since: AtomicU64::new(0),
             behind: Mutex::default(),
             direct: OnceLock::new(),
-            helped_at: AtomicU64::new(0),
+            wrote_at: AtomicU64::new(time::running_ms()),
+            heartbeat: AtomicUsize::new(0),
             messages: AtomicU64::new(0),
             cut: OnceLock::new(),
             over: OnceLock::new(),
@@ -115,17 +121,33 @@ impl Progress {
         self.handoff.wake();
     }
 
-    /// Lets the announcer write to this client while its thread sleeps. Only the first call has an effect.
+    /// Lets others write to this client while its thread sleeps. Only the first call has an effect.
     pub fn allow_help(&self, direct: Box<dyn DirectWriter>) {
         let _ = self.direct.set(direct);
     }
 
-    /// Whether the announcer may write to this client.
+    /// Whether others may write to this client.
     pub fn can_be_helped(&self) -> bool {
         self.direct.get().is_some()
     }
 
-    /// Messages written to this client, by the announcer and by its thread, replays included.
+    /// Leaves a heartbeat to the stream's thread. The client has `written` bytes of it.
+    pub(super) fn leave_heartbeat(&self, written: usize) {
+        self.heartbeat.store(written + 1, Ordering::SeqCst);
+    }
+
+    /// Whether a heartbeat was left to the stream's thread.
+    pub(super) fn has_heartbeat(&self) -> bool {
+        self.heartbeat.load(Ordering::SeqCst) > 0
+    }
+
+    /// The bytes that the client has of the heartbeat that was left to the stream's thread.
+    pub(super) fn take_heartbeat(&self) -> Option<usize> {
+        self.has_heartbeat()
+            .then(|| self.heartbeat.swap(0, Ordering::SeqCst) - 1)
+    }
+
+    /// Messages written to this client, by its thread and in its place, replays included.
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }

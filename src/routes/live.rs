@@ -46,6 +46,8 @@ impl LiveStatistics {
             max_clients: MAX_WATCHERS,
             max_channels: 2,
             client_queue: 16,
+            // There is traffic each second.
+            heartbeat: Duration::MAX,
             ids_come_from_outside: false,
         };
         let (hub, turns, all_ended) = Hub::without_threads(limits, Arc::new(Counters::new()));

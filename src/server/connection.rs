@@ -224,6 +224,8 @@ pub struct StreamSocket {
     pub connection: Arc<Connection>,
     /// Whether the body is sent in chunks.
     pub is_chunked: bool,
+    /// What keeps it alive, if its form has something.
+    pub heartbeat: Option<&'static Frame>,
 }
 
 impl DirectWriter for StreamSocket {
@@ -232,6 +234,10 @@ impl DirectWriter for StreamSocket {
         // The stream's thread meets the error as well, and ends.
         let written = self.connection.write_now(bytes).unwrap_or(0);
         (written, written == bytes.len())
+    }
+
+    fn heartbeat(&self) -> Option<&'static Frame> {
+        self.heartbeat
     }
 
     fn confirmed(&self) -> u64 {

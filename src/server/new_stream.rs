@@ -8,6 +8,7 @@ use super::poll::Poll;
 use super::stream::{EventStream, StreamWriter, GONE};
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
+use crate::event::heartbeat_frame;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
@@ -15,7 +16,7 @@ use crate::hub::{Hub, Subscription};
 use crate::routes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Virtual memory for a stream's thread, which touches only a few pages of it.
 pub const STREAM_STACK: usize = 64 << 10;
@@ -44,7 +45,6 @@ impl NewStream {
     pub fn new(
         exchange: &Exchange,
         mut granted: routes::Stream,
-        heartbeat: Duration,
         hub: Arc<Hub>,
         family: Family,
         peer: Peer,
@@ -59,7 +59,7 @@ impl NewStream {
         let listed = granted.listed.take();
         Box::new(NewStream {
             connection: exchange.connection().clone(),
-            life: Life::new(exchange, granted, heartbeat),
+            life: Life::new(exchange, granted),
             client,
             family,
             hub,
@@ -141,7 +141,7 @@ enum Life {
 }
 
 impl Life {
-    fn new(exchange: &Exchange, granted: routes::Stream, heartbeat: Duration) -> Life {
+    fn new(exchange: &Exchange, granted: routes::Stream) -> Life {
         let connection = exchange.connection().clone();
         if let Some(until) = granted.answer_by {
             return Life::Poll(Poll {
@@ -155,13 +155,12 @@ impl Life {
         let mut stream = EventStream {
             writer: StreamWriter::new(connection.clone(), is_chunked),
             subscription: granted.subscription,
-            heartbeat,
-            heartbeat_is_event: granted.heartbeat_is_event,
         };
         stream.begin_with(granted.head.stream_head(is_chunked));
         let direct = StreamSocket {
             connection,
             is_chunked,
+            heartbeat: heartbeat_frame(stream.subscription.form, granted.heartbeat_is_event),
         };
         stream.subscription.progress().allow_help(Box::new(direct));
         Life::Stream(stream)

@@ -41,7 +41,7 @@ impl Poll {
                     }
                 }
                 Next::Nothing if !body.is_empty() || Instant::now() >= self.until => break None,
-                Next::Nothing => self.subscription.sleep(self.until),
+                Next::Nothing => self.subscription.sleep(Some(self.until)),
             }
         };
         let reason = match end {

@@ -100,7 +100,7 @@ fn the_readme_has_every_variable_with_its_default() {
 
 #[test]
 fn no_page_has_a_variable_that_nothing_reads() {
-    // Of the examples, one that is misspelt on purpose, and one of Arduino's constants.
+    // Of the examples, one that is misspelt on purpose, and constants of Arduino and of browsers.
     let others = [
         "SSE_URL",
         "NEXT_PUBLIC_SSE_URL",
@@ -108,6 +108,7 @@ fn no_page_has_a_variable_that_nothing_reads() {
         "MOST_CHARACTERS",
         "AUTH_TOKN",
         "METH_POST",
+        "ERR_SSL_PROTOCOL_ERROR",
     ];
     let known = variables();
     let env = "assets/sse-server.env".to_string();
