@@ -146,9 +146,10 @@ impl Disk {
         if !self.is_writable() {
             return then(Err(self.state.refusal()));
         }
-        if let Err(refusal) = self.hub.feed().would_take(&channel, 0) {
-            return then(Err(refusal));
-        }
+        let place = match self.hub.feed().reserve(&channel) {
+            Ok(place) => place,
+            Err(refusal) => return then(Err(refusal)),
+        };
         let bytes = messages.iter().map(|message| message.len()).sum();
         let Some(waits) = self.waiting_bytes.add(bytes, Instant::now()) else {
             return then(Err(behind()));
@@ -158,7 +159,10 @@ impl Disk {
             event_name,
             messages,
             attempt,
-            then: Box::new(then),
+            then: Box::new(move |published| {
+                drop(place);
+                then(published);
+            }),
             waits,
         }));
     }

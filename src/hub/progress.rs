@@ -59,14 +59,36 @@ pub struct Progress {
     pub(super) direct: OnceLock<Box<dyn DirectWriter>>,
     /// When somebody last wrote to it, in ms of running time.
     pub(super) wrote_at: AtomicU64,
-    /// One more than the bytes that the client has of a heartbeat whose rest its thread has to write; 0 for none.
-    heartbeat: AtomicUsize,
+    /// What was not written of a heartbeat in the thread's place.
+    pub(super) heartbeat: HeartbeatRest,
     /// Messages written, live and replayed.
     pub(super) messages: AtomicU64,
     /// Why the stream ends without emptying its queue.
     cut: OnceLock<End>,
     /// Why and since when the stream has to end, although its client could go on.
     pub(super) over: OnceLock<(End, Instant)>,
+}
+
+/// A heartbeat that is left to the stream's thread: one more than the bytes that the client has of it; 0 for none.
+/// Whoever may write to the client may change it, so `Handoff` orders what is done with it.
+#[derive(Debug, Default)]
+pub(super) struct HeartbeatRest(AtomicUsize);
+
+impl HeartbeatRest {
+    pub(super) fn leave(&self, written: usize) {
+        self.0.store(written + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// The bytes that the client has.
+    pub(super) fn take(&self) -> Option<usize> {
+        let left = self.0.load(Ordering::Relaxed).checked_sub(1)?;
+        self.0.store(0, Ordering::Relaxed);
+        Some(left)
+    }
 }
 
 impl Progress {
@@ -78,7 +100,7 @@ impl Progress {
             behind: Mutex::default(),
             direct: OnceLock::new(),
             wrote_at: AtomicU64::new(time::running_ms()),
-            heartbeat: AtomicUsize::new(0),
+            heartbeat: HeartbeatRest::default(),
             messages: AtomicU64::new(0),
             cut: OnceLock::new(),
             over: OnceLock::new(),
@@ -129,22 +151,6 @@ impl Progress {
     /// Whether others may write to this client.
     pub fn can_be_helped(&self) -> bool {
         self.direct.get().is_some()
-    }
-
-    /// Leaves a heartbeat to the stream's thread. The client has `written` bytes of it.
-    pub(super) fn leave_heartbeat(&self, written: usize) {
-        self.heartbeat.store(written + 1, Ordering::SeqCst);
-    }
-
-    /// Whether a heartbeat was left to the stream's thread.
-    pub(super) fn has_heartbeat(&self) -> bool {
-        self.heartbeat.load(Ordering::SeqCst) > 0
-    }
-
-    /// The bytes that the client has of the heartbeat that was left to the stream's thread.
-    pub(super) fn take_heartbeat(&self) -> Option<usize> {
-        self.has_heartbeat()
-            .then(|| self.heartbeat.swap(0, Ordering::SeqCst) - 1)
     }
 
     /// Messages written to this client, by its thread and in its place, replays included.

@@ -87,7 +87,7 @@ impl Subscriber {
     /// Whether something has to be written before a new frame may begin, or nothing more may be.
     fn has_unwritten(&self) -> bool {
         let progress = &self.progress;
-        !self.queue.is_empty() || progress.has_heartbeat() || progress.cut().is_some()
+        !self.queue.is_empty() || progress.heartbeat.is_left() || progress.cut().is_some()
     }
 
     /// Whether nobody has written to it for this long.
@@ -111,13 +111,13 @@ impl Subscriber {
             }
             let (written, is_whole) = direct.try_write(heartbeat);
             if !is_whole {
-                progress.leave_heartbeat(written);
+                progress.heartbeat.leave(written);
             }
         };
         if progress.handoff.write_in_place(write).is_some() {
             progress.wrote_at.store(now_ms, Ordering::Relaxed);
         }
-        if progress.has_heartbeat() {
+        if progress.heartbeat.is_left() {
             progress.handoff.wake();
         }
     }

@@ -134,7 +134,7 @@ impl Subscription {
     /// A heartbeat of which the client has this many bytes: whoever wrote it in the thread's place left the rest. It
     /// comes before everything else.
     pub fn take_heartbeat(&self) -> Option<(&'static Frame, usize)> {
-        let written = self.progress.take_heartbeat()?;
+        let written = self.progress.heartbeat.take()?;
         let heartbeat = self.progress.direct.get()?.heartbeat()?;
         Some((heartbeat, written))
     }
@@ -161,7 +161,10 @@ impl Subscription {
     pub(super) fn has_news(&self) -> bool {
         let progress = &self.progress;
         let must_end = progress.cut().is_some() || progress.over.get().is_some();
-        must_end || !self.queue.is_empty() || progress.has_heartbeat() || self.shared.is_closed()
+        must_end
+            || !self.queue.is_empty()
+            || progress.heartbeat.is_left()
+            || self.shared.is_closed()
     }
 
     /// Runs one write to the client, so that the hub sees how long it takes.

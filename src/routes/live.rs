@@ -154,6 +154,7 @@ impl LiveStatistics {
             "connected_clients": stats.connected_clients,
             "messages_published": counters.published.get(),
             "messages_delivered": counters.delivered.get(),
+            "publishes_repeated": counters.repeated.get(),
             "slow_clients_disconnected": counters.slow_clients.get(),
             "history_bytes": stats.history_bytes,
             "memory_bytes": memory::resident(),

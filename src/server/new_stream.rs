@@ -9,6 +9,7 @@ use super::stream::{EventStream, StreamWriter, GONE};
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
 use crate::event::heartbeat_frame;
+use crate::http::cors::Header;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
@@ -69,36 +70,36 @@ impl NewStream {
         })
     }
 
-    /// Gives the stream a thread of its own, or refuses it. `head` is that of the answer it would have had.
+    /// Gives the stream a thread of its own, or refuses it. A refusal gets these CORS headers.
     pub fn start(
         mut self: Box<Self>,
         threads: &Threads<Box<NewStream>>,
         exchange: Exchange,
-        head: &Reply,
+        cors: Vec<Header>,
     ) {
         self.place = threads.place();
         if self.place.is_none() {
-            return self.refuse("descriptors", exchange, head);
+            return self.refuse("descriptors", exchange, cors);
         }
         match threads.give(self) {
             Ok(()) => exchange.leave_to_stream(),
             Err((error, new)) => {
                 log::warn!("event=no_thread error={:?}", error.to_string());
                 if let Some(new) = new {
-                    new.refuse("threads", exchange, head);
+                    new.refuse("threads", exchange, cors);
                 }
             }
         }
     }
 
-    fn refuse(self: Box<Self>, lack: &str, exchange: Exchange, head: &Reply) {
+    fn refuse(self: Box<Self>, lack: &str, exchange: Exchange, cors: Vec<Header>) {
         log::warn!("event=disconnect {} reason=no_{lack}", self.client);
         drop(self.life);
         let problem = Problem::unavailable(
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
         );
-        let reply = Reply::from(problem).with_cors_of(head);
+        let reply = Reply::from(problem).with_all(cors);
         exchange.answer(reply, self.family, self.hub.counters());
     }
 

@@ -151,11 +151,11 @@ impl Pool {
             Outcome::Reply(reply) => exchange.answer(reply, family, self.counters()),
             Outcome::Stream(stream) => {
                 let hub = self.app.hub.clone();
-                let head = stream.head.clone();
+                let cors = stream.head.cors_headers();
                 NewStream::new(&exchange, *stream, hub, family, peer).start(
                     &self.streams,
                     exchange,
-                    &head,
+                    cors,
                 );
             }
             Outcome::Later(later) => {

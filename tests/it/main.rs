@@ -18,6 +18,7 @@ mod alone;
 mod backlog;
 mod batch;
 mod browser;
+mod channel_limit;
 mod client;
 mod clients;
 mod clocks;

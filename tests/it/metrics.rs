@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::python::{self, succeed};
-use common::{wait_until, Crowd, Server, BOUND};
+use common::{wait_until, Crowd, Server, BOUND, TOKEN};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -69,6 +69,30 @@ fn metrics_count_and_measure() {
     }
     let sum = samples["sse_server_delivery_delay_seconds_sum"];
     assert!(sum > 0.0 && sum < 50.0, "50 deliveries took {sum} s");
+}
+
+#[test]
+fn repeated_publishes_are_counted() {
+    let server = Server::start(&[]);
+    let attempt = |key: &str, body: &str| {
+        let bearer = format!("Bearer {TOKEN}");
+        let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key)];
+        server.request("POST", "/publish/a", &headers, body.as_bytes())
+    };
+    let counted = || {
+        let metrics = samples(&server.get("/metrics").text());
+        let counted = metrics["sse_server_publishes_repeated_total"];
+        assert_eq!(server.stat("publishes_repeated") as f64, counted);
+        counted
+    };
+    assert_eq!(attempt("k", "x").status, 200);
+    server.publish("a", "without a key");
+    assert_eq!(counted(), 0.0);
+    assert_eq!(attempt("k", "x").status, 200);
+    assert_eq!(attempt("k", "x").status, 200);
+    assert_eq!(attempt("k", "other").status, 422);
+    assert_eq!(counted(), 2.0);
+    assert_eq!(server.stat("messages_published"), 2);
 }
 
 fn scrape(server: &Server) -> HashMap<String, f64> {
