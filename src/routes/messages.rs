@@ -33,7 +33,7 @@ struct Wish {
 enum Until {
     /// What is there now is all.
     Now,
-    /// The first message, for so long.
+    /// The first message, waiting at most this long.
     First(Duration),
     /// It does not end.
     Ever,

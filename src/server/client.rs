@@ -358,7 +358,8 @@ impl Client {
     pub fn give_up(&mut self, pool: &Pool) {
         match &mut self.phase {
             Phase::Reads { .. } => {
-                let detail = "the server holds too many requests that have not come whole; send it again, without pauses";
+                let detail =
+                    "the server holds too many incomplete requests; send it again, without pauses";
                 self.refuse(pool, Problem::unavailable(detail, RETRY_AFTER));
             }
             Phase::ReadsBody(pending, ..) => pending.fail(BodyError::NoRoom),

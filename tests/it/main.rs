@@ -83,5 +83,6 @@ mod statistics;
 mod units;
 mod vital;
 mod welcome;
+mod words;
 #[cfg(feature = "ship-tests")]
 mod workflow;

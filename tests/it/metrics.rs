@@ -2,7 +2,6 @@
 
 use crate::common;
 
-use common::documents::section;
 use common::python::{self, succeed};
 use common::{wait_until, Crowd, Server, BOUND, TOKEN};
 use serde_json::Value;
@@ -148,27 +147,6 @@ fn the_server_tells_how_it_is() {
     let (told, used) = (samples["process_cpu_seconds_total"], server.cpu_time());
     assert!(told <= used.as_secs_f64() + 0.02, "{told} s of {used:?}");
     assert!(told > 0.0);
-}
-
-#[test]
-fn the_chapter_names_every_metric() {
-    let text = Server::start(&[]).get("/metrics").text();
-    let metrics: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
-    let section = section("assets/docs/operations.md", "Metrics");
-    let named: BTreeSet<&str> = section
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(|name| name.split('{').next().unwrap_or_default())
-        .filter(|name| name.starts_with("sse_server_") || name.starts_with("process_"))
-        // These are there with Redis (tests/it/redis.rs) and with a disk (tests/it/disk.rs).
-        .filter(|name| !name.starts_with("sse_server_redis_"))
-        .filter(|name| !name.starts_with("sse_server_disk_"))
-        .collect();
-    assert_eq!(named, metrics, "operations.md, section Metrics");
 }
 
 /// A server that has something to report for every metric.
