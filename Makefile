@@ -92,8 +92,9 @@ soak: cargo ## 10 minutes with 1,000 clients coming and going
 bench: cargo ## measure, and compare with the last run; CASES=… selects
 	cargo test --release --features bench --test bench -- $(CASES)
 
-screenshots: build ## pictures of the statistics page, in target/screenshots/
+screenshots: build ## pictures of the statistics page, in target/screenshots/, and the README's, assets/docs/page.png (7 minutes)
 	npm --prefix tests/page ci --silent
+	@SSE_SERVER=$${CARGO_TARGET_DIR:-target}/release/sse-server node tests/page/picture.js assets/docs/page.png
 	@SSE_SERVER=$${CARGO_TARGET_DIR:-target}/release/sse-server node tests/page/screenshots.js $${CARGO_TARGET_DIR:-target}/screenshots
 
 test-ship: static ## check what is promised of the static binary, the units, the proxies and the release
@@ -125,9 +126,11 @@ check-systems: cargo ## check the code for macOS and FreeBSD, without warnings
 test-docker: cargo ## build, run and stop the image, where an engine is or can be started
 	tests/docker
 
-lint: cargo ## check format, layers, clippy and the documentation, without warnings
+lint: cargo ## check format, layers, sentences, links, clippy and the code's documentation, without warnings
 	cargo fmt --check
 	tests/layers
+	tests/sentences
+	tests/links
 	cargo clippy --release --locked --all-targets --all-features -- -D warnings
 	cargo clippy --release --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
@@ -135,8 +138,7 @@ lint: cargo ## check format, layers, clippy and the documentation, without warni
 fmt: cargo ## format the code
 	cargo fmt
 
-readme: build ## follow README.md and its chapters, command by command, and look for sentences that are too long
-	tests/sentences
+readme: cargo ## follow README.md and its chapters in a fresh clone, command by command
 	tests/readme
 
 ci: lint build test test-ship check-systems test-docker test-hostile readme ## everything that has to pass

@@ -97,6 +97,8 @@ export function follow(server, channels, options = {}) {
       };
       let pause = 0;
       let next;
+      // One that was good before may have expired since, in a tab that was not leading as in one that slept.
+      const isOld = bearer;
       try {
         bearer ??= hasFreshTokens ? await token() : token;
         heard();
@@ -110,8 +112,10 @@ export function follow(server, channels, options = {}) {
           next = await use(answer, heard);
         } else {
           pause = Number(answer.headers.get('Retry-After')) * 1000 || 0;
-          if (answer.status === 401 && hasFreshTokens) bearer = undefined;
-          else if ([400, 401, 403].includes(answer.status)) report('closed', (await answer.json()).detail);
+          if (answer.status === 401 && hasFreshTokens) {
+            bearer = undefined;
+            if (isOld) next = 'now';
+          } else if ([400, 401, 403].includes(answer.status)) report('closed', (await answer.json()).detail);
         }
       } catch {
         // Not reached, or lost: it tries again.

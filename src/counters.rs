@@ -180,6 +180,8 @@ pub struct Counters {
     pub started_at: SystemTime,
     /// Messages accepted from publishers.
     pub published: Counter,
+    /// Publishes that had been published before, with the same key, and got that answer.
+    pub repeated: Counter,
     /// Messages written to clients, replays included.
     pub delivered: Counter,
     /// Clients disconnected because they read too slowly.
@@ -198,6 +200,7 @@ impl Counters {
             started: Instant::now(),
             started_at: SystemTime::now(),
             published: Counter::default(),
+            repeated: Counter::default(),
             delivered: Counter::default(),
             slow_clients: Counter::default(),
             delay: Histogram::default(),

@@ -118,7 +118,6 @@ fn serve() -> Result<(), Failure> {
         clients: ConnectedClients::default(),
     };
     let settings = Settings::new(
-        config.heartbeat,
         descriptor_limit,
         routes::largest_body(config.max_message_bytes),
         config.trusted_proxies.clone(),
@@ -304,6 +303,7 @@ fn limits(config: &Config) -> Limits {
         max_clients: config.max_clients,
         max_channels: config.max_channels,
         client_queue: config.client_queue,
+        heartbeat: config.heartbeat,
         ids_come_from_outside: config.redis.is_some() || config.data_dir.is_some(),
     }
 }

@@ -29,7 +29,7 @@ impl RedisAddress {
         }
         url.into_connection_info()
             .map(RedisAddress)
-            .map_err(|_| format!("is not a URL of Redis; {RIGHT}"))
+            .map_err(|_| format!("is not a Redis URL; {RIGHT}"))
     }
 
     /// User, password and database.

@@ -77,9 +77,10 @@ impl Cluster {
         if !self.is_connected() {
             return then(Err(self.shared.state.refusal()));
         }
-        if let Err(refusal) = hub.feed().would_take(&channel, 0) {
-            return then(Err(refusal));
-        }
+        let place = match hub.feed().reserve(&channel) {
+            Ok(place) => place,
+            Err(refusal) => return then(Err(refusal)),
+        };
         let bytes = messages.iter().map(|message| message.len()).sum();
         let Some(waits) = self.waiting_bytes.add(bytes, system::now()) else {
             return then(Err(Refusal::RedisAway));
@@ -87,6 +88,7 @@ impl Cluster {
         let count = messages.len();
         let (hub, to) = (hub.clone(), channel.clone());
         let then = Then::new(move |answer| {
+            drop(place);
             then(answer.map(|stored| {
                 if !stored.is_repeated {
                     hub.counters().published.add(count as u64);

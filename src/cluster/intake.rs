@@ -129,6 +129,7 @@ mod tests {
             max_clients: 1,
             max_channels: 1,
             client_queue: 1,
+            heartbeat: Duration::MAX,
             ids_come_from_outside: true,
         };
         let from = intake.keep_from(&limits, channels);

@@ -90,7 +90,7 @@ impl ClusterShared {
         }
         let seen = self.hub.feed().newest();
         log::warn!(
-            "event=redis_gap after={seen} up_to={lost} hint=\"Redis has lost messages, or the key sse-server:events was replaced, or trimmed before this server had read it; this server's clients were told\""
+            "event=redis_gap after={seen} up_to={lost} hint=\"Redis has lost messages, or the key sse-server:events was replaced, or trimmed before this server had read it; this server's clients were told of a gap\""
         );
         self.hub.feed().send_away_ahead_of(seen);
         self.hub.feed().lose_up_to(lost);

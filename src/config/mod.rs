@@ -196,7 +196,7 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
         // The value is a secret: no message may show it.
         self.parsed("AUTH_TOKEN", None, |text| match Token::parse(text) {
             None if text.is_empty() => {
-                Err("is empty; give a token, or unset it to have one made at random".into())
+                Err("is empty; give a token, or unset it to get a random one".into())
             }
             None => Err("contains white space, a control or a non-ASCII character; give visible ASCII characters only, as a header can carry them".into()),
             token => Ok(token),

@@ -18,7 +18,7 @@ const ASIDE: &str = "a server that starts there sets it aside";
 pub fn check(path: &Path) -> Result<String, String> {
     if !path.is_dir() {
         return Err(format!(
-            "{path:?} is no folder; give one that DATA_DIR has named"
+            "{path:?} is not a folder; give one that DATA_DIR has named"
         ));
     }
     let store = path.join(STORE);
@@ -35,7 +35,7 @@ pub fn check(path: &Path) -> Result<String, String> {
         ));
     }
     let found = found::read(path).map_err(|fault| match fault.kind {
-        Kind::Damaged => format!("{store:?}: {fault}; {ASIDE}, and begins anew"),
+        Kind::Damaged => format!("{store:?}: {fault}; {ASIDE}, and starts over"),
         _ => format!("{store:?}: {fault}"),
     })?;
     if let Some(Loss {
@@ -61,7 +61,11 @@ pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
         .filter(|above| !above.as_os_str().is_empty());
     let there = there.find(|above| above.exists()).unwrap_or(Path::new("."));
     if !there.is_dir() {
-        return Err(OpenError::new(path, true, "is below a file; give a folder"));
+        return Err(OpenError::new(
+            path,
+            true,
+            "leads through a file; give a folder",
+        ));
     }
     let files = [LOCK, STORE, JOURNAL].map(|name| path.join(name));
     let files = files.iter().filter(|file| file.exists());
@@ -91,7 +95,7 @@ pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
             _ => Ok(size(&found.contents, folder::bytes_of(path))),
         },
         Err(fault) if fault.kind == Kind::Damaged => {
-            Ok(format!("{STORE}: {fault}; {ASIDE}, and begins anew"))
+            Ok(format!("{STORE}: {fault}; {ASIDE}, and starts over"))
         }
         Err(fault) => Err(OpenError::of(path, &fault)),
     }

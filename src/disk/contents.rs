@@ -62,7 +62,7 @@ impl Contents {
             .max(self.meta.newest)
     }
 
-    /// Has the figures that the whole has, and takes note of what is lost: `boot` is this run of the machine, and publishers
+    /// Has the figures that the whole has, and records what is lost: `boot` is this run of the machine, and publishers
     /// were answered up to the id `answered`, if that is known.
     pub(super) fn finish(&mut self, boot: &str, answered: Option<EventId>) -> Option<Loss> {
         let meta = &self.meta;

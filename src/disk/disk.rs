@@ -146,9 +146,10 @@ impl Disk {
         if !self.is_writable() {
             return then(Err(self.state.refusal()));
         }
-        if let Err(refusal) = self.hub.feed().would_take(&channel, 0) {
-            return then(Err(refusal));
-        }
+        let place = match self.hub.feed().reserve(&channel) {
+            Ok(place) => place,
+            Err(refusal) => return then(Err(refusal)),
+        };
         let bytes = messages.iter().map(|message| message.len()).sum();
         let Some(waits) = self.waiting_bytes.add(bytes, Instant::now()) else {
             return then(Err(behind()));
@@ -158,7 +159,10 @@ impl Disk {
             event_name,
             messages,
             attempt,
-            then: Box::new(then),
+            then: Box::new(move |published| {
+                drop(place);
+                then(published);
+            }),
             waits,
         }));
     }
@@ -180,7 +184,7 @@ impl Disk {
         let _ = self.jobs.send_timeout(Job::Stop(sender), bound);
         let left = bound.saturating_sub(begin.elapsed());
         if answer.recv_timeout(left).is_err() {
-            log::warn!("event=disk_slow hint=\"the disk did not take everything in time; the next start finds it as after a crash\"");
+            log::warn!("event=disk_slow hint=\"the disk did not take everything in time; the next start will be like one after a crash\"");
         }
     }
 
@@ -242,7 +246,7 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
         Err(fault) if fault.kind == Kind::Damaged => {
             let name = folder.set_aside()?;
             log::error!(
-                "event=disk_damaged file=\"{STORE}\" reason={:?} set_aside={name:?} hint=\"the history begins anew, and clients that come back are told of a gap\"",
+                "event=disk_damaged file=\"{STORE}\" reason={:?} set_aside={name:?} hint=\"the history starts over, and clients that come back are told of a gap\"",
                 fault.reason
             );
             return Ok(None);
@@ -264,7 +268,7 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
             up_to,
             cause: Cause::Power,
         }) => log::warn!(
-            "event=disk_gap up_to={up_to} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told\""
+            "event=disk_gap up_to={up_to} hint=\"the power failed before the last messages were on the disk (SYNC is not always); clients that come back are told of a gap\""
         ),
     }
     Ok(Some(found))

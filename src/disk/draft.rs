@@ -6,10 +6,10 @@ use crate::hub::{Changes, ChannelRecord};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// What may wait for so long is written together with what cannot. A new start drops the same events again.
+/// What may wait this long is written together with what cannot. A new start drops the same events again.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Who leaves may soon be back: that is worth no write for so long. In doubt a channel counts as followed, and is kept.
+/// Who leaves may soon be back: for this long, that is worth no write. In doubt a channel counts as followed, and is kept.
 const LEAVING_MS: u64 = 60_000;
 
 /// Written by the writer alone.

@@ -42,12 +42,14 @@ impl Fault {
     /// What somebody can do about it.
     pub(super) fn hint(&self) -> &'static str {
         match self.kind {
-            Kind::Full => "make room; it goes on by itself",
-            Kind::ReadOnly => "make the folder writable for this user; it goes on by itself",
-            Kind::Damaged | Kind::Failed => {
-                "look at the system's log for faults of the disk; it is tried again each second"
+            Kind::Full => "free some space; the server resumes by itself",
+            Kind::ReadOnly => {
+                "make the folder writable for this user; the server resumes by itself"
             }
-            Kind::Newer => "use the version that has written it, or another folder",
+            Kind::Damaged | Kind::Failed => {
+                "check the system's log for disk errors; it is tried again each second"
+            }
+            Kind::Newer => "use the version that wrote it, or another folder",
         }
     }
 }
@@ -111,10 +113,10 @@ impl OpenError {
 
     pub(super) fn of(folder: &Path, fault: &Fault) -> OpenError {
         let hint = match fault.kind {
-            Kind::Full => "make room",
+            Kind::Full => "free some space",
             Kind::ReadOnly => "give a folder that this user may write to",
-            Kind::Damaged | Kind::Failed => "look at the system's log for faults of the disk",
-            Kind::Newer => "use the version that has written it, or another folder",
+            Kind::Damaged | Kind::Failed => "check the system's log for disk errors",
+            Kind::Newer => "use the version that wrote it, or another folder",
         };
         let is_misuse = matches!(fault.kind, Kind::ReadOnly | Kind::Newer);
         OpenError::new(folder, is_misuse, format!("{fault}; {hint}"))

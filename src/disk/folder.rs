@@ -51,7 +51,7 @@ impl Folder {
             Err(error) => Err(OpenError::new(
                 path,
                 false,
-                format!("cannot be locked: {error}; give a folder on a disk of this machine"),
+                format!("cannot be locked: {error}; give a folder on a local disk"),
             )),
         }
     }
@@ -82,7 +82,7 @@ impl Folder {
         *self = Folder::take(&self.path).map_err(|error| Fault::new(Kind::Failed, error.line))?;
         if self.store().try_exists()? {
             let name = self.set_aside()?;
-            log::error!("event=disk_damaged file=\"{STORE}\" reason=\"another server has written it\" set_aside={name:?} hint=\"it is written anew with what is in memory\"");
+            log::error!("event=disk_damaged file=\"{STORE}\" reason=\"another server has written it\" set_aside={name:?} hint=\"it is rewritten from memory\"");
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::path::Path;
 /// One key and its value.
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// The file grows by so much: a sync of bytes that the file has already costs half of one that makes it longer.
+/// The file grows in steps of this size: a sync of bytes that the file has already costs half of one that makes it longer.
 const CHUNK: u64 = 256 << 10;
 const PAGE: usize = 4096;
 

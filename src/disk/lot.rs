@@ -6,7 +6,6 @@ use crate::hub::{Hub, KeptEvent, Published, Refusal, Tail};
 use crate::idempotency::Attempt;
 use crate::waiting::Waits;
 use crossbeam_channel::{Receiver, Sender};
-use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,19 +76,13 @@ impl Lot {
         lot
     }
 
-    /// Gives every message its id. Who cannot be taken is told so.
+    /// Gives every message its id.
     pub(super) fn number(self, numbering: &mut Numbering<'_>) -> NumberedLot {
         let mut numbered = NumberedLot::default();
         for publication in self.publications {
             let channel = publication.channel;
             let name = publication.event_name.as_ref();
-            let events = match numbering.take(&channel, name, publication.messages) {
-                Ok(events) => events,
-                Err(refusal) => {
-                    (publication.then)(Err(refusal));
-                    continue;
-                }
-            };
+            let events = numbering.take(&channel, name, publication.messages);
             let ids = (numbering.first, numbering.newest);
             let mut published = Published::new(ids.0, ids.1, events.len());
             if let Some(attempt) = publication.attempt {
@@ -185,8 +178,6 @@ pub(super) struct Numbering<'a> {
     newest: EventId,
     /// How far channels have come with what is not in the hub yet.
     tails: HashMap<ChannelName, Tail>,
-    /// Of these, channels that had no message so far. The hub does not count them yet.
-    new_channels: usize,
     now_ms: u64,
     at: Instant,
 }
@@ -199,7 +190,6 @@ impl Numbering<'_> {
             first: EventId::ZERO,
             newest: hub.feed().newest(),
             tails: HashMap::new(),
-            new_channels: 0,
             now_ms,
             at,
         }
@@ -211,21 +201,9 @@ impl Numbering<'_> {
         channel: &ChannelName,
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
-    ) -> Result<Vec<KeptEvent>, Refusal> {
-        let tail = match self.tails.entry(channel.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                match self.hub.feed().would_take(channel, self.new_channels) {
-                    // It was taken before that.
-                    Ok(()) | Err(Refusal::Closing) => {}
-                    Err(refusal) => return Err(refusal),
-                }
-                let tail = self.hub.feed().tail_of(channel);
-                let is_new = tail.messages == 0 && !channel.is_broadcast();
-                self.new_channels += usize::from(is_new);
-                new.insert(tail)
-            }
-        };
+    ) -> Vec<KeptEvent> {
+        let tail = self.tails.entry(channel.clone());
+        let tail = tail.or_insert_with(|| self.hub.feed().tail_of(channel));
         self.first = self.newest.next(self.now_ms);
         let mut events = Vec::with_capacity(messages.len());
         for text in messages {
@@ -246,6 +224,6 @@ impl Numbering<'_> {
                 event: Arc::new(event),
             });
         }
-        Ok(events)
+        events
     }
 }

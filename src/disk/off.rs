@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const MISSING: &str = "needs a sse-server that was built with the feature disk, and this one was not (cargo build --no-default-features); build it with that feature";
+const MISSING: &str = "needs an sse-server built with the feature disk, and this one was built without (cargo build --no-default-features); build it with that feature";
 
 /// There is none.
 #[derive(Clone, Debug)]

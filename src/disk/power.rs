@@ -96,7 +96,7 @@ impl Random {
     }
 }
 
-/// What the disk has if the power fails after so many steps: all up to the last sync, and of the rest each sector or not.
+/// What the disk has if the power fails after this many steps: all up to the last sync, and of the rest each sector or not.
 fn after_power_failure(start: &[u8], steps: &[Step], random: &mut Random) -> Vec<u8> {
     let synced = steps.iter().rposition(|step| matches!(step, Step::Sync));
     let mut bytes = start.to_vec();

@@ -1,4 +1,4 @@
-//! Records: how each thing stands in the store, as a key and a value. No I/O here.
+//! Records: how each thing is stored, as a key and a value. No I/O here.
 //!
 //! | key | value |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | 3, id | what was published with a key, by the id of its first message |
 //! | 4 | what is known of the whole |
 //!
-//! Numbers are big-endian, so keys are in the order of ids. What is written with each commit stands side by side at the end.
+//! Numbers are big-endian, so keys are in the order of ids. What is written with each commit is side by side at the end.
 
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use crate::hub::{ChannelRecord, KeptEvent, Published};
@@ -30,7 +30,7 @@ const CHANNEL: u8 = 1;
 const EVENT: u8 = 2;
 const PUBLISHED: u8 = 3;
 pub(super) const META_KEY: &[u8] = &[4];
-/// Where something stands for a moment, to see whether there is room.
+/// Holds something for a moment, to see whether there is room.
 pub(super) const PROBE_KEY: &[u8] = &[5];
 
 /// What is known of the whole.
@@ -175,7 +175,7 @@ pub(super) fn sum_of(pieces: &[&[u8]]) -> [u8; SUM_BYTES] {
     std::array::from_fn(|place| digest[place])
 }
 
-/// The format of a value that `META_KEY` leads to: it stands first whatever comes after it.
+/// The format of a value that `META_KEY` leads to: it comes first, whatever follows.
 pub(super) fn format_of(meta: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*meta.first_chunk()?))
 }

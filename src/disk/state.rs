@@ -74,7 +74,7 @@ impl State {
         &self.sync_time
     }
 
-    /// A commit took so long.
+    /// A commit took this long.
     pub(super) fn took(&self, time: Duration) {
         self.sync_time.observe(time, 1);
     }

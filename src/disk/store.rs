@@ -44,7 +44,7 @@ impl Store {
         }));
         match opened {
             Ok(database) => Ok(Store(database.map_err(redb::Error::from)?)),
-            Err(_) => Err(Fault::damaged("its pages do not fit together")),
+            Err(_) => Err(Fault::damaged("its pages are inconsistent")),
         }
     }
 

@@ -30,17 +30,17 @@ const RECORDS_ROUND: Duration = Duration::from_secs(5);
 /// ids begin behind that.
 const CEILING_MS: u64 = 10_000;
 
-/// What is in the journal and synced is in the store so much later at the most: one commit for all of it.
+/// What is in the journal and synced is in the store at most this much later: one commit for all of it.
 const STORE_TIME: Duration = Duration::from_secs(1);
 
-/// A journal of so many bytes is stored at once.
+/// A journal of this many bytes is stored at once.
 const LONGEST_JOURNAL: u64 = 16 << 20;
 
-/// The file is written anew when it is larger than so many times what is retained, and this.
+/// The file is written anew when it is larger than this many times what is retained, and this.
 const MOST_GROWTH: u64 = 3;
 const LEAST_BYTES: u64 = 8 << 20;
 
-/// It is not written anew more often, unless it has become so many times larger.
+/// It is not written anew more often, unless it has become this many times larger.
 const REBUILD_ROUND: Duration = Duration::from_secs(30);
 const FAR_TOO_LARGE: u64 = 2;
 

@@ -1,10 +1,12 @@
 //! The forms in which clients get events.
 
+use super::frame::Frame;
 use super::lines;
 use super::message::{Event, Kind};
 use super::sse;
 use super::text::push_json_string;
 use super::topic::Topic;
+use std::sync::OnceLock;
 
 /// The form in which a client gets its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,4 +78,13 @@ pub fn heartbeat(form: Form, as_event: bool) -> &'static [u8] {
         Form::Ndjson => b"\n",
         Form::Text => b"",
     }
+}
+
+/// A heartbeat as a frame, the same for all clients; `None` in a form that has no place for it.
+pub fn heartbeat_frame(form: Form, as_event: bool) -> Option<&'static Frame> {
+    static FRAMES: [OnceLock<Option<Frame>>; 2 * Form::COUNT] =
+        [const { OnceLock::new() }; 2 * Form::COUNT];
+    let number = 2 * form as usize + usize::from(as_event);
+    let build = || Frame::build(|out| out.extend_from_slice(heartbeat(form, as_event)));
+    FRAMES[number].get_or_init(build).as_ref()
 }

@@ -10,7 +10,7 @@ mod sse;
 mod text;
 mod topic;
 
-pub use form::{encode, encode_expired, encode_gap, heartbeat, Form};
+pub use form::{encode, encode_expired, encode_gap, heartbeat, heartbeat_frame, Form};
 pub use frame::Frame;
 pub use id::EventId;
 pub use message::{Event, Kind};

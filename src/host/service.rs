@@ -33,7 +33,7 @@ pub fn passed_socket(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<So
             .map(Some)
             .map_err(|error| format!("descriptor 3, which LISTEN_FDS promises, cannot be used: {error}")),
         _ => Err(format!(
-            "LISTEN_FDS is {count:?}; hand over exactly 1 listening socket, so one ListenStream= in the socket unit"
+            "LISTEN_FDS is {count:?}; hand over exactly 1 listening socket: one ListenStream= in the socket unit"
         )),
     }
 }

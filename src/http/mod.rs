@@ -6,4 +6,5 @@ pub mod proxies;
 pub mod query;
 pub mod reply;
 pub mod request;
+pub mod rest;
 pub mod status;

@@ -102,7 +102,7 @@ impl Network {
             Ok(network)
         } else {
             Err(format!(
-                "contains {text:?}, which has bits behind its first {prefix}; give {}/{prefix}, or the address alone",
+                "contains {text:?}, which has bits set after the first {prefix}; give {}/{prefix}, or the address alone",
                 network.first
             ))
         }

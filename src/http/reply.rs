@@ -1,5 +1,7 @@
 //! An answer as a value: status, headers, body. It knows nothing of connections.
 
+use super::cors::Header;
+use super::rest::Rest;
 use super::status::reason;
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -16,11 +18,15 @@ pub enum After {
 }
 
 /// Status, headers and body. The server adds what depends on the connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Reply {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<Header>,
     body: Vec<u8>,
+    /// What comes behind that.
+    rest: Option<Rest>,
+    /// The body has no length: it goes on until its connection ends.
+    is_endless: bool,
 }
 
 impl Reply {
@@ -30,6 +36,8 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+            rest: None,
+            is_endless: false,
         }
     }
 
@@ -47,7 +55,18 @@ impl Reply {
         Reply::new(200)
             .with("Content-Type", "text/event-stream")
             .with("Cache-Control", "no-cache, no-transform")
-            .with("X-Accel-Buffering", "no")
+            .endless()
+    }
+
+    /// Marks the head of a body that goes on until its connection ends.
+    pub fn endless(mut self) -> Reply {
+        self.is_endless = true;
+        // Some proxies hold back what does not say this.
+        self.with("X-Accel-Buffering", "no")
+    }
+
+    pub fn is_endless(&self) -> bool {
+        self.is_endless
     }
 
     /// Adds a header. The value is the program's own, or was checked for control characters.
@@ -56,16 +75,16 @@ impl Reply {
         self
     }
 
-    pub fn with_all(mut self, headers: Vec<(&'static str, String)>) -> Reply {
+    pub fn with_all(mut self, headers: Vec<Header>) -> Reply {
         self.headers.extend(headers);
         self
     }
 
-    /// Copies the CORS headers of another answer to the same request.
-    pub fn with_cors_of(self, other: &Reply) -> Reply {
+    /// The CORS headers, for another answer to the same request.
+    pub fn cors_headers(&self) -> Vec<Header> {
         let is_cors = |name: &str| name == "Vary" || name.starts_with("Access-Control-");
-        let headers = other.headers.iter().filter(|(name, _)| is_cors(name));
-        self.with_all(headers.cloned().collect())
+        let headers = self.headers.iter().filter(|(name, _)| is_cors(name));
+        headers.cloned().collect()
     }
 
     /// Sets the body and its type.
@@ -74,15 +93,16 @@ impl Reply {
         self.with("Content-Type", content_type)
     }
 
-    /// Sets the body, whose type is already set.
-    pub fn with_content(mut self, body: Vec<u8>) -> Reply {
+    /// Sets the body, whose type is already set, and what comes behind it.
+    pub fn with_content(mut self, body: Vec<u8>, rest: Option<Rest>) -> Reply {
         self.body = body;
+        self.rest = rest;
         self
     }
 
     /// Size of the body, in bytes.
     pub fn size(&self) -> usize {
-        self.body.len()
+        self.body.len() + self.rest.as_ref().map_or(0, Rest::size)
     }
 
     /// The status code.
@@ -90,24 +110,25 @@ impl Reply {
         self.status
     }
 
-    /// The head of a complete answer and the body, ready to be written. A `HEAD` request gets the same head and no body
-    /// (RFC 9110, section 9.3.2).
-    pub fn into_bytes(self, is_head_request: bool, after: After) -> Vec<u8> {
+    /// The head of a complete answer and the body, ready to be written, and what comes behind them. A `HEAD` request gets
+    /// the same head and no body (RFC 9110, section 9.3.2).
+    pub fn into_bytes(self, is_head_request: bool, after: After) -> (Vec<u8>, Option<Rest>) {
         let mut head = self.head(after);
         // RFC 9110, section 8.6: a 304 would have to give the length of what it does not send.
         if !matches!(self.status, 204 | 304) {
             // Writing to a String cannot fail.
-            let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+            let _ = write!(head, "Content-Length: {}\r\n", self.size());
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
-        if !is_head_request {
-            bytes.extend_from_slice(&self.body);
+        if is_head_request {
+            return (bytes, None);
         }
-        bytes
+        bytes.extend_from_slice(&self.body);
+        (bytes, self.rest)
     }
 
-    /// The head of an event stream, which has no length and ends with its connection.
+    /// The head of a body that has no length and ends with its connection.
     pub fn stream_head(&self, chunked: bool) -> Vec<u8> {
         let mut head = self.head(After::Close);
         if chunked {

@@ -2,6 +2,7 @@
 
 use super::audience::AudienceId;
 use super::patterns::PatternFollowers;
+use super::places::Places;
 use super::time;
 use super::topics::Topics;
 use crate::event::{ChannelName, Topic};
@@ -36,20 +37,15 @@ impl Channel {
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     by_name: HashMap<ChannelName, Channel>,
-    /// Channels that had a message. They and the others are each bounded by `MAX_CHANNELS`, so that subscribers cannot
-    /// keep publishers out.
-    with_messages: usize,
+    /// Of channels that had a message. They and the others are each bounded by `MAX_CHANNELS`, so that subscribers
+    /// cannot keep publishers out.
+    pub(super) places: Places,
     patterns: PatternFollowers,
 }
 
 impl Channels {
     pub(super) fn len(&self) -> usize {
         self.by_name.len()
-    }
-
-    /// Channels that had a message.
-    pub(super) fn with_messages(&self) -> usize {
-        self.with_messages
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Channel)> {
@@ -72,7 +68,7 @@ impl Channels {
         let mut channel = Channel::new();
         channel.messages = messages;
         channel.last_used = last_used;
-        self.with_messages += usize::from(messages > 0);
+        self.places.with_messages += usize::from(messages > 0);
         self.by_name.insert(name, channel);
     }
 
@@ -80,14 +76,16 @@ impl Channels {
     /// whoever follows it.
     pub(super) fn have_place_for(&self, name: &ChannelName, most: usize) -> bool {
         let channel = self.by_name.get(name);
-        channel.is_some_and(|channel| channel.messages > 0) || self.with_messages < most
+        channel.is_some_and(|channel| channel.messages > 0)
+            || self.places.are_held_for(name)
+            || self.places.taken() < most
     }
 
     /// Whether a client may name these channels if at most `most` without messages may exist.
     pub(super) fn have_place_for_all(&self, topics: &Topics, most: usize) -> bool {
         let is_new = |name: &&ChannelName| !self.by_name.contains_key(*name);
         let new = topics.named().filter(is_new).count();
-        self.by_name.len() - self.with_messages + new <= most
+        self.by_name.len() - self.places.with_messages + new <= most
     }
 
     pub(super) fn is_named(&self, name: &ChannelName) -> bool {
@@ -103,7 +101,9 @@ impl Channels {
             .entry(name.clone())
             .or_insert_with(Channel::new);
         channel.last_used = at;
-        self.with_messages += usize::from(channel.messages == 0);
+        if channel.messages == 0 {
+            self.places.note_first(name);
+        }
         channel.messages += 1;
         channel.clients + by_patterns
     }
@@ -186,21 +186,21 @@ impl Channels {
         }
     }
 
-    /// Channels that nobody names, unused for `ttl`.
+    /// Channels that nobody names or publishes to, unused for `ttl`.
     pub(super) fn unused_for(
         &self,
         ttl: Duration,
     ) -> impl Iterator<Item = (&ChannelName, &Channel)> {
         let now = time::now();
-        let is_over = move |channel: &Channel| {
-            channel.named == 0 && now.saturating_duration_since(channel.last_used) >= ttl
-        };
-        self.iter().filter(move |(_, channel)| is_over(channel))
+        self.iter().filter(move |(name, channel)| {
+            let unused = now.saturating_duration_since(channel.last_used);
+            channel.named == 0 && unused >= ttl && !self.places.are_held_for(name)
+        })
     }
 
     pub(super) fn remove(&mut self, name: &ChannelName) {
         if let Some(channel) = self.by_name.remove(name) {
-            self.with_messages -= usize::from(channel.messages > 0);
+            self.places.with_messages -= usize::from(channel.messages > 0);
         }
     }
 }

@@ -15,7 +15,7 @@ const APPEND_AT_ONCE: usize = 64;
 /// The hub's side for the cluster and the disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Feed<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Arc<Shared>,
 }
 
 impl Hub {
@@ -27,14 +27,37 @@ impl Hub {
     }
 }
 
+/// A channel's place among `MAX_CHANNELS`, for as long as a publish to it is under way.
+#[derive(Debug)]
+pub struct Reservation {
+    shared: Arc<Shared>,
+    channel: ChannelName,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut table = self.shared.lock();
+        table.channels.places.give_back(&self.channel);
+    }
+}
+
 impl Feed<'_> {
-    /// Whether a message to this channel, which will come in by `append`, would be taken after `beside` others, each to
-    /// another new channel.
+    /// A place for a message to this channel, which will come in by `append`.
     ///
     /// # Errors
     /// The refusal.
-    pub fn would_take(&self, channel: &ChannelName, beside: usize) -> Result<(), Refusal> {
-        self.shared.lock().would_take(channel, beside)
+    pub fn reserve(&self, channel: &ChannelName) -> Result<Reservation, Refusal> {
+        let mut table = self.shared.lock();
+        table.would_take(channel)?;
+        if !channel.is_broadcast() {
+            let known = table.channels.get(channel);
+            let is_new = known.is_none_or(|known| known.messages == 0);
+            table.channels.places.hold(channel, is_new);
+        }
+        Ok(Reservation {
+            shared: self.shared.clone(),
+            channel: channel.clone(),
+        })
     }
 
     /// Takes events that have ids, in their order, and brings them to the subscribers. Those that it has are skipped.

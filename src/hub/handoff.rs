@@ -1,4 +1,4 @@
-//! Who may write to a client: its stream's thread, or the announcer in its place while that thread sleeps.
+//! Who may write to a client: its stream's thread or, while that thread sleeps, the announcer or the janitor.
 //!
 //! Waking a thread costs more than a small write. No locks and no I/O here. `tests/loom` tries every interleaving: no
 //! wake-up is lost, and nobody writes between the parts of a frame.
@@ -10,12 +10,12 @@ use std::sync::OnceLock;
 const AWAKE: u8 = 0;
 /// It is parked, or about to be, and has to be woken for news.
 const ASLEEP: u8 = 1;
-/// It is parked, and the announcer writes in its place.
+/// It is parked, and somebody writes in its place.
 const HELPED: u8 = 2;
-/// The announcer writes, and has to wake the thread when that is done.
+/// Somebody writes in its place, and has to wake it when that is done.
 const WANTED: u8 = 3;
 
-/// Shared by the stream's thread, the announcer, and whoever has news for the thread.
+/// Shared by the stream's thread, those who write in its place, and whoever has news for the thread.
 #[derive(Debug)]
 pub(super) struct Handoff {
     state: AtomicU8,
@@ -72,14 +72,14 @@ impl Handoff {
                 AWAKE => return,
                 ASLEEP if self.change(ASLEEP, AWAKE) => return,
                 HELPED if !self.change(HELPED, WANTED) => {}
-                // The announcer never waits while it writes, and unparks this thread.
+                // Who writes in its place never waits, and unparks this thread.
                 HELPED | WANTED => park(),
                 _ => {}
             }
         }
     }
 
-    /// For the announcer: runs `write` in the thread's place, if the thread sleeps. `write` must not wait. It has to
+    /// Runs `write` in the thread's place, if the thread sleeps and nobody else does that. `write` must not wait. It has to
     /// leave what it does not finish where the thread looks first: the thread may write as soon as `write` has
     /// returned.
     pub(super) fn write_in_place<T>(&self, write: impl FnOnce() -> T) -> Option<T> {

@@ -1,10 +1,11 @@
-//! The janitor: one thread that once a second removes expired channels and cuts off clients that stay behind. It never
-//! touches a connection.
+//! The janitor: one thread that once a second removes expired channels, cuts off clients that stay behind, and writes
+//! heartbeats. It never waits for a connection.
 
 use super::clock::Moment;
 use super::pace::Pace;
 use super::shared::Shared;
-use super::time;
+use super::subscriber::Subscriber;
+use super::time::{self, running_ms};
 use crate::host::memory::Trimmer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub(super) fn sweep(shared: &Shared) {
         subscriber.progress.pace(limit, now_ms) == Pace::TooSlow
     });
     wake_expired(shared);
+    keep_alive(shared);
     let now = Moment::now();
     shared.lock().history.ids.watch_clock(now);
     if let Some(age) = shared.limits.history_age {
@@ -55,6 +57,27 @@ fn wake_expired(shared: &Shared) {
             subscriber.progress.handoff.wake();
         }
     }
+}
+
+/// Writes heartbeats in the place of threads that sleep: to wake them would cost several times as much.
+pub(super) fn keep_alive(shared: &Shared) {
+    let now_ms = running_ms();
+    // Half a round early or late, whichever is nearer.
+    let quiet = shared.limits.heartbeat.saturating_sub(ROUND / 2);
+    let quiet_ms = u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX);
+    let is_quiet = |subscriber: &&Arc<Subscriber>| subscriber.is_quiet_for(quiet_ms, now_ms);
+    let quiet: Vec<_> = {
+        let table = shared.lock();
+        table
+            .audiences
+            .subscribers()
+            .filter(is_quiet)
+            .cloned()
+            .collect()
+    };
+    quiet
+        .iter()
+        .for_each(|subscriber| subscriber.keep_alive(now_ms));
 }
 
 fn expire_channels(shared: &Shared) {

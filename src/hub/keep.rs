@@ -160,7 +160,7 @@ fn fill(table: &mut Table, kept: Kept) {
 
 fn take_back(table: &mut Table, kept: KeptEvent, now: Moment) {
     let name = &kept.event.channel;
-    if !table.has_place_for(name, 0) {
+    if !table.has_place_for(name) {
         // MAX_CHANNELS is lower than it was.
         table.history.pass_over(&kept.event);
         return;
@@ -192,7 +192,7 @@ fn take_back_channel(table: &mut Table, name: ChannelName, record: ChannelRecord
         channel.last_used = channel.last_used.max(last_used);
         return;
     }
-    if !table.has_place_for(&name, 0) {
+    if !table.has_place_for(&name) {
         table.history.former.remember(name, dropped);
         return;
     }

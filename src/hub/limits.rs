@@ -19,6 +19,8 @@ pub struct Limits {
     pub max_channels: usize,
     /// Messages that a client may lag behind.
     pub client_queue: usize,
+    /// Time without traffic until a stream gets a heartbeat.
+    pub heartbeat: Duration,
     /// Events come in with ids (`Feed::append`), from the disk or shared with other hubs.
     pub ids_come_from_outside: bool,
 }

@@ -23,6 +23,7 @@ mod limits;
 mod pace;
 mod patterns;
 mod pending;
+mod places;
 mod progress;
 mod readers;
 mod retained;

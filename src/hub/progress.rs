@@ -35,6 +35,9 @@ pub trait DirectWriter: Debug + Send + Sync {
     /// is all of it.
     fn try_write(&self, frame: &Frame) -> (usize, bool);
 
+    /// What keeps the connection alive when there is nothing else to write, if its form has something.
+    fn heartbeat(&self) -> Option<&'static Frame>;
+
     /// Bytes that the client's system has confirmed.
     fn confirmed(&self) -> u64;
 
@@ -54,14 +57,38 @@ pub struct Progress {
     behind: Mutex<Behind>,
     /// How to write to it while its thread sleeps, once known.
     pub(super) direct: OnceLock<Box<dyn DirectWriter>>,
-    /// When that was last done, in ms of running time; 0 for never.
-    pub(super) helped_at: AtomicU64,
+    /// When somebody last wrote to it, in ms of running time.
+    pub(super) wrote_at: AtomicU64,
+    /// What was not written of a heartbeat in the thread's place.
+    pub(super) heartbeat: HeartbeatRest,
     /// Messages written, live and replayed.
     pub(super) messages: AtomicU64,
     /// Why the stream ends without emptying its queue.
     cut: OnceLock<End>,
     /// Why and since when the stream has to end, although its client could go on.
     pub(super) over: OnceLock<(End, Instant)>,
+}
+
+/// A heartbeat that is left to the stream's thread: one more than the bytes that the client has of it; 0 for none.
+/// Whoever may write to the client may change it, so `Handoff` orders what is done with it.
+#[derive(Debug, Default)]
+pub(super) struct HeartbeatRest(AtomicUsize);
+
+impl HeartbeatRest {
+    pub(super) fn leave(&self, written: usize) {
+        self.0.store(written + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// The bytes that the client has.
+    pub(super) fn take(&self) -> Option<usize> {
+        let left = self.0.load(Ordering::Relaxed).checked_sub(1)?;
+        self.0.store(0, Ordering::Relaxed);
+        Some(left)
+    }
 }
 
 impl Progress {
@@ -72,7 +99,8 @@ impl Progress {
             writing_since: AtomicU64::new(0),
             behind: Mutex::default(),
             direct: OnceLock::new(),
-            helped_at: AtomicU64::new(0),
+            wrote_at: AtomicU64::new(time::running_ms()),
+            heartbeat: HeartbeatRest::default(),
             messages: AtomicU64::new(0),
             cut: OnceLock::new(),
             over: OnceLock::new(),
@@ -115,17 +143,17 @@ impl Progress {
         self.handoff.wake();
     }
 
-    /// Lets the announcer write to this client while its thread sleeps. Only the first call has an effect.
+    /// Lets others write to this client while its thread sleeps. Only the first call has an effect.
     pub fn allow_help(&self, direct: Box<dyn DirectWriter>) {
         let _ = self.direct.set(direct);
     }
 
-    /// Whether the announcer may write to this client.
+    /// Whether others may write to this client.
     pub fn can_be_helped(&self) -> bool {
         self.direct.get().is_some()
     }
 
-    /// Messages written to this client, by the announcer and by its thread, replays included.
+    /// Messages written to this client, by its thread and in its place, replays included.
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }

@@ -47,7 +47,7 @@ impl Subscriber {
         match self.write_in_place(&batch) {
             InPlace::Whole => {
                 let progress = &self.progress;
-                progress.helped_at.store(now_ms, Ordering::Relaxed);
+                progress.wrote_at.store(now_ms, Ordering::Relaxed);
                 let messages = batch.messages as u64;
                 progress.messages.fetch_add(messages, Ordering::Relaxed);
                 batch.count_delivery(counters);
@@ -67,7 +67,7 @@ impl Subscriber {
         };
         let write = || {
             // Nobody takes from the queue now, and only the caller adds to it.
-            if !self.queue.is_empty() || self.progress.cut().is_some() {
+            if self.has_unwritten() {
                 return InPlace::Nothing;
             }
             match direct.try_write(batch.frame()) {
@@ -82,6 +82,44 @@ impl Subscriber {
         };
         let written = self.progress.handoff.write_in_place(write);
         written.unwrap_or(InPlace::Nothing)
+    }
+
+    /// Whether something has to be written before a new frame may begin, or nothing more may be.
+    fn has_unwritten(&self) -> bool {
+        let progress = &self.progress;
+        !self.queue.is_empty() || progress.heartbeat.is_left() || progress.cut().is_some()
+    }
+
+    /// Whether nobody has written to it for this long.
+    pub(super) fn is_quiet_for(&self, ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.progress.wrote_at.load(Ordering::Relaxed)) >= ms
+    }
+
+    /// Writes a heartbeat in the thread's place. What the client does not take at once is left to the thread. While the
+    /// thread is up it writes something else, so there is no need for a heartbeat.
+    pub(super) fn keep_alive(&self, now_ms: u64) {
+        let progress = &self.progress;
+        let Some(direct) = progress.direct.get() else {
+            return;
+        };
+        let Some(heartbeat) = direct.heartbeat() else {
+            return;
+        };
+        let write = || {
+            if self.has_unwritten() {
+                return;
+            }
+            let (written, is_whole) = direct.try_write(heartbeat);
+            if !is_whole {
+                progress.heartbeat.leave(written);
+            }
+        };
+        if progress.handoff.write_in_place(write).is_some() {
+            progress.wrote_at.store(now_ms, Ordering::Relaxed);
+        }
+        if progress.heartbeat.is_left() {
+            progress.handoff.wake();
+        }
     }
 
     /// Queues a batch of which the client has `written` bytes.

@@ -7,12 +7,12 @@ use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::time::{self, running_ms};
 use crate::access::Permit;
-use crate::event::{EventId, Form};
+use crate::event::{EventId, Form, Frame};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Held by the stream's thread. Dropping it removes the client from the hub.
 #[derive(Debug)]
@@ -131,18 +131,27 @@ impl Subscription {
         (now >= until).then_some((End::Expired, until))
     }
 
+    /// A heartbeat of which the client has this many bytes: whoever wrote it in the thread's place left the rest. It
+    /// comes before everything else.
+    pub fn take_heartbeat(&self) -> Option<(&'static Frame, usize)> {
+        let written = self.progress.heartbeat.take()?;
+        let heartbeat = self.progress.direct.get()?.heartbeat()?;
+        Some((heartbeat, written))
+    }
+
     /// Sleeps until there may be news, until `deadline`, or until the permit runs out.
     ///
     /// Not a blocking `recv`: that spins and yields before it sleeps. With thousands of threads on few cores this costs
     /// more than all the writing.
-    pub fn sleep(&self, deadline: Instant) {
+    pub fn sleep(&self, deadline: Option<Instant>) {
         let sleep = || {
             let now = time::now();
             // As the clocks are now: when the wall clock is set, the janitor wakes those that have expired.
             let until = self.permit.valid_until(now, time::wall());
-            let deadline = until.map_or(deadline, |until| until.min(deadline));
-            if deadline > now {
-                std::thread::park_timeout(deadline - now);
+            match deadline.into_iter().chain(until).min() {
+                None => std::thread::park(),
+                Some(deadline) if deadline > now => std::thread::park_timeout(deadline - now),
+                Some(_) => {}
             }
         };
         self.progress.handoff.sleep(|| self.has_news(), sleep);
@@ -152,23 +161,24 @@ impl Subscription {
     pub(super) fn has_news(&self) -> bool {
         let progress = &self.progress;
         let must_end = progress.cut().is_some() || progress.over.get().is_some();
-        must_end || !self.queue.is_empty() || self.shared.is_closed()
-    }
-
-    /// Time since the announcer last wrote to this client; `None` if it never did.
-    pub fn time_since_help(&self) -> Option<Duration> {
-        match self.progress.helped_at.load(Ordering::Relaxed) {
-            0 => None,
-            then => Some(Duration::from_millis(running_ms().saturating_sub(then))),
-        }
+        must_end
+            || !self.queue.is_empty()
+            || progress.heartbeat.is_left()
+            || self.shared.is_closed()
     }
 
     /// Runs one write to the client, so that the hub sees how long it takes.
     pub fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
-        let since = &self.progress.writing_since;
-        since.store(running_ms(), Ordering::Relaxed);
+        let Progress {
+            writing_since,
+            wrote_at,
+            ..
+        } = &*self.progress;
+        let now_ms = running_ms();
+        writing_since.store(now_ms, Ordering::Relaxed);
         let result = write();
-        since.store(0, Ordering::Relaxed);
+        writing_since.store(0, Ordering::Relaxed);
+        wrote_at.store(now_ms, Ordering::Relaxed);
         result
     }
 
@@ -205,7 +215,8 @@ mod tests {
     use super::*;
     use crate::access::{Access, Rules};
     use crate::counters::Counters;
-    use crate::event::{ChannelName, Event, Frame, Kind};
+    use crate::event::{heartbeat_frame, ChannelName, Event, Kind};
+    use std::time::Duration;
 
     /// A client that takes three bytes at a time.
     #[derive(Debug)]
@@ -214,6 +225,10 @@ mod tests {
     impl DirectWriter for Narrow {
         fn try_write(&self, _: &Frame) -> (usize, bool) {
             (3, false)
+        }
+
+        fn heartbeat(&self) -> Option<&'static Frame> {
+            heartbeat_frame(Form::Plain, false)
         }
 
         fn confirmed(&self) -> u64 {
@@ -232,6 +247,7 @@ mod tests {
             max_clients: 10,
             max_channels: 10,
             client_queue: 10,
+            heartbeat: Duration::MAX,
             ids_come_from_outside: false,
         };
         let shared = Arc::new(Shared::new(limits, Arc::new(Counters::new())));

@@ -77,22 +77,22 @@ impl Table {
         !has_room && !self.closing
     }
 
-    /// Whether a message to this channel would be taken, after `beside` others to channels that have had none yet.
+    /// Whether a message to this channel would be taken.
     ///
     /// # Errors
     /// The refusal.
-    pub(super) fn would_take(&self, name: &ChannelName, beside: usize) -> Result<(), Refusal> {
+    pub(super) fn would_take(&self, name: &ChannelName) -> Result<(), Refusal> {
         if self.closing {
             return Err(Refusal::Closing);
         }
-        if !self.has_place_for(name, beside) {
+        if !self.has_place_for(name) {
             return Err(Refusal::TooManyChannels(self.limits.max_channels));
         }
         Ok(())
     }
 
-    pub(super) fn has_place_for(&self, name: &ChannelName, beside: usize) -> bool {
-        let most = self.limits.max_channels.saturating_sub(beside);
+    pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
+        let most = self.limits.max_channels;
         name.is_broadcast() || self.channels.have_place_for(name, most)
     }
 
@@ -103,7 +103,7 @@ impl Table {
         event_name: Option<&EventName>,
         messages: Vec<Box<str>>,
     ) -> Result<Published, Refusal> {
-        self.would_take(name, 0)?;
+        self.would_take(name)?;
         let now = Moment::now();
         let newest = self.history.ids.newest();
         let mut published = Published::new(newest, newest, messages.len());
@@ -143,7 +143,7 @@ impl Table {
         }
         self.history.ids.skip_to(event.id);
         let name = &event.channel;
-        let clients = if self.channels.is_named(name) || self.has_place_for(name, 0) {
+        let clients = if self.channels.is_named(name) || self.has_place_for(name) {
             self.retain(&event)
         } else {
             // Those who follow it by a pattern get it.

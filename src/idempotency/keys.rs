@@ -62,7 +62,7 @@ impl Keys {
         }
     }
 
-    /// Puts a record back that an earlier run has stored so long ago. Oldest first, before the first try.
+    /// Puts a record back that an earlier run stored this long ago. Oldest first, before the first try.
     pub fn restore(&self, attempt: &Attempt, published: Published, age: Duration) {
         let now = Instant::now();
         // Running time may begin with the machine, after the record.

@@ -19,7 +19,7 @@ pub(super) fn list(app: &App, request: &Request) -> Result<Reply, Problem> {
         denied(
             denial,
             "a token with the right to see statistics is needed; send one as \"Authorization: Bearer TOKEN\"",
-            "the token is valid, but may not see who is connected; that takes AUTH_TOKEN, or a token that itself has \"stats\": true",
+            "the token is valid, but may not see who is connected; that needs AUTH_TOKEN, or a token that itself has \"stats\": true",
         )
     })?;
     let wanted = match request.target.query.has("canal") {

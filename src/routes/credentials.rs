@@ -112,7 +112,7 @@ pub(super) fn denied(denial: Denial) -> Problem {
             };
             Problem::invalid_token(
                 why,
-                format!("{why}{more}; send a valid one, or none where none is needed"),
+                format!("{why}{more}; send a valid one, or none where none is required"),
             )
         }
         Denial::NotAllowed => Problem::forbidden(

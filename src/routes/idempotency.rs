@@ -25,7 +25,7 @@ pub(super) fn key(request: &Request) -> Result<Option<&str>, Problem> {
     let is_visible = key.bytes().all(|b| b.is_ascii_graphic());
     if !is_visible || key.is_empty() || key.len() > MAX_KEY_CHARS {
         return Err(Problem::bad_request(format!(
-            "the Idempotency-Key is empty, too long, or has a character that keys may not have; give 1 to {MAX_KEY_CHARS} characters from ! to ~, as uuidgen prints them"
+            "the Idempotency-Key is empty, too long, or contains a character that is not allowed; give 1 to {MAX_KEY_CHARS} characters from ! to ~, as uuidgen prints them"
         )));
     }
     Ok(Some(key))

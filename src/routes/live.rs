@@ -46,6 +46,8 @@ impl LiveStatistics {
             max_clients: MAX_WATCHERS,
             max_channels: 2,
             client_queue: 16,
+            // There is traffic each second.
+            heartbeat: Duration::MAX,
             ids_come_from_outside: false,
         };
         let (hub, turns, all_ended) = Hub::without_threads(limits, Arc::new(Counters::new()));
@@ -152,6 +154,7 @@ impl LiveStatistics {
             "connected_clients": stats.connected_clients,
             "messages_published": counters.published.get(),
             "messages_delivered": counters.delivered.get(),
+            "publishes_repeated": counters.repeated.get(),
             "slow_clients_disconnected": counters.slow_clients.get(),
             "history_bytes": stats.history_bytes,
             "memory_bytes": memory::resident(),

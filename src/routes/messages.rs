@@ -6,12 +6,14 @@ use super::history::{self, Since};
 use super::joining::Joining;
 use super::outcome::Outcome;
 use super::parameters::{refused, single, topics};
-use crate::event::{encode, encode_gap, Form, Topic};
+use crate::event::{encode, encode_gap, Event, Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{Method, Request};
+use crate::http::rest::Rest;
 use crate::hub::{Polled, Reading, Start, Subscription};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Seconds that a request may wait.
@@ -31,7 +33,7 @@ struct Wish {
 enum Until {
     /// What is there now is all.
     Now,
-    /// The first message, for so long.
+    /// The first message, waiting at most this long.
     First(Duration),
     /// It does not end.
     Ever,
@@ -79,13 +81,13 @@ impl Reader {
         match self.wish.until {
             Until::Now => {
                 let reading = hub.read(topics, start).map_err(refused)?;
-                Ok(Outcome::Reply(self.answer(&reading)))
+                Ok(Outcome::Reply(self.answer(reading)))
             }
             Until::First(time) => {
                 let until = Instant::now() + time;
                 let permit = self.joining.permit.clone();
                 match hub.poll(topics, form, start, permit).map_err(refused)? {
-                    Polled::There(reading) => Ok(Outcome::Reply(self.answer(&reading))),
+                    Polled::There(reading) => Ok(Outcome::Reply(self.answer(reading))),
                     Polled::Waits(subscription) => {
                         self.stream(subscription, answer_of(form), Some(until))
                     }
@@ -99,21 +101,24 @@ impl Reader {
         }
     }
 
-    fn answer(&self, reading: &Reading) -> Reply {
+    fn answer(&self, reading: Reading) -> Reply {
         let form = self.wish.form;
-        let replay = &reading.replay;
+        let replay = reading.replay;
+        let delivered = &self.joining.hub.counters().delivered;
+        delivered.add(replay.events.len() as u64);
         let mut body = Vec::new();
         for topic in &replay.gaps {
             encode_gap(topic, &replay.after, form, &mut body);
         }
-        for event in &replay.events {
-            encode(event, form, &mut body);
-        }
-        let delivered = &self.joining.hub.counters().delivered;
-        delivered.add(replay.events.len() as u64);
+        let mut pieces = Pieces {
+            events: replay.events.into_iter(),
+            form,
+        };
+        pieces.encode_next(&mut body);
+        let size = pieces.size();
         answer_of(form)
             .with("Last-Event-ID", reading.up_to.to_string())
-            .with_content(body)
+            .with_content(body, (size > 0).then(|| Rest::new(size, pieces)))
     }
 
     fn stream(
@@ -125,6 +130,48 @@ impl Reader {
         let topics = self.wish.topics;
         self.joining
             .stream(subscription, topics, head, false, answer_by)
+    }
+}
+
+/// An answer is held in pieces of about this size.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What is retained, a piece at a time: the history is not held a second time, however large it is.
+struct Pieces {
+    events: std::vec::IntoIter<Arc<Event>>,
+    form: Form,
+}
+
+impl Pieces {
+    /// Appends the next events, about a piece of them.
+    fn encode_next(&mut self, out: &mut Vec<u8>) {
+        while out.len() < PIECE_BYTES {
+            let Some(event) = self.events.next() else {
+                return;
+            };
+            encode(&event, self.form, out);
+        }
+    }
+
+    /// Bytes of all that is left.
+    fn size(&self) -> usize {
+        let mut encoded = Vec::new();
+        let sizes = self.events.as_slice().iter().map(|event| {
+            encoded.clear();
+            encode(event, self.form, &mut encoded);
+            encoded.len()
+        });
+        sizes.sum()
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut piece = Vec::new();
+        self.encode_next(&mut piece);
+        (!piece.is_empty()).then_some(piece)
     }
 }
 
@@ -142,8 +189,7 @@ fn answer_of(form: Form) -> Reply {
 
 /// One that does not.
 fn head_of_lines(form: Form) -> Reply {
-    // Some proxies hold back what does not say this.
-    answer_of(form).with("X-Accel-Buffering", "no")
+    answer_of(form).endless()
 }
 
 fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {

@@ -50,6 +50,11 @@ fn messages(out: &mut Exposition, counters: &Counters) {
         counters.published.get(),
     );
     out.counter(
+        "publishes_repeated_total",
+        "Publishes with a key that had been published before, and got that answer again.",
+        counters.repeated.get(),
+    );
+    out.counter(
         "messages_delivered_total",
         "Messages written to clients, replays included.",
         counters.delivered.get(),

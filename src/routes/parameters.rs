@@ -129,7 +129,7 @@ pub fn refused(refusal: Refusal) -> Problem {
         Refusal::KeyUsed => return Problem::unprocessable(
             "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",
         ),
-        Refusal::GivenUp => "the earlier request with this Idempotency-Key was given up; nothing was published, try again".into(),
+        Refusal::GivenUp => "the earlier request with this Idempotency-Key was abandoned; nothing was published, try again".into(),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

@@ -7,6 +7,7 @@ use super::outcome::{Later, Outcome, Waiting};
 use super::parameters::{channels, refused, single};
 use super::store::MessageStore;
 use crate::access::{Action, Caller};
+use crate::counters::Counters;
 use crate::event::{ChannelName, EventName};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -72,12 +73,16 @@ pub(super) fn publish(
     let claim = match attempt.map(|attempt| app.keys.begin(attempt)) {
         None => None,
         Some(Begun::First(claim)) => Some(claim),
-        Some(Begun::Known(published)) => return Ok(Outcome::Reply(report.again(Ok(published)))),
+        Some(Begun::Known(published)) => {
+            let reply = report.again(Ok(published), app.hub.counters());
+            return Ok(Outcome::Reply(reply));
+        }
         Some(Begun::OtherContent) => return Err(refused(Refusal::KeyUsed)),
         Some(Begun::UnderWay(first)) => {
+            let hub = app.hub.clone();
             return Ok(Outcome::Later(Later::new(move |answer| {
-                first.then(move |outcome| answer(report.again(outcome)));
-            })))
+                first.then(move |outcome| answer(report.again(outcome, hub.counters())));
+            })));
         }
     };
     let publication = Unpublished {
@@ -112,22 +117,24 @@ impl Unpublished {
             messages,
             end,
         } = self;
-        match app.hub.try_publish(&channel, event_name.as_ref(), messages) {
-            Ok(Attempted::Published(published)) => Outcome::Reply(end.answer(Ok(published))),
+        let attempted = app.hub.try_publish(&channel, event_name.as_ref(), messages);
+        let published = match attempted {
+            Ok(Attempted::Published(published)) => Ok(published),
             Ok(Attempted::NoRoom(messages)) => {
                 let hub = app.hub.clone();
-                Outcome::Waiting(Waiting::new(move || {
+                return Outcome::Waiting(Waiting::new(move || {
                     let published = hub.publish(&channel, event_name.as_ref(), messages);
-                    Outcome::Reply(end.answer(published))
-                }))
+                    Outcome::Reply(end.answer(published, hub.counters()))
+                }));
             }
-            Err(refusal) => Outcome::Reply(end.answer(Err(refusal))),
-        }
+            Err(refusal) => Err(refusal),
+        };
+        Outcome::Reply(end.answer(published, app.hub.counters()))
     }
 
     fn publish_by(self, store: MessageStore, app: &App) -> Outcome {
         let has_room = app.hub.has_room_for(&self.channel);
-        let to = self.channel.clone();
+        let (to, hub) = (self.channel.clone(), app.hub.clone());
         let publish = move || {
             Outcome::Later(Later::new(move |answer| {
                 let attempt = self.end.claim.as_ref().map(Claim::attempt);
@@ -138,7 +145,7 @@ impl Unpublished {
                     end,
                 } = self;
                 store.publish(channel, event_name, messages, attempt, move |published| {
-                    answer(end.answer(published));
+                    answer(end.answer(published, hub.counters()));
                 });
             }))
         };
@@ -161,13 +168,13 @@ struct Finish {
 }
 
 impl Finish {
-    fn answer(self, outcome: Result<Published, Refusal>) -> Reply {
+    fn answer(self, outcome: Result<Published, Refusal>, counters: &Counters) -> Reply {
         // Before the answer: whoever has the answer finds the record.
         if let Some(claim) = self.claim {
             claim.end(&outcome);
         }
         match outcome {
-            Ok(published) if published.is_repeated => self.report.again(Ok(published)),
+            Ok(published) if published.is_repeated => self.report.again(Ok(published), counters),
             Ok(published) => self.report.of(&published),
             Err(refusal) => refused(refusal).into(),
         }
@@ -185,11 +192,12 @@ struct Report {
 
 impl Report {
     /// The answer to a repeated try, which published nothing itself.
-    fn again(&self, outcome: Result<Published, Refusal>) -> Reply {
+    fn again(&self, outcome: Result<Published, Refusal>, counters: &Counters) -> Reply {
         let published = match outcome {
             Ok(published) => published,
             Err(refusal) => return refused(refusal).into(),
         };
+        counters.repeated.add(1);
         let Published { first, last, .. } = published;
         let (channel, peer, caller) = (&self.channel, self.peer, &self.caller);
         log::info!(

@@ -112,6 +112,7 @@ mod tests {
             max_clients: 1,
             max_channels: 1,
             client_queue: 1,
+            heartbeat: Duration::MAX,
             ids_come_from_outside: false,
         };
         Hub::without_threads(limits, Arc::new(Counters::new())).0

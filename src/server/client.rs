@@ -358,7 +358,8 @@ impl Client {
     pub fn give_up(&mut self, pool: &Pool) {
         match &mut self.phase {
             Phase::Reads { .. } => {
-                let detail = "the server holds too many requests that have not come whole; send it again, without pauses";
+                let detail =
+                    "the server holds too many incomplete requests; send it again, without pauses";
                 self.refuse(pool, Problem::unavailable(detail, RETRY_AFTER));
             }
             Phase::ReadsBody(pending, ..) => pending.fail(BodyError::NoRoom),
@@ -376,11 +377,9 @@ impl Client {
     /// Answers something that is no request, and ends the connection: nobody can tell where the next request begins.
     fn refuse(&mut self, pool: &Pool, problem: Problem) -> Step {
         log::debug!("event=refused problem={problem:?}");
-        let reply = pool.refuse(problem);
+        let (bytes, _) = pool.refuse(problem).into_bytes(false, After::Close);
         // What does not fit into the empty buffer is lost.
-        let _ = self
-            .connection
-            .write_now(&reply.into_bytes(false, After::Close));
+        let _ = self.connection.write_now(&bytes);
         self.linger();
         Step::Again
     }

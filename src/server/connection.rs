@@ -4,6 +4,7 @@
 use super::mailbox::{Key, Mailbox, Note};
 use crate::event::Frame;
 use crate::host;
+use crate::http::rest::Rest;
 use crate::hub::DirectWriter;
 use socket2::Socket;
 use std::io::{self, Write};
@@ -31,6 +32,14 @@ pub enum Turn {
     Last,
 }
 
+/// What is left of an answer.
+#[derive(Debug, Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    /// What comes behind them.
+    rest: Option<Rest>,
+}
+
 /// A client's socket. It is closed when its last holder drops it.
 #[derive(Debug)]
 pub struct Connection {
@@ -39,8 +48,8 @@ pub struct Connection {
     /// The peer's address; `None` for a Unix socket.
     peer: Option<SocketAddr>,
     turn: AtomicU8,
-    /// The rest of an answer that the client has not taken. The door sends it.
-    unsent: Mutex<Vec<u8>>,
+    /// What the client has not taken of an answer. The door sends it.
+    unsent: Mutex<Unsent>,
     /// Bytes that the system has taken from us.
     written: AtomicU64,
     mailbox: Arc<Mailbox>,
@@ -153,10 +162,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers a request, and gives the turn back. The door sends what the client does not take at once.
-    pub fn answer(&self, mut bytes: Vec<u8>, is_last: bool) {
+    /// Answers a request, and gives the turn back. The door sends what the client does not take at once, and the rest.
+    pub fn answer(&self, mut bytes: Vec<u8>, rest: Option<Rest>, is_last: bool) {
         match self.write_now(&bytes) {
-            Ok(count) if count == bytes.len() => {
+            Ok(count) if count == bytes.len() && rest.is_none() => {
                 if is_last {
                     self.stop_sending();
                 }
@@ -164,7 +173,7 @@ impl Connection {
             }
             Ok(count) => {
                 bytes.drain(..count);
-                *self.unsent() = bytes;
+                *self.unsent() = Unsent { bytes, rest };
                 self.tell(Note::Unsent(self.key, is_last));
             }
             Err(error) => {
@@ -175,32 +184,40 @@ impl Connection {
         }
     }
 
-    /// Sends more of an answer that the client did not take at once. Returns whether that was the rest.
+    /// Sends more of an answer that the client did not take at once. Returns whether that was all.
     ///
     /// # Errors
     /// If the client is gone.
     pub fn send_unsent(&self) -> io::Result<bool> {
         let mut unsent = self.unsent();
-        let count = self.write_now(&unsent)?;
-        unsent.drain(..count);
-        if !unsent.is_empty() {
+        let count = self.write_now(&unsent.bytes)?;
+        unsent.bytes.drain(..count);
+        if !unsent.bytes.is_empty() {
             return Ok(false);
         }
-        *unsent = Vec::new();
-        Ok(true)
+        let next = unsent.rest.as_mut().and_then(Iterator::next);
+        let is_all = next.is_none();
+        unsent.bytes = next.unwrap_or_default();
+        if !is_all {
+            // The door goes on with it after the others, however fast this client reads.
+            self.tell(Note::Answered(self.key));
+        }
+        Ok(is_all)
     }
 
-    /// Bytes of the answer that the client has not taken.
+    /// Bytes that are held of an answer that the client has not taken.
     pub fn unsent_bytes(&self) -> usize {
-        self.unsent().len()
+        self.unsent().bytes.len()
     }
 
-    /// The same, plus what the system holds for the client.
+    /// What the client has not taken of an answer, with what is still to be made and what the system holds for it.
     pub fn untaken_bytes(&self) -> u64 {
-        self.unsent_bytes() as u64 + host::unconfirmed(&self.socket)
+        let unsent = self.unsent();
+        let rest = unsent.rest.as_ref().map_or(0, Rest::size);
+        (unsent.bytes.len() + rest) as u64 + host::unconfirmed(&self.socket)
     }
 
-    fn unsent(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+    fn unsent(&self) -> std::sync::MutexGuard<'_, Unsent> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -224,6 +241,8 @@ pub struct StreamSocket {
     pub connection: Arc<Connection>,
     /// Whether the body is sent in chunks.
     pub is_chunked: bool,
+    /// What keeps it alive, if its form has something.
+    pub heartbeat: Option<&'static Frame>,
 }
 
 impl DirectWriter for StreamSocket {
@@ -232,6 +251,10 @@ impl DirectWriter for StreamSocket {
         // The stream's thread meets the error as well, and ends.
         let written = self.connection.write_now(bytes).unwrap_or(0);
         (written, written == bytes.len())
+    }
+
+    fn heartbeat(&self) -> Option<&'static Frame> {
+        self.heartbeat
     }
 
     fn confirmed(&self) -> u64 {

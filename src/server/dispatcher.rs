@@ -31,7 +31,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// If the system gives no descriptor or no thread.
-    pub fn open(app: App, settings: Settings, poll: &Poll, token: u64) -> io::Result<Dispatcher> {
+    pub fn open(app: App, settings: &Settings, poll: &Poll, token: u64) -> io::Result<Dispatcher> {
         let line = Line::open()?;
         poll.add(line.socket(), token, Interest::Read)?;
         let pool = Pool::start(app, settings, &line)?;

@@ -77,14 +77,22 @@ impl Exchange {
             return;
         };
         // A client that sent too much may not mean what follows as a request.
-        let keeps_alive = parts.keeps_alive && !self.has_unread_body && reply.status() != TOO_LARGE;
+        let keeps_alive = parts.keeps_alive
+            && !self.has_unread_body
+            && reply.status() != TOO_LARGE
+            && !reply.is_endless();
         let connection = match (keeps_alive, parts.is_old) {
             (false, _) => After::Close,
             (true, false) => After::KeepAlive,
             (true, true) => After::KeepAliveSaid,
         };
-        let bytes = reply.into_bytes(self.is_head, connection);
-        self.connection.answer(bytes, !keeps_alive);
+        let (bytes, rest) = if reply.is_endless() {
+            // A HEAD request: a stream's thread sends its head itself.
+            (reply.stream_head(!parts.is_old), None)
+        } else {
+            reply.into_bytes(self.is_head, connection)
+        };
+        self.connection.answer(bytes, rest, !keeps_alive);
     }
 
     /// Where the answer goes.

@@ -211,14 +211,14 @@ impl Reading {
         if is("Content-Length") {
             if self.length.is_some() {
                 return Err(Problem::bad_request(
-                    "there is more than one Content-Length; send one",
+                    "Content-Length is given more than once; send it once",
                 ));
             }
             self.length = Some(parse_length(field.value)?);
         } else if is("Transfer-Encoding") {
             if self.is_chunked || self.is_old || !field.value.eq_ignore_ascii_case(b"chunked") {
                 return Err(Problem::bad_request(
-                    "Transfer-Encoding is understood as \"chunked\", once, in HTTP/1.1; send the body so or with Content-Length",
+                    "Transfer-Encoding is supported as \"chunked\", once, in HTTP/1.1; send the body that way, or with Content-Length",
                 ));
             }
             self.is_chunked = true;
@@ -248,7 +248,7 @@ impl Reading {
     fn finish(self, line: &RequestLine) -> Result<Head, Problem> {
         if self.is_chunked && self.length.is_some() {
             return Err(Problem::bad_request(
-                "there are both Content-Length and Transfer-Encoding; send one of the two",
+                "Content-Length and Transfer-Encoding are both given; send one of the two",
             ));
         }
         if self.hosts > 1 || (self.hosts == 0 && !self.is_old) {
@@ -258,7 +258,7 @@ impl Reading {
         }
         if !self.has_good_host {
             return Err(Problem::bad_request(
-                "the field Host is no host; send a name or an address, and a port if it is not the usual one",
+                "the field Host is not a host; send a name or an address, and a port if it is not the default",
             ));
         }
         let may_go_on = !self.is_old || self.wants_keep_alive;
@@ -307,7 +307,7 @@ fn in_ascii(target: &str) -> String {
 
 fn no_http() -> Problem {
     Problem::bad_request(
-        "this is no HTTP/1.1 request; begin with a line such as \"GET /health HTTP/1.1\"",
+        "this is not an HTTP/1.1 request; begin with a line such as \"GET /health HTTP/1.1\"",
     )
 }
 
@@ -318,7 +318,9 @@ fn control_character() -> Problem {
 }
 
 fn bare_line_end() -> Problem {
-    Problem::bad_request("a line of the request's head does not end with CR LF; end each line so")
+    Problem::bad_request(
+        "a line of the request's head does not end with CR LF; end every line with both",
+    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// tiny_http takes what is written at once; if it does not for so long, the line is broken.
+/// tiny_http takes what is written at once; if it does not within this time, the line is broken.
 const WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// The field that carries the number.

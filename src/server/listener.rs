@@ -61,7 +61,7 @@ impl Listener {
     pub fn inherit(socket: Socket) -> io::Result<Listener> {
         if socket.r#type()? != Type::STREAM {
             return Err(io::Error::other(
-                "it is no stream socket; use ListenStream=",
+                "it is not a stream socket; use ListenStream=",
             ));
         }
         let address = socket.local_addr()?;

@@ -15,7 +15,7 @@ pub type Key = u64;
 /// A note to the door.
 #[derive(Debug)]
 pub enum Note {
-    /// An answer that the door awaited is out.
+    /// An answer that the door awaited is out, or its next piece can be sent.
     Answered(Key),
     /// The client has not taken all of its answer; whether that is its last one.
     Unsent(Key, bool),

@@ -8,6 +8,8 @@ use super::poll::Poll;
 use super::stream::{EventStream, StreamWriter, GONE};
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
+use crate::event::heartbeat_frame;
+use crate::http::cors::Header;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
@@ -15,7 +17,7 @@ use crate::hub::{Hub, Subscription};
 use crate::routes;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Virtual memory for a stream's thread, which touches only a few pages of it.
 pub const STREAM_STACK: usize = 64 << 10;
@@ -44,7 +46,6 @@ impl NewStream {
     pub fn new(
         exchange: &Exchange,
         mut granted: routes::Stream,
-        heartbeat: Duration,
         hub: Arc<Hub>,
         family: Family,
         peer: Peer,
@@ -59,7 +60,7 @@ impl NewStream {
         let listed = granted.listed.take();
         Box::new(NewStream {
             connection: exchange.connection().clone(),
-            life: Life::new(exchange, granted, heartbeat),
+            life: Life::new(exchange, granted),
             client,
             family,
             hub,
@@ -69,36 +70,36 @@ impl NewStream {
         })
     }
 
-    /// Gives the stream a thread of its own, or refuses it. `head` is that of the answer it would have had.
+    /// Gives the stream a thread of its own, or refuses it. A refusal gets these CORS headers.
     pub fn start(
         mut self: Box<Self>,
         threads: &Threads<Box<NewStream>>,
         exchange: Exchange,
-        head: &Reply,
+        cors: Vec<Header>,
     ) {
         self.place = threads.place();
         if self.place.is_none() {
-            return self.refuse("descriptors", exchange, head);
+            return self.refuse("descriptors", exchange, cors);
         }
         match threads.give(self) {
             Ok(()) => exchange.leave_to_stream(),
             Err((error, new)) => {
                 log::warn!("event=no_thread error={:?}", error.to_string());
                 if let Some(new) = new {
-                    new.refuse("threads", exchange, head);
+                    new.refuse("threads", exchange, cors);
                 }
             }
         }
     }
 
-    fn refuse(self: Box<Self>, lack: &str, exchange: Exchange, head: &Reply) {
+    fn refuse(self: Box<Self>, lack: &str, exchange: Exchange, cors: Vec<Header>) {
         log::warn!("event=disconnect {} reason=no_{lack}", self.client);
         drop(self.life);
         let problem = Problem::unavailable(
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
         );
-        let reply = Reply::from(problem).with_cors_of(head);
+        let reply = Reply::from(problem).with_all(cors);
         exchange.answer(reply, self.family, self.hub.counters());
     }
 
@@ -141,7 +142,7 @@ enum Life {
 }
 
 impl Life {
-    fn new(exchange: &Exchange, granted: routes::Stream, heartbeat: Duration) -> Life {
+    fn new(exchange: &Exchange, granted: routes::Stream) -> Life {
         let connection = exchange.connection().clone();
         if let Some(until) = granted.answer_by {
             return Life::Poll(Poll {
@@ -155,13 +156,12 @@ impl Life {
         let mut stream = EventStream {
             writer: StreamWriter::new(connection.clone(), is_chunked),
             subscription: granted.subscription,
-            heartbeat,
-            heartbeat_is_event: granted.heartbeat_is_event,
         };
         stream.begin_with(granted.head.stream_head(is_chunked));
         let direct = StreamSocket {
             connection,
             is_chunked,
+            heartbeat: heartbeat_frame(stream.subscription.form, granted.heartbeat_is_event),
         };
         stream.subscription.progress().allow_help(Box::new(direct));
         Life::Stream(stream)

@@ -41,7 +41,7 @@ impl Poll {
                     }
                 }
                 Next::Nothing if !body.is_empty() || Instant::now() >= self.until => break None,
-                Next::Nothing => self.subscription.sleep(self.until),
+                Next::Nothing => self.subscription.sleep(Some(self.until)),
             }
         };
         let reason = match end {
@@ -62,9 +62,10 @@ impl Poll {
     }
 
     /// Returns the reason.
-    fn answer(&self, reason: &'static str, up_to: String, body: Vec<u8>) -> &'static str {
-        let reply = self.head.clone().with("Last-Event-ID", up_to);
-        let bytes = reply.with_content(body).into_bytes(false, After::Close);
+    fn answer(&mut self, reason: &'static str, up_to: String, body: Vec<u8>) -> &'static str {
+        let head = std::mem::replace(&mut self.head, Reply::new(200));
+        let reply = head.with("Last-Event-ID", up_to).with_content(body, None);
+        let (bytes, _) = reply.into_bytes(false, After::Close);
         let write = || self.connection.write_all(&bytes);
         match self.subscription.while_writing(write) {
             Ok(()) => reason,

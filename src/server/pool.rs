@@ -28,7 +28,6 @@ const RETRY_AFTER: u32 = 5;
 /// What workers and door share.
 pub struct Pool {
     app: App,
-    settings: Settings,
     /// Requests on their way through tiny_http, by their numbers. Held for a few lines.
     under_way: Mutex<HashMap<u64, Exchange>>,
     /// Where the requests come from. Held for a line; replaced when the line broke.
@@ -45,12 +44,11 @@ impl Pool {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(app: App, settings: Settings, line: &Line) -> io::Result<Arc<Pool>> {
+    pub fn start(app: App, settings: &Settings, line: &Line) -> io::Result<Arc<Pool>> {
         let pool = Arc::new(Pool {
             streams: Threads::new("stream", STREAM_STACK, settings.max_streams, NewStream::run),
             waiting: Threads::new("waiting", WAITING_STACK, MAX_WAITING, WaitingRequest::run),
             app,
-            settings,
             under_way: Mutex::default(),
             server: Mutex::new(line.server().clone()),
             server_changed: Condvar::new(),
@@ -152,13 +150,12 @@ impl Pool {
         match outcome {
             Outcome::Reply(reply) => exchange.answer(reply, family, self.counters()),
             Outcome::Stream(stream) => {
-                let heartbeat = self.settings.heartbeat;
                 let hub = self.app.hub.clone();
-                let head = stream.head.clone();
-                NewStream::new(&exchange, *stream, heartbeat, hub, family, peer).start(
+                let cors = stream.head.cors_headers();
+                NewStream::new(&exchange, *stream, hub, family, peer).start(
                     &self.streams,
                     exchange,
-                    &head,
+                    cors,
                 );
             }
             Outcome::Later(later) => {

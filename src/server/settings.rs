@@ -3,7 +3,6 @@
 use crate::http::proxies::TrustedProxies;
 use crate::http::request::Peer;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// Descriptors reserved for everything but connections: the log, the line, Redis, files.
 const RESERVED_DESCRIPTORS: usize = 48;
@@ -14,8 +13,6 @@ const LEAST_MAX_HELD: usize = 64 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Time without traffic until a stream gets a heartbeat.
-    pub heartbeat: Duration,
     /// Connections that may be open at once.
     pub max_connections: usize,
     /// Streams that may be open at once: some connections are reserved for requests.
@@ -29,14 +26,12 @@ pub struct Settings {
 impl Settings {
     /// What this many descriptors allow, with bodies of at most this size.
     pub fn new(
-        heartbeat: Duration,
         descriptor_limit: usize,
         max_body: usize,
         trusted_proxies: TrustedProxies,
     ) -> Settings {
         let max_connections = descriptor_limit.saturating_sub(RESERVED_DESCRIPTORS).max(8);
         Settings {
-            heartbeat,
             max_connections,
             max_streams: max_connections - (max_connections / 8).clamp(4, 64),
             max_held: LEAST_MAX_HELD.max(4 * max_body),

@@ -1,5 +1,5 @@
 //! The thread of one event stream: it takes batches from its subscription and writes them to its client, one write per
-//! batch, with heartbeats when nothing else comes. It ends when the hub closes its channel or cuts it off, or when the
+//! batch. While it sleeps, others write in its place. It ends when the hub closes its channel or cuts it off, or when the
 //! client is gone. `new_stream` makes it for each `GET /sse`. It should touch as few pages of its stack as possible:
 //! there may be ten thousand of them.
 
@@ -7,8 +7,7 @@ use super::connection::Connection;
 use crate::event::{encode, encode_expired, encode_gap, heartbeat, Form, Frame};
 use crate::hub::{End, Next, Replay, Subscription};
 use std::io;
-use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock};
 
 /// Clients of a restarted server reconnect after a random time in this range, in ms, so not all at once.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 2000..=5000;
@@ -22,10 +21,6 @@ pub struct EventStream {
     pub writer: StreamWriter,
     /// What to write.
     pub subscription: Subscription,
-    /// Time without traffic after which a heartbeat is sent.
-    pub heartbeat: Duration,
-    /// Heartbeats are events, not comments.
-    pub heartbeat_is_event: bool,
 }
 
 /// The reason of a stream whose client has left.
@@ -138,39 +133,20 @@ impl EventStream {
 
     /// Live delivery, until the end.
     fn follow(&mut self) -> io::Result<End> {
-        let mut next_heartbeat = Instant::now() + self.heartbeat;
         loop {
+            if let Some((heartbeat, written)) = self.subscription.take_heartbeat() {
+                self.write_rest(heartbeat, written)?;
+            }
             match self.subscription.try_next() {
                 Next::End(end) => return Ok(end),
                 Next::Batch(queued) => {
                     let batch = queued.batch();
                     self.write_rest(batch.frame(), queued.written())?;
                     self.subscription.delivered(batch);
-                    next_heartbeat = Instant::now() + self.heartbeat;
                 }
-                Next::Nothing if Instant::now() >= next_heartbeat => {
-                    self.write_frame(self.heartbeat_frame())?;
-                    next_heartbeat = Instant::now() + self.heartbeat;
-                }
-                Next::Nothing => {
-                    self.subscription.sleep(next_heartbeat);
-                    if let Some(elapsed) = self.subscription.time_since_help() {
-                        let quiet_until = Instant::now() + self.heartbeat.saturating_sub(elapsed);
-                        next_heartbeat = next_heartbeat.max(quiet_until);
-                    }
-                }
+                Next::Nothing => self.subscription.sleep(None),
             }
         }
-    }
-
-    /// The same bytes for everybody.
-    fn heartbeat_frame(&self) -> Option<&'static Frame> {
-        static FRAMES: [OnceLock<Option<Frame>>; Form::COUNT + 1] =
-            [const { OnceLock::new() }; Form::COUNT + 1];
-        let (form, is_event) = (self.subscription.form, self.heartbeat_is_event);
-        let number = if is_event { Form::COUNT } else { form as usize };
-        let build = || Frame::build(|out| out.extend_from_slice(heartbeat(form, is_event)));
-        FRAMES[number].get_or_init(build).as_ref()
     }
 
     /// Writes a frame, if there is one: some notices are empty in some forms.

@@ -35,17 +35,20 @@ export class Browser {
   }
 
   async tab(url) {
-    return Tab.at(await this.profile.newPage(), url);
+    const tab = new Tab(await this.profile.newPage());
+    await tab.page.goto(url);
+    return tab.ready();
   }
 
   /** As `tab`, in a window of its own, which needs an open tab. */
   async window(url) {
+    // It opens the site by itself: on its way to another page it would be in the way of going there.
     const [page] = await Promise.all([
       this.profile.waitForEvent('page'),
-      this.profile.pages()[0].evaluate(() => { open('about:blank', '', 'popup,noopener,width=500,height=400'); }),
+      this.profile.pages()[0].evaluate((url) => { open(url, '', 'popup,noopener,width=500,height=400'); }, url),
     ]);
-    const tab = await Tab.at(page, url);
-    if ((await page.evaluate(() => outerWidth)) !== 500) throw new Error('this is a tab, and no window');
+    const tab = await new Tab(page).ready();
+    await tab.until('it is a window, and no tab', () => outerWidth === 500);
     return tab;
   }
 
@@ -56,14 +59,15 @@ export class Browser {
 
 /** A tab of the site that follows channels, and remembers what it got. */
 export class Tab {
-  static async at(page, url) {
-    const tab = new Tab();
-    tab.page = page;
-    tab.errors = [];
-    page.on('pageerror', (error) => tab.errors.push(error.message));
-    await page.goto(url);
-    await until('the page is ready', () => page.evaluate(() => window.isReady));
-    return tab;
+  constructor(page) {
+    this.page = page;
+    this.errors = [];
+    page.on('pageerror', (error) => this.errors.push(error.message));
+  }
+
+  async ready() {
+    await until('the page is ready', () => this.page.evaluate(() => window.isReady));
+    return this;
   }
 
   /** `options.token` may be a path of the site that gives one. */
@@ -80,12 +84,15 @@ export class Tab {
 
   /** Waits until this is true in the page. It is asked from here, since timers and frames stand still in tabs that nobody sees. */
   async until(what, condition, value) {
-    await until(what, () => this.page.evaluate(condition, value), 60_000).catch(async (error) => {
+    await until(what, () => this.page.evaluate(condition, value)).catch(async (error) => {
       throw new Error(`${error.message}; it has been ${await this.statuses()}, and got last ${(await this.texts()).slice(-5)}`);
     });
   }
 
   is(status) { return this.until(`the tab is ${status}`, (status) => window.statuses.at(-1) === status, status); }
+
+  /** Waits until it has been so, also if that is over by now. */
+  was(status) { return this.until(`the tab was ${status}`, (status) => window.statuses.includes(status), status); }
 
   got(text) {
     return this.until(`the tab gets ${text}`, (text) => window.messages.findLast(({ mensagem }) => mensagem === text), text);
@@ -94,7 +101,7 @@ export class Tab {
   statuses() { return this.page.evaluate(() => window.statuses); }
   messages() { return this.page.evaluate(() => window.messages); }
   gaps() { return this.page.evaluate(() => window.gaps); }
-  async texts() { return (await this.messages()).map(({ mensagem }) => mensagem); }
+  texts() { return this.page.evaluate(() => window.messages.map(({ mensagem }) => mensagem)); }
 
   /** Whether this tab has the stream of all. */
   leads() { return this.page.evaluate(() => window.leads()); }

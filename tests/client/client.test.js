@@ -30,7 +30,8 @@ after(async () => {
 });
 
 async function start(variables) {
-  server = await Server.start({ HEARTBEAT: '1', ...variables });
+  // History enough for a tab that a busy machine keeps waiting: what is published meanwhile is no gap.
+  server = await Server.start({ HEARTBEAT: '1', HISTORY_EVENTS: '10000', ...variables });
   tokens = { asked: 0, give: () => signed(60) };
   pages = await site(() => server.url, { '/token': (_, outgoing) => { tokens.asked += 1; outgoing.end(tokens.give()); } });
 }
@@ -80,6 +81,8 @@ function numbers(channel) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   })();
+  // Whoever calls `end` is told of it; a test that fails before has ended the server.
+  publishing.catch(() => {});
   // The last one is for who came behind all others.
   const end = async () => { isOver = true; await publishing; await publish(); return number; };
   return Object.assign(end, { now: () => number });
@@ -117,7 +120,7 @@ test('a tab gets what is published, and is told how the stream is', async () => 
 });
 
 test('six tabs and two windows have one stream; the leading one is closed 50 times under traffic, and each has each message once', async () => {
-  await start({ HISTORY_EVENTS: '10000' });
+  await start();
   const join = async (open) => {
     const joined = await open;
     tabs.push(joined);
@@ -210,7 +213,8 @@ test('a tab without Web Locks, as in pages of plain http, has a stream of its ow
   await server.publish('news', 'x');
   for (const each of [one, two]) await each.got('x');
   await server.restart();
-  for (const each of [one, two]) await each.is('lost');
+  // It is back so soon that nobody may look in between.
+  for (const each of [one, two]) await each.was('lost');
   for (const each of [one, two]) await each.is('open');
   await server.publish('news', 'y');
   for (const each of [one, two]) await each.got('y');
@@ -227,19 +231,25 @@ test('a server under any path of a proxy can be named by that path, with a slash
 
 test('a new token is fetched when the old one has expired, and nothing is lost or repeated', async () => {
   await start({ JWT_SECRET: SECRET, ACCESS_FILE: await rules('closed.json', {}) });
-  tokens.give = () => signed(2);
+  const seconds = 4;
+  tokens.give = () => signed(seconds);
   const one = await (await tab()).opened(server.url, ['news'], { token: '/token' });
   const two = await (await tab()).opened(server.url, ['news'], { token: '/token' });
   const end = numbers('news');
-  const before = tokens.asked;
+  const [before, begun] = [tokens.asked, Date.now()];
   await until('three more tokens were needed', () => tokens.asked >= before + 3);
+  // The other tab's token has expired long since, which it learns when it takes over.
+  const [leading, other] = (await one.leads()) ? [one, two] : [two, one];
+  assertWhole(await leading.texts(), 1, 'the leading tab');
+  assert.deepEqual(await leading.statuses(), ['connecting', 'open'], 'a new token is no loss');
+  await leading.close();
+  await until('the other tab has needed one, too', () => tokens.asked >= before + 5);
   const last = await end();
-  for (const each of [one, two]) {
-    await each.got(String(last));
-    assertWhole(await each.texts(), 1, 'a tab');
-    assert.deepEqual(await each.statuses(), ['connecting', 'open'], 'a new token is no loss');
-  }
-  assert.ok(tokens.asked <= before + 5, `${tokens.asked} tokens`);
+  await other.got(String(last));
+  assertWhole(await other.texts(), 1, 'the other tab');
+  assert.deepEqual(await other.statuses(), ['connecting', 'open'], 'nor is one that was old');
+  const most = 3 + (Date.now() - begun) / 1000 / seconds;
+  assert.ok(tokens.asked - before <= most, `${tokens.asked - before} tokens, and each is good for ${seconds} s: at most ${most}`);
 });
 
 test('a token that is refused is replaced as well, and a function that fails is called again', async () => {
@@ -260,14 +270,15 @@ test('a token that is refused is replaced as well, and a function that fails is 
 
 test('a token that is a text ends with its time, and every tab with it', async () => {
   await start({ JWT_SECRET: SECRET, ACCESS_FILE: await rules('closed.json', {}) });
-  const token = signed(6);
-  const one = await (await tab()).opened(server.url, ['news'], { token });
-  const two = await (await tab()).opened(server.url, ['news'], { token });
-  for (const each of [one, two]) {
+  const both = [await tab(), await tab()];
+  // Time enough for both to open their stream on a busy machine.
+  const token = signed(15);
+  await Promise.all(both.map((each) => each.follow(server.url, ['news'], { token })));
+  for (const each of both) {
     await each.is('closed: expired');
     assert.deepEqual(await each.statuses(), ['connecting', 'open', 'closed: expired']);
   }
-  assert.equal(await clients(), 0);
+  await until('the server has no client', async () => (await clients()) === 0);
 });
 
 test('a right that is taken away, or that was never there, closes', async () => {
@@ -323,9 +334,9 @@ test('a server that falls silent is noticed, and what it publishes later is got'
 
 test('heartbeats are no silence', async () => {
   await start();
-  const one = await (await tab()).opened(server.url, ['news'], { silence: 6000 });
+  const one = await (await tab()).opened(server.url, ['news'], { silence: 15_000 });
   const begun = await one.page.evaluate(() => performance.now());
-  await one.until('eight seconds are over', (begun) => performance.now() > begun + 8000, begun);
+  await one.until('more than that is over', (begun) => performance.now() > begun + 18_000, begun);
   assert.deepEqual(await one.statuses(), ['connecting', 'open']);
 });
 
@@ -334,18 +345,30 @@ test('another tab takes over from one that stands still, which then goes on with
   const options = { silence: 3000 };
   const all = [];
   for (let i = 0; i < 3; i++) all.push(await (await tab()).opened(server.url, ['news'], options));
-  const leads = await Promise.all(all.map((each) => each.leads()));
-  const still = all[leads.indexOf(true)];
-  const others = all.filter((each) => each !== still);
-  const stands = still.page.evaluate(() => { for (const end = Date.now() + 20_000; Date.now() < end;); });
-  await until('another tab leads', async () => (await Promise.all(others.map((each) => each.leads()))).includes(true));
+  let still;
+  let others;
+  let stands;
+  // It has to stand still for longer than a busy machine takes to notice.
+  for (let seconds = 20, isNoticed = false; !isNoticed; seconds *= 2) {
+    await stands;
+    assert.ok(seconds <= 80, 'no tab takes over');
+    still = await until('one tab leads', async () => {
+      const leads = await Promise.all(all.map((each) => each.leads()));
+      return all[leads.indexOf(true)];
+    });
+    others = all.filter((each) => each !== still);
+    stands = still.page.evaluate((seconds) => { for (const end = Date.now() + seconds * 1000; Date.now() < end;); }, seconds);
+    const leads = async () => (await Promise.all(others.map((each) => each.leads()))).includes(true);
+    isNoticed = await until('another tab leads', leads, seconds * 1000).catch(() => false);
+  }
   const end = numbers('news');
   await others[0].got('20');
   await stands;
   const last = await end();
   for (const each of all) {
     await each.got(String(last));
-    assertWhole(await each.texts(), 1, 'a tab');
+    assertWhole(await each.texts(), 1, each === still ? 'the tab that stood still' : 'another tab');
+    assert.deepEqual(await each.gaps(), []);
   }
   await until('the server has one client', async () => (await clients()) === 1);
 });
@@ -363,7 +386,8 @@ test('a page that is left has no stream, and goes on where it was when the user 
     await until('its stream is closed', async () => (await clients()) === 1);
     await server.publish('news', 'meanwhile');
     await other.got('meanwhile');
-    await leading.page.evaluate(() => history.back());
+    // The page may be gone before it can answer.
+    await leading.page.evaluate(() => history.back()).catch(() => {});
     await leading.until('the page is back', () => window.isReady);
     // Not every browser keeps it as it was; where it is loaded anew, it follows anew.
     const isKept = await leading.page.evaluate(() => window.messages.length > 0);
@@ -391,14 +415,25 @@ test('events that are called error or open are events', async () => {
 test('a full server is asked again, less and less often, until there is room', async () => {
   await start({ MAX_CLIENTS: '1' });
   const leave = await server.listen('other', 1);
-  const one = await (await tab()).follow(server.url, ['news']);
-  const asked = [];
-  one.page.on('request', (request) => { if (request.url().includes('/sse?')) asked.push(Date.now()); });
+  const one = await tab();
+  // By the page's own clock: a busy machine makes a wait longer, and never shorter.
+  await one.page.evaluate(() => {
+    const waits = (window.waits = []);
+    let refusedAt;
+    window.fetch = new Proxy(window.fetch, { async apply(target, self, asked) {
+      if (!String(asked[0]).includes('/sse?')) return Reflect.apply(target, self, asked);
+      if (refusedAt) waits.push(performance.now() - refusedAt);
+      const answer = await Reflect.apply(target, self, asked);
+      refusedAt = performance.now();
+      return answer;
+    } });
+  });
+  await one.follow(server.url, ['news']);
   await one.is('lost');
-  await until('it has asked four times', () => asked.length >= 4, 90_000);
-  const waits = asked.slice(1).map((time, at) => time - asked[at]);
-  assert.ok(Math.min(...waits) >= 1000, `it waits ${waits} ms`);
-  assert.ok(waits.at(-1) > waits[0], `it waits ${waits} ms`);
+  await one.until('it has asked four times', () => window.waits.length >= 3);
+  const waits = await one.page.evaluate(() => window.waits);
+  // Half of each is chance. Timers may be early by less than a millisecond.
+  for (const [at, wait] of waits.entries()) assert.ok(wait >= Math.min(1000 * 2 ** at, 15_000) - 1, `it waits ${waits} ms`);
   leave();
   await one.is('open');
   assert.deepEqual(await one.statuses(), ['connecting', 'lost', 'open']);
@@ -412,7 +447,8 @@ test('functions of the page that throw stop nothing', async () => {
   await one.got('b');
   assert.deepEqual(await one.texts(), ['a', 'b']);
   assert.deepEqual(await one.statuses(), ['connecting', 'open']);
-  assert.equal(one.errors.splice(0).length, 2);
+  await until('the page has its errors', () => one.errors.length === 2);
+  one.errors = [];
 });
 
 test('what is followed twice in one tab, and closed once, goes on', async () => {
@@ -542,7 +578,7 @@ for (const [document, mark, channel] of [['README.md', 'test: page', 'notícias'
     one.page.removeAllListeners('pageerror');
     const logged = [];
     one.page.on('console', (message) => logged.push(message.text()));
-    const has = (text) => until(`${text} is logged`, () => logged.some((line) => line.includes(text)), 60_000).catch((error) => { throw new Error(`${logged}`, { cause: error }); });
+    const has = (text) => until(`${text} is logged`, () => logged.some((line) => line.includes(text))).catch((error) => { throw new Error(`${logged}`, { cause: error }); });
     await one.page.evaluate((code) => {
       const script = document.createElement('script');
       script.type = 'module';
@@ -563,7 +599,7 @@ for (const [document, mark, channel] of [['README.md', 'test: page', 'notícias'
     refusing.closeAllConnections();
     await new Promise((resolve) => refusing.close(resolve));
     await server.restart();
-    await until('it follows again', async () => (await clients()) === 1, 60_000);
+    await until('it follows again', async () => (await clients()) === 1);
     await server.publish(channel, 'tudo bem');
     await has('tudo bem');
     assert.equal(logged.filter((line) => line.includes('Olá')).length, 1);

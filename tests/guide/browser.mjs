@@ -3,11 +3,16 @@
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
+/** For a machine that is busy with other tests. */
+const BOUND = { timeout: 180_000 };
+
 const browser = await chromium.launch({
+  ...BOUND,
   executablePath: process.env.CHROMIUM,
   args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
 });
 const page = await browser.newPage();
+page.setDefaultTimeout(BOUND.timeout);
 
 /** All that came to the browser, and all that it asked for: what each was, and its text. */
 const seen = [];
@@ -45,21 +50,21 @@ await page.addInitScript(() => {
   };
 });
 
-const BOUND = { timeout: 60_000 };
-
 const commands = {
   /** Goes to a page. */
-  open: (url) => page.goto(url, BOUND).then((response) => response.status()),
+  open: (url) => page.goto(url).then((response) => response.status()),
   /** Waits until the page shows a text. */
-  see: (text) => page.waitForFunction((text) => document.body.innerText.includes(text), text, BOUND).then(() => true),
+  see: (text) => page.waitForFunction((text) => document.body.innerText.includes(text), text).then(() => true),
   /** Waits until the page no longer shows it. */
-  miss: (text) => page.waitForFunction((text) => !document.body.innerText.includes(text), text, BOUND).then(() => true),
-  reload: () => page.reload(BOUND).then((response) => response.status()),
+  miss: (text) => page.waitForFunction((text) => !document.body.innerText.includes(text), text).then(() => true),
+  /** Whether the page shows it now. */
+  shows: (text) => page.evaluate((text) => document.body.innerText.includes(text), text),
+  reload: () => page.reload().then((response) => response.status()),
   /** Clicks the button that says this. */
   click: (text) => page.getByRole('button', { name: text }).click().then(() => true),
   /** Waits until something was asked for whose URL has this text. */
   requested: async (text) => {
-    while (!requests.some((url) => url.includes(text))) await page.waitForRequest((url) => url.url().includes(text), BOUND);
+    while (!requests.some((url) => url.includes(text))) await page.waitForRequest((url) => url.url().includes(text));
     return true;
   },
   /** The lines of the list of messages, without the time. */

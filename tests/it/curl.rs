@@ -2,7 +2,8 @@
 
 use crate::common;
 
-use common::{Publisher, Server};
+use common::tokens::{self, RulesFile};
+use common::{Folder, Publisher, Server};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -222,14 +223,16 @@ fn needs_curl_a_large_body_is_refused_politely() {
     assert!(seen.ends_with("401"), "without a token: {seen}");
 }
 
-/// Runs a script with `sh`; `$M` is the URL of messages, `$P` that of publishing.
+/// Runs a script with `sh`; `$M` is the URL of messages, `$P` that of publishing, `$TMP` a file for it.
 #[track_caller]
 fn shell(server: &Server, script: &str) -> String {
+    let scratch = Folder::new(&format!("shell-{}", server.pid()));
     let output = Command::new("sh")
         .args(["-euc", script])
         .env("M", format!("http://{}/messages", server.addr))
         .env("P", format!("http://{}/publish", server.addr))
         .env("AUTH", AUTH)
+        .env("TMP", scratch.0.join("scratch"))
         .output()
         .expect("sh runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -326,4 +329,216 @@ fn needs_curl_and_jq_every_way_to_read() {
         "{head}"
     );
     assert_eq!(run("curl -sS \"$M/news?wait=0\" | jq .status"), "400\n");
+}
+
+/// Checks what a script prints, line by line of the contract's table.
+#[track_caller]
+fn prints(server: &Server, script: &str, wanted: &str) {
+    assert_eq!(shell(server, script), wanted, "{script}");
+}
+
+#[test]
+fn needs_curl_and_jq_each_row_of_the_table_of_reading() {
+    let rules = RulesFile::new(
+        r#"{"public": {"subscribe": ["news", "new*"]}, "tokens": [{"name": "r", "token": "readers-token-of-16", "subscribe": ["secret*"]}]}"#,
+    );
+    let server = tokens::start(&rules, &[("HISTORY_EVENTS", "3"), ("HEARTBEAT", "1")]);
+    let check = |script: &str, wanted: &str| prints(&server, script, wanted);
+    // Nothing is an answer as well, with the id to go on with.
+    check(
+        "curl -sS -D - $M/news | tr -d '\\r' | grep -Ec '^(HTTP/1.1 200|Content-Length: 0|Cache-Control: no-store|Last-Event-ID: [0-9]+-[0-9]+|Content-Type: application/x-ndjson)'",
+        "5\n",
+    );
+    let ids: Vec<String> = (1..=4)
+        .map(|n| server.publish("news", format!("{n}")))
+        .collect();
+    let named = server.publish_to("/publish/news2?event=alert", "5");
+    server.publish("secret1", "hidden");
+    // since: an id, 0, and moments; last; both.
+    let texts = |query: &str, wanted: &str| {
+        check(
+            &format!("curl -sS \"$M/news{query}\" | jq -r '.mensagem // \"gap\"' | paste -sd' ' -"),
+            &format!("{wanted}\n"),
+        );
+    };
+    texts("", "2 3 4");
+    texts("?since=0", "2 3 4");
+    texts(&format!("?since={}", ids[2]), "4");
+    texts(&format!("?since={}", ids[1]), "3 4");
+    for moment in ["90s", "10m", "2h", "1d", "1764000000000"] {
+        texts(&format!("?since={moment}"), "2 3 4");
+        texts(&format!("?since={moment}&last=1"), "4");
+    }
+    texts("?last=2", "3 4");
+    texts(&format!("?since={}&last=1", ids[1]), "4");
+    // An id from before what is retained tells a gap; a moment does not.
+    texts(&format!("?since={}", ids[0]), "2 3 4");
+    check(
+        "curl -sS \"$M/news?since=1-1&last=1\" | jq -c '.gap // .mensagem'",
+        "{\"canal\":\"news\",\"after\":\"1-1\"}\n{\"canal\":\"broadcast\",\"after\":\"1-1\"}\n\"4\"\n",
+    );
+    // wait: what is there comes at once, a gap too, and it is not for a stream.
+    texts("?wait=300&last=1", "4");
+    check(
+        "curl -sS \"$M/new?wait=300&since=1-1\" | jq -c 'has(\"gap\")'",
+        "true\ntrue\n",
+    );
+    let status = "curl -sS -o /dev/null -w '%{http_code}\\n'";
+    check(&format!("{status} \"$M/news?wait=1&follow=1\""), "400\n");
+    check(&format!("{status} \"$M/news?wait=301\""), "400\n");
+    check(&format!("{status} \"$M/news?last=10001\""), "400\n");
+    check(&format!("{status} \"$M/news?since=soon\""), "400\n");
+    check(&format!("{status} \"$M/news?format=json\""), "400\n");
+    check(&format!("{status} -X POST -d x $M/news"), "405\n");
+    // format: all fields, and an event only where there is one.
+    let all = "curl -sS \"$M?canal=news&canal=news2&last=2\" | jq -c '[.id, .canal, .event, .mensagem, has(\"event\"), (.timestamp | type)]'";
+    check(
+        all,
+        &format!("[\"{}\",\"news\",null,\"4\",false,\"number\"]\n[\"{named}\",\"news2\",\"alert\",\"5\",true,\"number\"]\n", ids[3]),
+    );
+    check(
+        "curl -sS -D - \"$M/news?format=text&since=1-1&last=2\" | tr -d '\\r' | grep -v '^[A-Z].*: [^t]'",
+        "HTTP/1.1 200 OK\nContent-Type: text/plain; charset=utf-8\n\n3\n4\n",
+    );
+    // Patterns and rights.
+    check("curl -sS \"$M/new*?last=2&format=text\"", "4\n5\n");
+    check(
+        "curl -sS -H 'Authorization: Bearer readers-token-of-16' \"$M/secret*\" | jq -r '.canal + \" \" + .mensagem'",
+        "secret1 hidden\n",
+    );
+    check(
+        "curl -sS \"$M/secret1?format=text&access_token=readers-token-of-16\"",
+        "hidden\n",
+    );
+    check(&format!("{status} $M/secret1"), "401\n");
+    check(
+        &format!("{status} \"$M/*?access_token=readers-token-of-16\""),
+        "403\n",
+    );
+    check(&format!("{status} \"$M/news?access_token=wrong\""), "401\n");
+    // follow: gaps first, then the heartbeat, and the end of the right as the last line.
+    let script = "curl -sSN --max-time 60 \"$M/secret1?follow=1&since=1-1&access_token=readers-token-of-16\" | while read -r line; do if [ -z \"$line\" ]; then echo beat >&2; else echo \"$line\" | jq -c 'keys'; fi; done";
+    let got = std::thread::scope(|scope| {
+        let following = scope.spawn(|| shell(&server, script));
+        common::wait_until("curl follows", common::BOUND, || {
+            server.stat("connected_clients") == 1
+        });
+        rules.write(r#"{"tokens": []}"#);
+        server.hang_up();
+        following.join().expect("it ends")
+    });
+    let message = "[\"canal\",\"id\",\"mensagem\",\"timestamp\"]\n";
+    assert_eq!(
+        got,
+        format!("[\"gap\"]\n[\"gap\"]\n{message}[\"expired\"]\n")
+    );
+}
+
+#[test]
+fn needs_curl_and_jq_each_row_of_publishing() {
+    let rules = RulesFile::new(
+        r#"{"public": {"subscribe": ["*"]}, "tokens": [{"name": "p", "token": "publisher-of-16-bytes", "publish": ["own-*"]}]}"#,
+    );
+    let server = tokens::start(
+        &rules,
+        &[("MAX_CHANNELS", "4"), ("MAX_MESSAGE_BYTES", "100")],
+    );
+    let check = |script: &str, wanted: &str| prints(&server, script, wanted);
+    let status = "curl -sS -o /dev/null -w '%{http_code}\\n' -H \"$AUTH\"";
+    // The answer, and the message in each of its ways.
+    check(
+        "curl -sS -H \"$AUTH\" -d 'text' $P/news | jq -c '[(.id | test(\"^[0-9]+-[0-9]+$\")), .canal, .clients]'",
+        "[true,\"news\",0]\n",
+    );
+    check(
+        &format!("{status} -H 'Content-Type: image/png' -d 'any type' $P/news"),
+        "200\n",
+    );
+    check(
+        &format!("{status} -X POST \"$P?canal=news&msg=by+query%21\""),
+        "200\n",
+    );
+    check(
+        &format!("printf 'a file' >\"$TMP\"; {status} -T \"$TMP\" $P/news"),
+        "200\n",
+    );
+    check(
+        &format!("{status} -X POST \"$P?canal=notícias&msg=Olá\""),
+        "200\n",
+    );
+    check(
+        "curl -sS \"$M?canal=news,notícias&format=text\"",
+        "text\nany type\nby query!\na file\nOlá\n",
+    );
+    // What is refused.
+    check(&format!("{status} -d x \"$P/news?msg=x\""), "400\n");
+    check(&format!("{status} -X POST $P/news"), "400\n");
+    check(
+        &format!("printf '\\377' | {status} --data-binary @- $P/news"),
+        "400\n",
+    );
+    check(&format!("{status} -d x \"$P/news?event=sse-own\""), "400\n");
+    check(&format!("{status} -d x \"$P/a,b\""), "400\n");
+    check(&format!("{status} -d x \"$P/new*\""), "400\n");
+    check(
+        &format!("printf '%0101d' 0 | {status} --data-binary @- $P/news"),
+        "413\n",
+    );
+    check(
+        "curl -sS -D - -o /dev/null -d x $P/news | tr -d '\\r' | grep -E '^(HTTP|WWW-Authenticate)'",
+        "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer\n",
+    );
+    check(
+        "curl -sS -d x \"$P/news?access_token=publisher-of-16-bytes\" | jq .status",
+        "403\n",
+    );
+    check(
+        "curl -sS -d x \"$P/own-1?access_token=publisher-of-16-bytes\" | jq -r .canal",
+        "own-1\n",
+    );
+    // A batch: all or none.
+    let batch =
+        "curl -sS -H \"$AUTH\" -H 'Content-Type: application/x-ndjson' --data-binary @- $P/batch";
+    check(
+        &format!("printf '%s\\n' '\"one\"' '{{\"two\": 2}}' 3 | {batch} | jq -c '[.count, .canal, .clients, .first < .last]'"),
+        "[3,\"batch\",0,true]\n",
+    );
+    check(
+        &format!("printf '%s\\n' '\"four\"' 'no json' | {batch} | jq .status"),
+        "400\n",
+    );
+    check(
+        "curl -sS \"$M/batch?format=text\"",
+        "one\n{\"two\": 2}\n3\n",
+    );
+    // A key: once, with one answer.
+    let keyed = "curl -sS -D \"$TMP\" -H \"$AUTH\" -H \"Idempotency-Key: $KEY\" -d";
+    check(
+        &format!("KEY=k-1; a=$({keyed} once $P/news); KEY='\"k-1\"'; b=$({keyed} once $P/news); [ \"$a\" = \"$b\" ]; tr -d '\\r' <\"$TMP\" | grep -c '^Idempotency-Replayed: true'"),
+        "1\n",
+    );
+    check(
+        &format!("KEY=k-1; {keyed} other $P/news | jq .status"),
+        "422\n",
+    );
+    check(
+        &format!("KEY='a b'; {keyed} x $P/news | jq .status"),
+        "400\n",
+    );
+    check("curl -sS \"$M/news?last=2&format=text\"", "a file\nonce\n");
+    // A limit.
+    check(
+        "curl -sS -D - -o /dev/null -H \"$AUTH\" -d x $P/fifth | tr -d '\\r' | grep -Ec '^(HTTP/1.1 503|Retry-After: [0-9]+)'",
+        "2\n",
+    );
+    // Whom a message reaches.
+    let mut listening = Listening::start(&[&format!("http://{}/sse/news", server.addr)]);
+    server.wait_for_log("event=connect");
+    check(
+        "curl -sS -H \"$AUTH\" -d x \"$P/news?event=alert\" | jq .clients",
+        "1\n",
+    );
+    assert!(listening
+        .until("data: x")
+        .contains(&"event: alert".to_string()));
 }

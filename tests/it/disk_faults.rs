@@ -84,7 +84,7 @@ fn while_the_disk_is_full_publishing_is_503_and_streams_stay_and_then_it_goes_on
         assert_eq!(server.get("/health/ready").status, 503);
         assert_eq!(server.get("/health").status, 200);
         assert_eq!(server.get("/stats").json()["disk"]["state"], "failing");
-        server.wait_for_log("event=disk_lost hint=\"make room;");
+        server.wait_for_log("event=disk_lost hint=\"free some space;");
         let refused_late = publish(&server, "x");
         assert_eq!(refused_late.status, 503, "{}", refused_late.text());
 

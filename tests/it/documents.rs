@@ -1,14 +1,14 @@
-//! For every document: links lead somewhere, and examples are good ones. tests/readme follows the commands.
+//! For every document: its size, its examples and its language. tests/readme follows the commands, tests/links the links.
 
 use crate::common;
 
-use common::documents::{block, document, section};
+use common::documents::{block, document};
 use common::Server;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The README, the chapters in both languages, the pages for contributors, and those of the rooms in src/, by their paths.
-fn documents() -> Vec<String> {
+pub fn documents() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = |folder: &str| -> Vec<String> {
         let entries = std::fs::read_dir(root.join(folder)).expect("the folder is there");
@@ -32,57 +32,6 @@ fn documents() -> Vec<String> {
     documents
 }
 
-/// A document without its code blocks.
-fn prose(text: &str) -> String {
-    let mut is_code = false;
-    text.lines()
-        .filter(|line| {
-            let is_fence = line.starts_with("```");
-            is_code ^= is_fence;
-            !is_code && !is_fence
-        })
-        .flat_map(|line| [line, "\n"])
-        .collect()
-}
-
-/// The anchors of a document's headings, as GitHub makes them.
-fn anchors(text: &str) -> BTreeSet<String> {
-    let titles = prose(text);
-    let titles = titles.lines().filter(|line| line.starts_with('#'));
-    titles
-        .map(|title| {
-            let title = title.trim_start_matches('#').trim().to_lowercase();
-            let kept = title
-                .chars()
-                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-        })
-        .collect()
-}
-
-#[test]
-fn every_link_leads_somewhere() {
-    for path in documents() {
-        let text = document(&path);
-        let folder = Path::new(&path).parent().expect("a file is in a folder");
-        for link in prose(&text).split("](").skip(1) {
-            let (link, _) = link.split_once(')').expect("a link ends");
-            if link.starts_with("https://") {
-                continue;
-            }
-            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let text = match file {
-                "" => text.clone(),
-                file => document(folder.join(file).to_str().expect("paths are UTF-8")),
-            };
-            assert!(
-                anchor.is_empty() || anchors(&text).contains(anchor),
-                "{path}: {link} has no such section"
-            );
-        }
-    }
-}
-
 #[test]
 fn the_readme_is_short() {
     let lines = document("README.md").lines().count();
@@ -102,33 +51,6 @@ fn no_example_has_a_token_that_the_server_warns_of() {
     }
 }
 
-/// The environment variables that `--help` names.
-fn variables() -> BTreeSet<String> {
-    let help = common::run(&["--help"], &[]).stdout;
-    let help = String::from_utf8_lossy(&help).into_owned();
-    let (_, variables) = help
-        .split_once("Environment variables")
-        .expect("--help lists them");
-    variables
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next())
-        .map(String::from)
-        .collect()
-}
-
-#[test]
-fn the_readme_names_every_variable() {
-    let known = variables();
-    let table = section("README.md", "Configuration");
-    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
-    let named: BTreeSet<String> = rows
-        .filter_map(|row| row.split('`').next())
-        .map(String::from)
-        .collect();
-    assert_eq!(named, known, "README.md, section Configuration, and --help");
-}
-
 #[test]
 fn assistants_are_told_what_there_is() {
     let server = Server::start(&[("CORS_ORIGINS", "https://example.org")]);
@@ -144,7 +66,7 @@ fn assistants_are_told_what_there_is() {
     assert_eq!(server.request("GET", "/llms.txt", &tag, b"").status, 304);
     assert_eq!(server.request("HEAD", "/llms.txt", &[], b"").status, 200);
     // All variables, all paths, and chapters that are there.
-    for variable in variables() {
+    for variable in crate::words::variables().keys() {
         assert!(
             text.contains(&format!(" {variable}")),
             "llms.txt: {variable}"

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{encode, http, Publisher, Reply, Server, TOKEN};
+use common::{encode, http, over_each_transport, Publisher, Reply, Server, BOUND, TOKEN};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -337,6 +337,52 @@ fn head_works_wherever_get_does() {
         answer.contains("\r\n\r\nHTTP/1.1 200 OK"),
         "GET's answer follows HEAD's at once: {answer}"
     );
+}
+
+#[test]
+fn head_of_a_stream_is_the_head_that_get_gives() {
+    over_each_transport(&[], |_, server| {
+        // An answer that ends says how long it would be, and one that does not says nothing of that.
+        let ends = server.request("HEAD", "/messages/a", &[], b"");
+        assert_eq!(ends.header("Content-Length"), Some("0"));
+        for (target, version) in [
+            ("/sse/a", "1.1"),
+            ("/sse/a,b-*?last=1&format=json", "1.0"),
+            ("/messages/a?follow=1", "1.1"),
+            ("/messages/a?follow=1&format=text", "1.0"),
+            ("/stats/stream", "1.1"),
+            ("/stats/stream", "1.0"),
+        ] {
+            let ask = |method: &str| {
+                let request = format!(
+                    "{method} {target} HTTP/{version}\r\nHost: test\r\nOrigin: http://x\r\n\r\n"
+                );
+                server.send(request.as_bytes())
+            };
+            let mut get = ask("GET");
+            let mut head = ask("HEAD");
+            let (whole, left) = http::read_until_closed(&mut head, BOUND);
+            assert_eq!(left, http::Left::Closed, "HEAD {target} ends");
+            let whole = String::from_utf8(whole).expect("a head is text");
+            assert!(whole.ends_with("\r\n\r\n"), "no body: {whole:?}");
+            assert_eq!(whole.matches("\r\n\r\n").count(), 1, "{whole:?}");
+            let fields = |head: &str| -> Vec<String> {
+                let fields = head
+                    .split("\r\n")
+                    .filter(|line| !line.starts_with("Date: "));
+                fields.map(str::to_string).collect()
+            };
+            let mut got = Vec::new();
+            while !got.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                std::io::Read::read_exact(&mut get, &mut byte).expect("a head");
+                got.push(byte[0]);
+            }
+            let got = String::from_utf8(got).expect("a head is text");
+            assert_eq!(fields(&whole), fields(&got), "{target} HTTP/{version}");
+            assert!(!whole.contains("Content-Length"), "{whole}");
+        }
+    });
 }
 
 #[test]

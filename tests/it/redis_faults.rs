@@ -145,14 +145,6 @@ pub fn work_through(servers: &[Server], trouble: impl FnOnce(&dyn Fn())) -> usiz
     told.iter().map(|told| told.refused).sum()
 }
 
-fn count_lines(server: &Server, words: &str) -> usize {
-    server
-        .log()
-        .lines()
-        .filter(|line| line.contains(words))
-        .count()
-}
-
 #[test]
 fn needs_redis_server_a_redis_that_is_killed_and_started_again_loses_nothing_accepted() {
     let mut redis = Redis::start_durable();
@@ -172,8 +164,8 @@ fn needs_redis_server_a_redis_that_is_killed_and_started_again_loses_nothing_acc
         server.wait_for_log("event=redis_lost reason hint");
         server.wait_for_log("event=redis_back");
         let (lost, back) = (
-            count_lines(server, "event=redis_lost"),
-            count_lines(server, "event=redis_back"),
+            server.count_in_log("event=redis_lost"),
+            server.count_in_log("event=redis_back"),
         );
         assert!(
             back == 2 && (2..=8).contains(&lost),
@@ -409,16 +401,15 @@ fn needs_redis_server_a_server_that_is_killed_loses_nothing_accepted() {
 #[track_caller]
 fn complaint(url: &str, words: &str) -> String {
     let server = Server::start(&[("REDIS_URL", url)]);
-    let line = server.wait_for_log("event=redis_lost");
-    for word in words.split(' ') {
-        assert!(line.contains(word), "no {word:?} in: {line}");
-    }
+    // On a busy machine the first tries may take too long, which is told in a line of its own.
+    let expected = format!("event=redis_lost {words}");
+    let line = server.wait_for_log(&expected);
     assert!(!server.log().contains("hush"), "the password is in the log");
     assert_eq!(server.get("/health/ready").status, 503);
     assert_eq!(server.get("/health").status, 200);
     assert_eq!(server.subscribe("a").status, 200, "clients may connect");
     assert_eq!(
-        count_lines(&server, "event=redis_lost"),
+        server.count_in_log(&expected),
         1,
         "one line, not one for each try"
     );
@@ -556,8 +547,7 @@ fn needs_redis_server_a_redis_without_memory_refuses_and_keeps_clients() {
         (reply.status, reply.header("Retry-After").is_some()),
         (503, true)
     );
-    let line = server.wait_for_log("event=redis_lost OOM");
-    assert!(line.contains("maxmemory"), "{line}");
+    server.wait_for_log("event=redis_lost OOM maxmemory");
     wait_for_away(&server);
     let batch = [
         ("Content-Type", "application/x-ndjson"),
@@ -569,7 +559,7 @@ fn needs_redis_server_a_redis_without_memory_refuses_and_keeps_clients() {
             .status,
         503
     );
-    assert_eq!(count_lines(&server, "event=redis_lost"), 1);
+    assert_eq!(server.count_in_log("event=redis_lost OOM"), 1);
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
     wait_for_ready(&server);
     server.publish("a", "after");

@@ -306,6 +306,101 @@ fn needs_jq_and_needs_curl_and_needs_busybox_a_script_goes_on_when_the_server_is
     }
 }
 
+/// A server with a disk, which restarts at the same address: in order, or killed.
+#[cfg(feature = "disk")]
+struct Lasting {
+    folder: Folder,
+    listen: String,
+    server: Option<Server>,
+}
+
+#[cfg(feature = "disk")]
+impl Lasting {
+    fn start(name: &str, shell: &str) -> Lasting {
+        let mut lasting = Lasting {
+            folder: Folder::new(&format!("lasting-{name}-{shell}")),
+            listen: port::free_address().to_string(),
+            server: None,
+        };
+        lasting.begin();
+        lasting
+    }
+
+    fn begin(&mut self) {
+        let path = self.folder.0.to_str().expect("the path is UTF-8");
+        let variables = [("LISTEN", self.listen.as_str()), ("DATA_DIR", path)];
+        self.server = Some(Server::start(&variables));
+    }
+
+    fn restart(&mut self, in_order: bool) {
+        if let (Some(server), true) = (&mut self.server, in_order) {
+            server.terminate();
+        }
+        // Otherwise it is killed.
+        self.server = None;
+        self.begin();
+    }
+
+    fn now(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
+    }
+}
+
+#[cfg(feature = "disk")]
+#[test]
+fn needs_jq_and_needs_curl_and_needs_busybox_each_script_goes_on_over_restarts_of_a_server_with_a_disk(
+) {
+    const RESTARTS: usize = 6;
+    for shell in SHELLS {
+        let mut lasting = Lasting::start("all", shell[0]);
+        let desk = Desk::new("lasting", shell, lasting.now().addr);
+        std::fs::create_dir(desk.path().join("outbox")).expect("it can be made");
+        // It hears of no gap, and asks where it was.
+        let mut react = Some(desk.react("a"));
+        let mut expected = Vec::new();
+        for round in 0..RESTARTS {
+            let texts: Vec<String> = (0..3).map(|n| format!("{round}.{n}")).collect();
+            // One by each of the ways to publish, and one by none of them.
+            desk.prints("publish.sh", &["a"], &texts[0]);
+            desk.folder.write("outbox/key", &texts[1]);
+            let kept =
+                std::fs::read_to_string(desk.path().join("outbox/key")).expect("just written");
+            let key = format!("outbox/{round}");
+            std::fs::rename(desk.path().join("outbox/key"), desk.path().join(&key))
+                .expect("it can");
+            desk.prints("outbox.sh", &["a", "outbox"], "");
+            let newest = lasting.now().publish("a", &texts[2]);
+            if round % 2 == 0 {
+                // What comes while nobody listens is there after the restart.
+                wait_until("its place is kept", || {
+                    desk.read("place").trim_end() == newest
+                });
+                react = None;
+                lasting.now().publish("a", format!("{round}.late"));
+            }
+            lasting.restart(round % 3 == 0);
+            // The answer was lost, so it is sent again: the next run of the server knows the key.
+            desk.folder.write(&key, &kept);
+            desk.prints("outbox.sh", &["a", "outbox"], "");
+            expected.extend(texts);
+            if round % 2 == 0 {
+                expected.push(format!("{round}.late"));
+                react = Some(desk.react("a"));
+            }
+            desk.wait_for(expected.last().expect("there are some"));
+            // The cron job, once in each run of the server.
+            let news = desk.prints("news.sh", &["a", "cron"], "");
+            let new: Vec<&str> = news.lines().collect();
+            let from = expected.len() - if round % 2 == 0 { 4 } else { 3 };
+            assert_eq!(new, expected[from..], "{shell:?} in round {round}");
+        }
+        drop(react);
+        let noted: Vec<String> = desk.noted().into_iter().map(|[.., text]| text).collect();
+        assert_eq!(noted, expected, "{shell:?}: in order, each once");
+        assert_eq!(messages(lasting.now(), "a"), expected);
+    }
+}
+
 #[test]
 fn needs_jq_and_needs_curl_and_needs_busybox_a_command_that_fails_gets_its_message_again() {
     over_each_shell("fails", |desk, server| {

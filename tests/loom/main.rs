@@ -34,6 +34,8 @@ struct Client {
     /// Places in the queue: the first that is taken, and the first that is free.
     head: AtomicUsize,
     tail: AtomicUsize,
+    /// The rest of a heartbeat that the stream's thread has to write; 0 for none.
+    heartbeat: AtomicUsize,
     /// The stream ends when nothing is queued.
     is_closed: AtomicBool,
     /// The stream ends at once.
@@ -49,6 +51,7 @@ impl Client {
             queue: Default::default(),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
+            heartbeat: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
         })
@@ -83,7 +86,7 @@ impl Client {
     fn send(&self, frame: usize, takes_all: bool) {
         let first = 10 * frame;
         let write = || {
-            if !self.queue_is_empty() || self.is_cut.load(Acquire) {
+            if self.has_unwritten() {
                 self.enqueue(first);
                 return false;
             }
@@ -104,6 +107,30 @@ impl Client {
         self.handoff.wake();
     }
 
+    fn has_unwritten(&self) -> bool {
+        let has_heartbeat = self.heartbeat.load(Relaxed) != 0;
+        !self.queue_is_empty() || has_heartbeat || self.is_cut.load(Acquire)
+    }
+
+    /// The janitor: `Subscriber::keep_alive`.
+    fn keep_alive(&self, takes_all: bool) {
+        let write = || {
+            if self.has_unwritten() {
+                return;
+            }
+            self.write(10 * HEARTBEAT);
+            if takes_all {
+                self.write(10 * HEARTBEAT + 1);
+            } else {
+                self.heartbeat.store(10 * HEARTBEAT + 1, Relaxed);
+            }
+        };
+        self.handoff.write_in_place(write);
+        if self.heartbeat.load(Relaxed) != 0 {
+            self.handoff.wake();
+        }
+    }
+
     fn close(&self) {
         self.is_closed.store(true, Release);
         self.handoff.wake();
@@ -114,11 +141,14 @@ impl Client {
         self.handoff.wake();
     }
 
-    /// The stream's thread. The first `timeouts` sleeps end by themselves; then it writes a heartbeat if there is nothing
-    /// else.
-    fn stream(&self, mut timeouts: usize) {
-        let mut is_heartbeat_due = false;
+    /// The stream's thread.
+    fn stream(&self) {
         loop {
+            let rest = self.heartbeat.load(Relaxed);
+            if rest != 0 {
+                self.heartbeat.store(0, Relaxed);
+                self.write(rest);
+            }
             if self.is_cut.load(Acquire) {
                 return;
             }
@@ -130,23 +160,9 @@ impl Client {
                 }
             } else if is_closed {
                 return;
-            } else if std::mem::take(&mut is_heartbeat_due) {
-                self.write(10 * HEARTBEAT);
-                self.write(10 * HEARTBEAT + 1);
             } else {
-                let has_news = || {
-                    let must_end = self.is_closed.load(Acquire) || self.is_cut.load(Acquire);
-                    must_end || !self.queue_is_empty()
-                };
-                let is_timeout = timeouts > 0;
-                let sleep = || {
-                    if !is_timeout {
-                        thread::park();
-                    }
-                };
-                self.handoff.sleep(has_news, sleep);
-                is_heartbeat_due = is_timeout;
-                timeouts = timeouts.saturating_sub(1);
+                let has_news = || self.is_closed.load(Acquire) || self.has_unwritten();
+                self.handoff.sleep(has_news, thread::park);
             }
         }
     }
@@ -175,9 +191,9 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-fn start_stream(client: &Arc<Client>, timeouts: usize) -> thread::JoinHandle<()> {
+fn start(client: &Arc<Client>, run: impl FnOnce(&Client) + 'static) -> thread::JoinHandle<()> {
     let client = client.clone();
-    thread::spawn(move || client.stream(timeouts))
+    thread::spawn(move || run(&client))
 }
 
 #[test]
@@ -185,7 +201,7 @@ fn every_frame_comes_whole_and_in_order() {
     for takes_all in [true, false] {
         explore(move || {
             let client = Client::new();
-            let stream = start_stream(&client, 0);
+            let stream = start(&client, Client::stream);
             client.send(1, takes_all);
             client.send(2, takes_all);
             client.close();
@@ -200,8 +216,10 @@ fn a_heartbeat_does_not_come_between() {
     for takes_all in [true, false] {
         explore(move || {
             let client = Client::new();
-            let stream = start_stream(&client, 1);
+            let stream = start(&client, Client::stream);
+            let janitor = start(&client, move |client| client.keep_alive(takes_all));
             client.send(1, takes_all);
+            janitor.join().expect("the janitor ends");
             client.close();
             stream.join().expect("the stream's thread ends");
             assert_eq!(client.received(), [10, 11]);
@@ -214,11 +232,8 @@ fn a_client_cut_off_while_the_announcer_writes_ends() {
     for takes_all in [true, false] {
         explore(move || {
             let client = Client::new();
-            let stream = start_stream(&client, 0);
-            let door = {
-                let client = client.clone();
-                thread::spawn(move || client.cut())
-            };
+            let stream = start(&client, Client::stream);
+            let door = start(&client, Client::cut);
             client.send(1, takes_all);
             stream.join().expect("the stream's thread ends");
             door.join().expect("the door ends");

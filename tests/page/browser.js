@@ -14,13 +14,14 @@ const BROWSERS = {
 const BOUND = 120_000;
 
 export class Browser {
-  /** `name` is chromium or firefox, `dark` its colours. */
-  static async open(name, { dark = false } = {}) {
+  /** `name` is chromium or firefox, `dark` its colours, `hosts` Chromium's rules for names (`MAP NAME:PORT ADDRESS`). */
+  static async open(name, { dark = false, hosts } = {}) {
     const browser = new Browser();
     const [kind, program, options] = BROWSERS[name];
     browser.colorScheme = dark ? 'dark' : 'light';
     browser.driven = await kind.launch({
       ...options, timeout: BOUND,
+      args: [...options.args ?? [], ...hosts ? [`--host-resolver-rules=${hosts}`] : []],
       executablePath: process.env.PATH.split(':').map((folder) => join(folder, program)).find(isThere),
       // Its colours cannot be chosen in any other way.
       firefoxUserPrefs: { 'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1 },

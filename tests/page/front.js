@@ -4,10 +4,13 @@ import { createServer, request } from 'node:http';
 import { once } from 'node:events';
 
 export async function inFrontOf(behind) {
-  const front = { behind };
+  /** `held`: an answer to a path with this text waits for that. */
+  const front = { behind, held: ['/nothing', undefined] };
   const listener = createServer((incoming, outgoing) => {
     const { host, ...headers } = incoming.headers;
-    const passed = request(new URL(incoming.url, front.behind.url), { method: incoming.method, headers }, (answer) => {
+    const passed = request(new URL(incoming.url, front.behind.url), { method: incoming.method, headers }, async (answer) => {
+      const [path, until] = front.held;
+      if (incoming.url.includes(path)) await until;
       outgoing.writeHead(answer.statusCode, answer.headers);
       answer.on('error', () => outgoing.destroy());
       answer.pipe(outgoing);

@@ -3,14 +3,15 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { createServer } from 'node:net';
 import { request } from 'node:http';
 
 export const TOKEN = 'page-test-token-of-16-bytes';
 
 const BINARY = process.env.SSE_SERVER;
 
-/** Waits until `condition` gives something true, and gives that. */
-export async function until(what, condition, bound = 30_000) {
+/** Waits until `condition` gives something true, and gives that. The bound is for a machine that is busy with much else. */
+export async function until(what, condition, bound = 120_000) {
   const end = Date.now() + bound;
   let last;
   for (;;) {
@@ -26,12 +27,25 @@ export async function until(what, condition, bound = 30_000) {
   }
 }
 
+/** A free port below those that systems assign by themselves: no connection has it while a server is away. */
+export async function freePort() {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    const listener = createServer();
+    const isFree = await new Promise((resolve) => listener.on('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    if (!isFree) continue;
+    listener.close();
+    await once(listener, 'close');
+    return port;
+  }
+}
+
 export class Server {
   #ends = [];
 
   static async start(variables = {}) {
     const server = new Server();
-    await server.#start({ LISTEN: '127.0.0.1:0', AUTH_TOKEN: TOKEN, ...variables });
+    await server.#start({ LISTEN: `127.0.0.1:${await freePort()}`, AUTH_TOKEN: TOKEN, ...variables });
     return server;
   }
 

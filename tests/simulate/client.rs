@@ -192,14 +192,6 @@ impl<J: Judge> Client<J> {
         }
     }
 
-    /// A heartbeat is due.
-    pub fn time_out(&mut self) {
-        let stream = self.connection.as_mut().and_then(|c| c.stream.as_mut());
-        if let Some(stream) = stream {
-            stream.time_out();
-        }
-    }
-
     /// Reads as much as it likes to. At the end of its stream it sees the end of the connection.
     pub fn read(
         &mut self,

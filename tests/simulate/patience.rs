@@ -21,6 +21,7 @@ fn a_majority_that_lags_by_half_a_queue_does_not_slow_publishers_for_ever() {
         max_clients: 10,
         max_channels: 10,
         client_queue: 20,
+        heartbeat: Duration::from_secs(1),
         ids_come_from_outside: false,
     });
     let channel = ChannelName::parse("a").expect("a good name");

@@ -147,7 +147,7 @@ impl Servers {
                 self.story.tell(|| format!("client {client} hangs up"));
                 self.clients[client].hang_up(&mut self.tally);
             }
-            84 => self.clients[client].time_out(),
+            84 => self.members[member].server.keep_alive(),
             85 | 86 => self.clients[client].appetite = self.random.pick(&[0, 3, 50, 300, 3000]),
             87..=90 => {
                 let ms = self.random.pick(&[10, 50, 100, 300, 1000, 3000]);
@@ -575,6 +575,7 @@ fn limits(random: &mut Random, is_calm: bool) -> Limits {
         max_clients: 100,
         max_channels: 100,
         client_queue: 1 + random.below(30),
+        heartbeat: Duration::from_secs(1),
         ids_come_from_outside: true,
     };
     if is_calm {

@@ -1,6 +1,6 @@
 //! A simulated connection: the bytes that are on their way to a client.
 
-use crate::event::Frame;
+use crate::event::{heartbeat_frame, Form, Frame};
 use crate::hub::DirectWriter;
 use crate::random::Random;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,6 +82,10 @@ impl DirectWriter for Arc<Wire> {
         let is_whole = count == bytes.len();
         state.direct[usize::from(!is_whole)] += usize::from(count > 0);
         (count, is_whole)
+    }
+
+    fn heartbeat(&self) -> Option<&'static Frame> {
+        heartbeat_frame(Form::Plain, false)
     }
 
     fn confirmed(&self) -> u64 {

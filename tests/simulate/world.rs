@@ -119,7 +119,7 @@ impl World {
             60..=79 => self.read(client)?,
             80..=85 => self.connect(client)?,
             86 | 87 => self.hang_up(client),
-            88 | 89 => self.clients[client].time_out(),
+            88 | 89 => self.server.keep_alive(),
             90..=92 => self.clients[client].appetite = self.random.pick(&[0, 3, 50, 300, 3000]),
             93..=95 => {
                 let ms = self.random.pick(&[10, 100, 300, 1000, 3000]);
@@ -388,6 +388,7 @@ fn limits(random: &mut Random, is_calm: bool) -> Limits {
             max_clients: 100,
             max_channels: 100,
             client_queue: 1 + random.below(30),
+            heartbeat: Duration::from_secs(1),
             ids_come_from_outside: false,
         };
     }
@@ -399,6 +400,7 @@ fn limits(random: &mut Random, is_calm: bool) -> Limits {
         max_clients: random.pick(&[2, 4, 10]),
         max_channels: random.pick(&[1, 2, 3, 5, 10]),
         client_queue: random.pick(&[1, 2, 4, 8, 20]),
+        heartbeat: Duration::from_secs(1),
         ids_come_from_outside: false,
     }
 }

@@ -6,15 +6,15 @@ import { follow, type Gap, type Message, type Options, type Status } from './sse
 export type { Gap, Message, Status };
 
 type HookOptions = Omit<Options, 'onMessage' | 'onStatus' | 'onGap'> & {
-  /** How many messages to hold; the oldest go first. */
+  /** How many messages to keep; the oldest are dropped first. */
   keep?: number;
-  /** The type of the event with which all is said: the stream is closed then. */
+  /** The type of the last event; the stream is closed after it. */
   until?: string;
 };
 
 /**
- * Follows channels, on one stream for all tabs. `gaps` are told when the server had to leave messages out: reload what you
- * show from its source, and `acknowledge` them.
+ * Follows channels, on one stream for all tabs. `gaps` has an entry for each loss of messages: reload what you show from
+ * your own source, then call `acknowledge`.
  */
 export function useEventSource(server: string, channels: string[], options: HookOptions = {}) {
   const { keep = 100, until, types = [], token, last, since, tabs, silence } = options;
@@ -22,9 +22,9 @@ export function useEventSource(server: string, channels: string[], options: Hook
   const [messages, setMessages] = useState<Message[]>([]);
   const [gaps, setGaps] = useState<Gap[]>([]);
   const acknowledge = useCallback(() => setGaps([]), []);
-  // Texts, so that the effect runs again when the content changes, and not at each render.
+  // As text, so that the effect runs again when the content changes, and not at each render.
   const [channelList, typeList] = [channels.join(','), [...types, ...(until ? [until] : [])].join('\n')];
-  // A function is another one at each render; the newest is called.
+  // A function is a new one at each render; always call the newest.
   const newest = useRef(token);
   useEffect(() => {
     newest.current = token;
@@ -64,7 +64,7 @@ export type Statistics = {
   uptime_seconds: number;
 };
 
-/** The server's figures, new each second; `undefined` until the first have come, and while the server cannot be reached. */
+/** The server's figures, new each second; `undefined` before the first ones, and while the server cannot be reached. */
 export function useStatistics(server: string) {
   const [statistics, setStatistics] = useState<Statistics>();
 

@@ -64,9 +64,9 @@ impl Disk {
         if !hub.has_room_for(channel) {
             return Ok(Attempted::NoRoom(messages));
         }
-        hub.feed().would_take(channel, 0)?;
+        let _place = hub.feed().reserve(channel)?;
         let mut numbering = Numbering::new(hub, time::wall_ms(), time::now());
-        let events = numbering.take(channel, None, messages)?;
+        let events = numbering.take(channel, None, messages);
         let lot = NumberedLot::of_all(events, Vec::new());
         self.draft.note(hub.feed().take_changes());
         self.meta.newest = lot.newest();

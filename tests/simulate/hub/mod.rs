@@ -42,6 +42,8 @@ mod pace;
 mod patterns;
 #[path = "../../../src/hub/pending.rs"]
 mod pending;
+#[path = "../../../src/hub/places.rs"]
+mod places;
 #[path = "../../../src/hub/progress.rs"]
 mod progress;
 #[path = "../../../src/hub/readers.rs"]

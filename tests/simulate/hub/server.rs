@@ -72,6 +72,11 @@ impl Server {
         is_time
     }
 
+    /// Heartbeats, also between two rounds of the janitor.
+    pub fn keep_alive(&self) {
+        janitor::keep_alive(&self.hub.shared);
+    }
+
     /// Whether it was closed, and has ended all streams.
     pub fn has_ended(&self) -> bool {
         self.has_ended

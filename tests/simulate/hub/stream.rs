@@ -7,7 +7,7 @@ use super::subscription::{Next, Subscription};
 use super::sync::Thread;
 use super::time::running_ms;
 use crate::access::Permit;
-use crate::event::{encode, encode_expired, encode_gap, heartbeat, Frame};
+use crate::event::{encode, encode_expired, encode_gap, Frame};
 use crate::wire::Wire;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -26,7 +26,6 @@ pub struct Stream {
     replay: Option<Replay>,
     /// Events of the replay that were written.
     replayed: usize,
-    is_heartbeat_due: bool,
 }
 
 enum State {
@@ -62,7 +61,6 @@ impl Stream {
             state: State::Ready,
             replay: None,
             replayed: 0,
-            is_heartbeat_due: false,
         };
         if let Some(replay) = replay {
             if !replay.gaps.is_empty() {
@@ -87,14 +85,6 @@ impl Stream {
         match self.state {
             State::Ended(end) => Some(end),
             _ => None,
-        }
-    }
-
-    /// It is time for a heartbeat.
-    pub fn time_out(&mut self) {
-        if matches!(self.state, State::Asleep) {
-            self.is_heartbeat_due = true;
-            self.get_up();
         }
     }
 
@@ -123,14 +113,14 @@ impl Stream {
         if self.subscription.progress().cut().is_none() && self.go_on_replaying() {
             return;
         }
+        if let Some((heartbeat, written)) = self.subscription.take_heartbeat() {
+            let rest = heartbeat.bytes(true)[written..].to_vec();
+            return self.begin(rest, After::GoOn);
+        }
         match self.subscription.try_next() {
             Next::Batch(queued) => {
                 let bytes = queued.batch().frame().bytes(true)[queued.written()..].to_vec();
                 self.begin(bytes, After::Report(queued));
-            }
-            Next::Nothing if std::mem::take(&mut self.is_heartbeat_due) => {
-                let heartbeat = heartbeat(self.subscription.form, false);
-                self.write(After::GoOn, |out| out.extend_from_slice(heartbeat));
             }
             Next::Nothing => self.state = State::Idle,
             Next::End(end @ (End::Shutdown | End::SentAway)) => {
@@ -175,8 +165,11 @@ impl Stream {
     }
 
     fn begin(&mut self, bytes: Vec<u8>, after: After) {
-        let since = &self.subscription.progress().writing_since;
-        since.store(running_ms(), Ordering::Relaxed);
+        let progress = self.subscription.progress();
+        progress
+            .writing_since
+            .store(running_ms(), Ordering::Relaxed);
+        progress.wrote_at.store(running_ms(), Ordering::Relaxed);
         self.state = State::Writing(bytes, after);
     }
 

@@ -10,7 +10,7 @@ export function Ask() {
   async function ask(form: FormData) {
     const answer = await fetch('/api/answer', { method: 'POST', body: String(form.get('question')) }).catch(() => undefined);
     if (!answer?.ok) return setProblem((await answer?.text()) ?? 'This site cannot be reached.');
-    // The channel is in the address of the answer's page, so that a reload finds it again.
+    // The answer's page has the channel in its address, so that a reload finds it again.
     router.push(`/answer/${(await answer.json()).channel}`);
   }
 

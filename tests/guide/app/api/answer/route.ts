@@ -5,7 +5,7 @@ const { SSE_URL = 'http://localhost:8080', AUTH_TOKEN } = process.env;
 const MOST_CHARACTERS = 500;
 
 export async function POST(request: Request) {
-  // Who may ask, and how often, is for your sessions to say: look at the session here.
+  // Check your user's session here: it decides who may ask, and how often.
   const site = request.headers.get('Sec-Fetch-Site');
   if (site && site !== 'same-origin') return new Response('Only pages of this site may ask.', { status: 403 });
   const length = request.headers.get('Content-Length');
@@ -14,7 +14,7 @@ export async function POST(request: Request) {
     return new Response(`A question has 1 to ${MOST_CHARACTERS} characters.`, { status: 400 });
   }
 
-  // A channel for each answer. The model goes on when this request is over, whether the page is still there or not.
+  // Each answer has its own channel. The model continues after this request, even if the page is gone.
   const channel = `answer-${crypto.randomUUID()}`;
   after(() => answer(question, channel));
   return Response.json({ channel });
@@ -27,7 +27,7 @@ async function answer(question: string, channel: string) {
       whole += piece;
       await publish(channel, piece);
     }
-    // The event that ends it has all of it, however many pieces the server retains.
+    // The last event has the whole answer, however many pieces the server retains.
     await publish(channel, whole, '?event=done');
   } catch (error) {
     console.error('answering failed:', error);
@@ -45,7 +45,7 @@ async function publish(channel: string, text: string, query = '') {
   if (!answer.ok) throw new Error(await answer.text());
 }
 
-/** Stands for your model's client: gives the answer piece by piece. */
+/** A stand-in for your model's client: yields the answer piece by piece. */
 async function* model(question: string) {
   const words = `You asked: ${question} Let me count the pieces: ${Array.from({ length: 40 }, (_, at) => at + 1).join(' ')}.`;
   for (const word of words.split(/(?<= )/)) {

@@ -1,11 +1,11 @@
-// Without NEXT_PUBLIC_ in their names these variables stay on the server: no browser ever sees the token.
+// Without NEXT_PUBLIC_ in their names, these variables stay on the server. No browser ever sees the token.
 const { SSE_URL = 'http://localhost:8080', AUTH_TOKEN } = process.env;
 
 const MOST_BYTES = 4096;
 const MOST_CHARACTERS = 500;
 
 export async function POST(request: Request) {
-  // Who may publish is for your sessions to say: look at the session here. This keeps out the pages of other sites.
+  // Check your user's session here: it decides who may publish. The next lines only keep out pages of other sites.
   const site = request.headers.get('Sec-Fetch-Site');
   if (site && site !== 'same-origin') return refuse(403, 'Only pages of this site may publish.');
 
@@ -18,7 +18,7 @@ export async function POST(request: Request) {
   }
 
   try {
-    // The channel stands here and not in the input: the token may publish to every one.
+    // The channel is fixed here, not taken from the input, because this token may publish to every channel.
     const answer = await fetch(`${SSE_URL}/publish/chat`, {
       method: 'POST',
       headers: { Authorization: `Bearer ${AUTH_TOKEN}` },
