@@ -9,7 +9,7 @@ use super::entry::{self, StreamEntry};
 use super::fault::Fault;
 use super::link::Link;
 use super::outage::Outage;
-use super::position::is_broken;
+use super::position::{is_broken, Next};
 use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
@@ -93,17 +93,18 @@ fn wait_for_news(
 /// Reads everything, and looks for losses each time.
 fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
     let hub = &shared.hub;
-    // It is another stream than the one that was known, and nothing that was read of it says so.
-    let mut is_silent = false;
     loop {
         let wanted = shared.at_once();
         let seen = hub.feed().newest();
         let claims = hub.feed().claims();
         let (stream, entries) = shared.look(link, seen, wanted)?;
         let is_all = entries.len() < wanted;
-        is_silent |= stream.is_other();
-        is_silent &= entries.iter().all(|entry| entry.begins.is_none());
-        if is_all && (is_silent || is_broken(&stream)) {
+        let next = Next {
+            entries: &entries,
+            is_all,
+        };
+        let goes_on = shared.goes_on(&stream, &next);
+        if is_all && (!goes_on || is_broken(&stream)) {
             if stream.newest < seen {
                 log::warn!(
                     "event=redis_history_lost up_to={seen} hint=\"Redis has lost messages that it had stored; turn on appendonly\""
@@ -117,15 +118,12 @@ fn catch_up(shared: &ClusterShared, link: &mut Link) -> Result<(), Fault> {
             stream::begin(link, hub.feed().newest(), known.as_deref())?;
             continue;
         }
-        shared.judge(&stream, &entries);
+        shared.judge(&stream, &next);
         shared.take(entries);
         if !is_all {
             continue;
         }
-        if !shared.has_all_of(&stream) {
-            stream::begin(link, hub.feed().newest(), stream.generation.as_deref())?;
-            continue;
-        }
+        shared.has_all_of(&stream);
         hub.feed().set_filled();
         hub.feed().settle(&claims, stream.newest);
         if stream.newest == LAST_ID {

@@ -5,7 +5,7 @@ use super::answers::PendingAnswers;
 use super::entry::StreamEntry;
 use super::fault::Fault;
 use super::link::Link;
-use super::position::Position;
+use super::position::{Next, Position};
 use super::report::Reports;
 use super::state::State;
 use super::stream::{self, StreamInfo};
@@ -117,23 +117,27 @@ impl ClusterShared {
         self.position().generation().map(Into::into)
     }
 
-    /// Checks whether something was lost before these entries, which come next, and tells the clients.
-    pub(super) fn judge(&self, stream: &StreamInfo, entries: &[StreamEntry]) {
+    /// Whether the stream, of which this comes next, goes on from where this server is.
+    pub(super) fn goes_on(&self, stream: &StreamInfo, next: &Next) -> bool {
+        self.position().goes_on(stream, next)
+    }
+
+    /// Checks whether something was lost before what comes next, and tells the clients.
+    pub(super) fn judge(&self, stream: &StreamInfo, next: &Next) {
         let mut position = self.position();
         if !self.hub.feed().is_filled() {
             position.begin_with(stream);
             self.hub.feed().begin_after(stream.begin());
-        } else if let Some(lost) = position.find_loss(stream, entries) {
+        } else if let Some(lost) = position.find_loss(stream, next) {
             self.lose(lost);
         }
     }
 
-    /// Records that the whole stream, as it was then, is in the hub. Returns whether the count is right.
-    pub(super) fn has_all_of(&self, stream: &StreamInfo) -> bool {
+    /// Records that the whole stream, as it was then, is in the hub.
+    pub(super) fn has_all_of(&self, stream: &StreamInfo) {
         let mut position = self.position();
-        let fits = position.has_all_of(stream);
+        position.has_all_of(stream);
         self.hub.feed().skip_to(stream.newest);
-        fits || !self.hub.feed().is_filled()
     }
 
     /// Makes this server start over, with ids smaller than before.

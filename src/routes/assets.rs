@@ -17,8 +17,8 @@ const FOR_ASSISTANTS: &str = include_str!("../../assets/docs/llms.txt");
 /// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
 /// the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-Yos/Fah/G7Io+Gr/tEDeGFMJwcuXyy8RyyyzFycxJD4='; \
-    script-src 'sha256-BM2pJZmj2mS5JyhfD+H91EqnEjqPWanM9NNVe/tfl9k='; \
+    style-src 'sha256-DcmefbYBcpvG9InVEBx+XhgOWaTbRcfrrDkL0qvBALU='; \
+    script-src 'sha256-HrhqcpQp9h+gOmCCLkNgkImU9g+13qnTlP90aPvk+ds='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

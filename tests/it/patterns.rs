@@ -637,8 +637,8 @@ fn random_clients_of_a_server_with_a_disk_get_what_the_contract_says() {
     let (rights, rules) = some_rights();
     let rules = RulesFile::new(rules);
     for (seed, history, ttl, kept) in [
-        (9, "100000", "300", Kept::All),
-        (10, "3", "1", Kept::UntilUnused),
+        (1, "100000", "300", Kept::All),
+        (5, "3", "1", Kept::UntilUnused),
     ] {
         let folder = common::Folder::new(&format!("patterns-{seed}"));
         let path = folder.0.to_str().expect("the path is UTF-8");
@@ -648,7 +648,7 @@ fn random_clients_of_a_server_with_a_disk_get_what_the_contract_says() {
             ("DATA_DIR", path),
         ];
         let server = tokens::start(&rules, &variables);
-        run_against_the_model(&[&server], &rights, seed, 800, kept);
+        run_against_the_model(&[&server], &rights, seed, 1500, kept);
     }
 }
 

@@ -169,6 +169,64 @@ fn needs_redis_server_what_only_a_server_that_was_away_can_know_to_be_lost_is_to
     assert_eq!(events_up_to(&mut stream, "end"), ["gap", "end"]);
 }
 
+/// Redis goes back to an older copy of the stream while the only server that knows more is away; the copy gets new
+/// messages, and loses its oldest entries if it is trimmed. Returns what a client of that server gets from then on.
+fn went_back_behind_its_back(after: usize, is_trimmed: bool) -> Vec<String> {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.addr);
+    let witness = server(&proxy.url());
+    let mut stream = witness.subscribe("a");
+    witness.publish("a", "kept");
+    dump(&redis);
+    let ids: Vec<String> = (0..4).map(|_| witness.publish("a", "seen")).collect();
+    assert_eq!(events_up_to(&mut stream, "kept"), ["kept"]);
+    (0..4).for_each(|_| assert_eq!(stream.next().data, "seen"));
+    proxy.cut();
+    wait_for_away(&witness);
+    restore(&redis);
+    let fresh = server(&redis.url());
+    wait_until_later_than(&redis, &ids[3]);
+    let new: Vec<String> = (1..=after)
+        .map(|n| fresh.publish("a", format!("after {n}")))
+        .collect();
+    if is_trimmed {
+        redis.command(&["XTRIM", STREAM, "MINID", &new[0]]);
+    }
+    proxy.mend();
+    wait_for_ready(&witness);
+    witness.wait_for_log("event=redis_gap");
+    // The other server is told by the witness: its clients may come from there.
+    fresh.wait_for_log("event=redis_gap");
+    let mut moved = fresh.subscribe_with("/sse/a", &[("Last-Event-ID", &ids[1])]);
+    fresh.publish("a", "end");
+    assert_eq!(
+        events_up_to(&mut moved, "end")[0],
+        "gap",
+        "on the other one"
+    );
+    assert_eq!(witness.count_in_log("event=redis_gap"), 1);
+    events_up_to(&mut stream, "end")
+}
+
+#[test]
+fn needs_redis_server_an_older_copy_in_its_place_is_told_before_what_comes_after_it() {
+    std::thread::scope(|scope| {
+        for after in [1, 2, 20] {
+            for is_trimmed in [false, true] {
+                scope.spawn(move || {
+                    let texts = went_back_behind_its_back(after, is_trimmed);
+                    let new = (1..=after).map(|n| format!("after {n}"));
+                    let wanted: Vec<String> = std::iter::once("gap".into())
+                        .chain(new)
+                        .chain(["end".into()])
+                        .collect();
+                    assert_eq!(texts, wanted, "trimmed: {is_trimmed}");
+                });
+            }
+        }
+    });
+}
+
 #[test]
 fn needs_redis_server_ids_that_cannot_grow_any_more_start_over_once_the_stream_is_deleted() {
     let redis = Redis::start();

@@ -361,15 +361,13 @@ const inShell = (line, awaited) => new Promise((resolve) => {
   shell.on('close', () => resolve(output));
 });
 
+const RULES = join(tmpdir(), `sse-server-page-${process.pid}-${NAME}.json`);
+after(() => rm(RULES, { force: true }));
+
 /** A server on which everything takes a token. */
 async function openClosed(size) {
-  const rules = join(tmpdir(), `sse-server-page-${process.pid}-${NAME}.json`);
-  await writeFile(rules, JSON.stringify({ tokens: [{ name: 'reader', token: 'reader-token-of-16-bytes', subscribe: ['*'], stats: true }] }));
-  try {
-    return await open({ ACCESS_FILE: rules }, size);
-  } finally {
-    await rm(rules);
-  }
+  await writeFile(RULES, JSON.stringify({ tokens: [{ name: 'reader', token: 'reader-token-of-16-bytes', subscribe: ['*'], stats: true }] }));
+  return open({ ACCESS_FILE: RULES }, size);
 }
 
 const copied = async (selector) => {
@@ -378,7 +376,7 @@ const copied = async (selector) => {
   return page.evaluate(() => window.copied);
 };
 
-test('curl commands work in a new shell on a closed server, and do not show the token', async () => {
+inBothLooks('curl commands work in a new shell on a closed server, and do not show the token', async () => {
   await openClosed();
   await type('#watch-channel', "joe's-room?,b");
   assert.equal(await text('#watch-command'), `curl -N '${server.url}sse/joe%27s-room%3F,b'`);
@@ -390,14 +388,14 @@ test('curl commands work in a new shell on a closed server, and do not show the 
   assert.ok(!(await page.content()).includes(TOKEN), 'the token is nowhere in the page');
   const published = JSON.parse(await inShell(await copied('[data-copy=publish-command]')));
   assert.equal(published.canal, '..');
-  await until('it says that it is copied', async () => (await text('[data-copy=publish-command]')) === 'Copied');
+  await until('it says that it is copied', async () => (await text('[data-copy=publish-command]')) === said('Copied', 'Copiado'));
   const line = await copied('[data-copy=watch-command]');
   const stream = inShell(line, 'by curl');
   await until('curl listens', async () => (await server.stats()).connected_clients === 1);
   await server.publish('b', 'by curl');
   assert.match(await stream, /^data: by curl$/m);
   await press('#publish .main');
-  await until('dots are a name like another', async () => /^Published/.test(await text('#publish-result')));
+  await until('dots are a name like another', async () => said(/^Published/, /^Publicada/).test(await text('#publish-result')));
 });
 
 test('without a clipboard the line is selected, and masked again when it was copied', async () => {
@@ -574,7 +572,7 @@ test('its policy lets no other script run and no other server be asked', async (
   assert.deepEqual(outcome, { injected: false, asked: false });
 });
 
-test('several servers are shown together, and that Redis is away', async () => {
+inBothLooks('several servers are shown together, and that Redis is away', async () => {
   const redis = await Redis.start();
   const other = await Server.start({ REDIS_URL: redis.url });
   server = await Server.start({ REDIS_URL: redis.url });
@@ -583,7 +581,7 @@ test('several servers are shown together, and that Redis is away', async () => {
   try {
     // Kept: Node ends the stream of an answer that nobody holds any more.
     const streams = await Promise.all([listen(server), listen(other), listen(other)]);
-    page = await browser.page(server.url);
+    await visit(server.url);
     await live();
     const cells = () => page.$$eval('#servers tr', (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
     await until('both servers and their clients are shown', async () => (await cells()).at(-1)?.[1] === '3');
@@ -684,6 +682,8 @@ inBothLooks('a history that comes late leaves no gap in the plots', async () => 
   server = await Server.start();
   const quiet = server.traffic('news', 20);
   const front = await inFrontOf(server);
+  // Its end comes before the page's.
+  mayComplain = OF_THE_NETWORK;
   try {
     await until('there is something to show', async () => (await kept()).length >= 3);
     let arrive;
@@ -745,6 +745,40 @@ inBothLooks('a watch that ends says why, and comes back with the right token', a
   assert.equal(await text('#watch-button'), said('Stop', 'Parar'));
   await server.publish('news', 'after');
   await until('it is live', async () => (await messages())[0] === 'after');
+});
+
+inBothLooks('a watch that a restart with another token ends is revived by that one', async () => {
+  await openClosed();
+  mayComplain = OF_THE_NETWORK;
+  await unlocked();
+  await page.click('#watch-button');
+  await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
+  await server.restart({ AUTH_TOKEN: 'another-token-of-16-bytes' });
+  await until('it says what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
+  assert.equal(await text('#watch-button'), said('Watch', 'Acompanhar'), 'it has ended');
+  await unlock('another-token-of-16-bytes');
+  await until('it watches again', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
+  await page.click('#forget');
+  await until('it has ended with the token', async () => (await text('#watch-button')) === said('Watch', 'Acompanhar'));
+  await page.click('#watch-button');
+  await until('the button says again what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
+});
+
+inBothLooks('what is empty says what to do', async () => {
+  await open();
+  assert.match(await text('#watch-empty'), said(/^Messages appear here: name a channel and press “Watch”/, /^As mensagens aparecem aqui: digite um canal e clique em “Acompanhar”/));
+  assert.match(await text('#unlock'), said(/With the server's token/, /Com o token do servidor/));
+  await unlocked();
+  assert.match(await text('#none'), said(/^There are no channels yet. One appears with/, /^Ainda não há canais. Um canal surge com/));
+  await until('nobody is connected', () => isShown('#clients-none'));
+  assert.equal(await text('#clients-none'), said('Nobody is connected.', 'Ninguém está conectado.'));
+  await server.publish('news', 'x');
+  await until('the channel is listed', async () => (await rows()).length === 1);
+  await type('#filter', 'nothing like it');
+  await until('nothing is found', async () => said(/^No channel has this/, /^Nenhum canal tem isso/).test(await text('#none')));
+  await page.$eval('#watch-channel', (field) => { field.value = 'quiet'; });
+  await press('#watch-button');
+  await until('it watches', async () => said(/^No message yet. Publish one here/, /^Nenhuma mensagem ainda. Publique uma aqui/).test(await text('#watch-empty')));
 });
 
 inBothLooks('after a restart with another token it waits for that one', async () => {
