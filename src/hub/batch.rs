@@ -3,6 +3,7 @@
 use super::time;
 use crate::counters::Counters;
 use crate::event::{encode, Event, EventId, Form, Frame, Kind};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -85,6 +86,23 @@ impl Queued {
     }
 }
 
+/// The newest messages, and all notices.
+fn newest_of(events: &[Arc<Event>], count: NonZeroU32) -> Vec<Arc<Event>> {
+    let is_message = |event: &&Arc<Event>| matches!(event.kind, Kind::Message);
+    let messages = events.iter().filter(is_message).count();
+    let mut older = messages.saturating_sub(count.get() as usize);
+    let mut is_wanted = |event: &&Arc<Event>| {
+        let is_older = is_message(event) && older > 0;
+        older -= usize::from(is_older);
+        !is_older
+    };
+    events
+        .iter()
+        .filter(|event| is_wanted(event))
+        .cloned()
+        .collect()
+}
+
 /// Events for audiences that get the same bytes. Encoded when the first client needs its form.
 #[derive(Debug)]
 pub(super) struct Encoded {
@@ -107,10 +125,12 @@ impl Encoded {
         self.events.len() == events.len() && pairs.all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
-    /// What a client that has everything up to `joined_after` is to get; `None` if nothing.
+    /// What a client that has everything up to `joined_after` is to get, or only the newest messages of it; `None` if
+    /// nothing.
     pub(super) fn batch_for(
         &self,
         joined_after: EventId,
+        newest: Option<NonZeroU32>,
         form: Form,
         in_flight: &Arc<AtomicUsize>,
     ) -> Option<Arc<Batch>> {
@@ -119,8 +139,11 @@ impl Encoded {
             // It comes after the event of the same id, which the client has or did not ask for.
             Kind::Gap { .. } => event.id < joined_after,
         });
+        let rest = &self.events[had..];
+        if let Some(newest) = newest {
+            return Batch::new(&newest_of(rest, newest), form, in_flight).map(Arc::new);
+        }
         if had > 0 {
-            let rest = &self.events[had..];
             return Batch::new(rest, form, in_flight).map(Arc::new);
         }
         let batch = self.by_form[form as usize]

@@ -11,6 +11,7 @@ use super::table::Table;
 use super::topics::Topics;
 use crate::access::Permit;
 use crate::event::{EventId, Form, Topic};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The result of a read.
@@ -53,6 +54,7 @@ impl Hub {
             number,
             form,
             joined_after,
+            newest: None,
             permit,
             replay,
             open,
@@ -81,6 +83,7 @@ impl Hub {
     ) -> Result<Polled, Refusal> {
         let topics = Arc::new(Topics::new(topics));
         let open = self.open().clone().ok_or(Refusal::Closing)?;
+        let newest = start.last.and_then(|last| u32::try_from(last).ok());
         let mut table = self.shared.lock();
         let reading = read(&table, &topics, start)?;
         let has_gaps = !reading.replay.gaps.is_empty() && form != Form::Text;
@@ -91,6 +94,7 @@ impl Hub {
             number: table.admit(&topics)?,
             form,
             joined_after: reading.up_to,
+            newest: newest.and_then(NonZeroU32::new),
             permit,
             replay: None,
             open,

@@ -88,9 +88,15 @@ impl Round {
     }
 
     fn send(&self, subscriber: &Subscriber) -> Option<Pace> {
-        let batch =
-            self.encoded
-                .batch_for(subscriber.joined_after, subscriber.form, &self.in_flight)?;
+        let Subscriber {
+            joined_after,
+            newest,
+            form,
+            ..
+        } = *subscriber;
+        let batch = self
+            .encoded
+            .batch_for(joined_after, newest, form, &self.in_flight)?;
         let limit = self.shared.limits.client_queue;
         Some(subscriber.send(batch, limit, self.now_ms, &self.shared.counters))
     }

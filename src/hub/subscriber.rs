@@ -7,6 +7,7 @@ use crate::access::Permit;
 use crate::counters::Counters;
 use crate::event::{EventId, Form};
 use crossbeam_channel::Sender;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub(super) struct Subscriber {
     pub(super) form: Form,
     /// It has everything up to this id, or did not ask for it.
     pub(super) joined_after: EventId,
+    /// It wants only the newest messages of a batch, at most this many.
+    pub(super) newest: Option<NonZeroU32>,
     pub(super) permit: Arc<Permit>,
     /// Unbounded, which costs no memory while empty; the lag bounds it.
     pub(super) queue: Sender<Queued>,

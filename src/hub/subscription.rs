@@ -10,6 +10,7 @@ use crate::access::Permit;
 use crate::event::{EventId, Form, Frame};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +25,8 @@ pub struct Subscription {
     pub form: Form,
     /// It gets what comes after this id.
     pub joined_after: EventId,
+    /// One batch is all it wants, and of that the newest messages, at most this many.
+    pub newest: Option<NonZeroU32>,
     pub permit: Arc<Permit>,
     queue: Receiver<Queued>,
     progress: Arc<Progress>,
@@ -48,6 +51,8 @@ pub(super) struct Admitted {
     pub(super) form: Form,
     /// Apart from the replay, it has everything up to this id, or did not ask for it.
     pub(super) joined_after: EventId,
+    /// As in `Subscription`.
+    pub(super) newest: Option<NonZeroU32>,
     pub(super) permit: Permit,
     pub(super) replay: Option<Replay>,
     /// Shows that its stream is open.
@@ -63,6 +68,7 @@ pub(super) fn pair(shared: Arc<Shared>, joining: Admitted) -> (Arc<Subscriber>, 
         number: joining.number,
         form: joining.form,
         joined_after: joining.joined_after,
+        newest: joining.newest,
         permit: permit.clone(),
         queue: sender,
         progress: progress.clone(),
@@ -72,6 +78,7 @@ pub(super) fn pair(shared: Arc<Shared>, joining: Admitted) -> (Arc<Subscriber>, 
         number: joining.number,
         form: joining.form,
         joined_after: joining.joined_after,
+        newest: joining.newest,
         permit,
         queue: receiver,
         progress,
@@ -259,6 +266,7 @@ mod tests {
             number: 1,
             form: Form::Plain,
             joined_after: EventId::ZERO,
+            newest: None,
             permit,
             replay: None,
             open,

@@ -36,7 +36,7 @@ impl Poll {
                     body.extend_from_slice(batch.frame().bytes(false));
                     up_to = batch.last();
                     self.subscription.delivered(batch);
-                    if body.len() >= ENOUGH_BYTES {
+                    if body.len() >= ENOUGH_BYTES || self.subscription.newest.is_some() {
                         break None;
                     }
                 }

@@ -319,6 +319,16 @@ fn a_waiting_request_may_ask_for_the_newest() {
     wait_until("it is gone", BOUND, || {
         server.stat("connected_clients") == 0
     });
+    // Several come at once: the newest of them.
+    let mut newest = waiting("/messages/a?wait=300&last=2");
+    common::Publisher::new(&server).publish_batch("a", "\"x\"\n\"y\"\n\"z\"\n");
+    let reply = common::http::read_reply(&mut newest, false).expect("an answer");
+    let lines: Vec<Value> = reply
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(texts(&lines), ["y", "z"]);
     // There is something: the newest come at once.
     server.publish("a", "two");
     let three = server.publish("a", "three");
