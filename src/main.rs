@@ -233,9 +233,10 @@ fn raise_descriptor_limit(config: &Config) -> usize {
 
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
     let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "; stop what listens there, or set LISTEN or PORT to something else"
-        }
+        std::io::ErrorKind::AddrInUse => match config.listen {
+            Listen::Tcp(_) => "; stop what listens there, or set LISTEN or PORT to something else",
+            Listen::Unix(_) => "; stop what listens there, or set LISTEN to something else",
+        },
         std::io::ErrorKind::AddrNotAvailable => {
             "; it is not an address of this machine; set LISTEN to one that is"
         }

@@ -116,8 +116,11 @@ pub(super) fn look(
         .map_err(|fault| fault.cut_off(wanted))?;
     let parts = match answers.pop() {
         Some(Value::Array(parts)) => parts,
-        Some(Value::ServerError(error)) => return Err(Fault::from_answer(&error)),
-        _ => return Err(Fault::protocol()),
+        Some(refusal) => {
+            answers.push(refusal);
+            return Err(Fault::among(&answers));
+        }
+        None => return Err(Fault::protocol()),
     };
     let Ok([info, groups, read]) = <[Value; 3]>::try_from(parts) else {
         return Err(Fault::protocol());

@@ -15,6 +15,13 @@ pub enum Doubt {
         /// The name that is probably meant.
         meant: &'static str,
     },
+    /// A variable that has an effect only with another one.
+    UnusedVariable {
+        /// Its name.
+        name: &'static str,
+        /// The one that is missing.
+        without: &'static str,
+    },
     /// A token that can be guessed; holds its name.
     ShortToken(String),
 }
@@ -26,6 +33,10 @@ impl fmt::Display for Doubt {
                 f,
                 "event=unknown_variable name={} hint=\"nothing reads it; did you mean {meant}?\"",
                 Logged(name)
+            ),
+            Doubt::UnusedVariable { name, without } => write!(
+                f,
+                "event=unused_variable name={name} hint=\"it has an effect only with {without}\""
             ),
             Doubt::ShortToken(name) => write!(
                 f,
@@ -43,6 +54,9 @@ impl Doubt {
             Doubt::UnknownVariable { name, meant } => {
                 format!("nothing reads the variable {name}; did you mean {meant}?")
             }
+            Doubt::UnusedVariable { name, without } => {
+                format!("{name} has an effect only with {without}")
+            }
             Doubt::ShortToken(name) => format!(
                 "the token {name} has fewer than {} characters and can be guessed; openssl rand -hex 32 makes a good one",
                 Token::SAFE_BYTES
@@ -58,11 +72,20 @@ pub fn doubts(config: &Config, rules: &Rules) -> Vec<Doubt> {
         let meant = meant_by(&name)?;
         Some(Doubt::UnknownVariable { name, meant })
     });
+    let is_unused =
+        config.data_dir.is_none() && std::env::var_os("SYNC").is_some_and(|sync| !sync.is_empty());
+    let unused = is_unused.then_some(Doubt::UnusedVariable {
+        name: "SYNC",
+        without: "DATA_DIR",
+    });
     let operator = config.auth_token.as_ref().filter(|token| token.is_short());
     let operator = operator.map(|_| OPERATOR_NAME.to_string());
     let listed = rules.tokens().into_iter().filter(|entry| entry.is_short);
     let short = operator
         .into_iter()
         .chain(listed.map(|entry| entry.name.to_string()));
-    unknown.chain(short.map(Doubt::ShortToken)).collect()
+    unknown
+        .chain(unused)
+        .chain(short.map(Doubt::ShortToken))
+        .collect()
 }

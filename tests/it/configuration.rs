@@ -181,6 +181,12 @@ fn a_misspelt_variable_is_named_and_its_value_is_not() {
 }
 
 #[test]
+fn a_variable_without_an_effect_causes_a_warning() {
+    let server = Server::start(&[("SYNC", "1s")]);
+    server.wait_for_log("WARN event=unused_variable name=SYNC DATA_DIR");
+}
+
+#[test]
 fn a_token_that_can_be_guessed_causes_a_warning() {
     let short = "0123456789abcde";
     let server = Server::start(&[("AUTH_TOKEN", short)]);

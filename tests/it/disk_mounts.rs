@@ -139,7 +139,7 @@ fn needs_mount_needs_mke2fs_a_disk_that_is_full_refuses_messages_until_there_is_
         stored.push(text);
         assert!(stored.len() < 1000, "the disk is not full");
     };
-    stores_nothing(&server, &refused, "make room");
+    stores_nothing(&server, &refused, "free some space");
     std::fs::remove_file(disk.path(&server, "filler")).expect("it can be removed");
     wait_until("it goes on by itself", 2 * BOUND, || is_ready(&server));
     server.wait_for_log("event=disk_back");

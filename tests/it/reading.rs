@@ -320,8 +320,8 @@ fn a_waiting_request_may_ask_for_the_newest() {
         server.stat("connected_clients") == 0
     });
     // Several come at once: the newest of them.
-    let mut newest = waiting("/messages/a?wait=300&last=2");
-    common::Publisher::new(&server).publish_batch("a", "\"x\"\n\"y\"\n\"z\"\n");
+    let mut newest = waiting("/messages/b?wait=300&last=2");
+    common::Publisher::new(&server).publish_batch("b", "\"x\"\n\"y\"\n\"z\"\n");
     let reply = common::http::read_reply(&mut newest, false).expect("an answer");
     let lines: Vec<Value> = reply
         .text()

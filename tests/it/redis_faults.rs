@@ -548,6 +548,7 @@ fn needs_redis_server_a_redis_without_memory_refuses_and_keeps_clients() {
         (503, true)
     );
     server.wait_for_log("event=redis_lost OOM maxmemory");
+    assert_eq!(server.count_in_log("EXECABORT"), 0, "{}", server.log());
     wait_for_away(&server);
     let batch = [
         ("Content-Type", "application/x-ndjson"),
