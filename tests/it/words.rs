@@ -408,6 +408,7 @@ fn the_server_gives_every_status_of_the_description() {
 }
 
 /// The metrics of a server.
+#[cfg(all(feature = "redis", feature = "disk"))]
 fn metrics(server: &Server) -> BTreeSet<String> {
     let text = server.get("/metrics").text();
     let names = text
