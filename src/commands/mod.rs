@@ -48,8 +48,14 @@ fn check_health() -> Result<(), Failure> {
 }
 
 fn check_data(folder: &str) -> Result<(), Failure> {
-    // What makes the store panic is reported as damage.
+    // What makes the store panic is reported as damage, in one line.
     std::panic::set_hook(Box::new(|_| {}));
-    let report = disk::check(folder.as_ref()).map_err(Failure::new)?;
+    let report = std::panic::catch_unwind(|| disk::check(folder.as_ref()))
+        .unwrap_or_else(|_| {
+            Err(format!(
+                "{folder:?} made sse-server panic; that is a bug in it"
+            ))
+        })
+        .map_err(Failure::new)?;
     print(&report.to_string())
 }

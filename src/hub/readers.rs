@@ -11,7 +11,6 @@ use super::table::Table;
 use super::topics::Topics;
 use crate::access::Permit;
 use crate::event::{EventId, Form, Topic};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The result of a read.
@@ -83,7 +82,9 @@ impl Hub {
     ) -> Result<Polled, Refusal> {
         let topics = Arc::new(Topics::new(topics));
         let open = self.open().clone().ok_or(Refusal::Closing)?;
-        let newest = start.last.and_then(|last| u32::try_from(last).ok());
+        let newest = start
+            .last
+            .and_then(|last| u32::try_from(last).ok()?.try_into().ok());
         let mut table = self.shared.lock();
         let reading = read(&table, &topics, start)?;
         let has_gaps = !reading.replay.gaps.is_empty() && form != Form::Text;
@@ -94,7 +95,7 @@ impl Hub {
             number: table.admit(&topics)?,
             form,
             joined_after: reading.up_to,
-            newest: newest.and_then(NonZeroU32::new),
+            newest,
             permit,
             replay: None,
             open,

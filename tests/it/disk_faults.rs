@@ -45,10 +45,25 @@ fn limit_files(pid: u32, bytes: u64) {
     assert_eq!(done, 0, "the limit can be set");
 }
 
-fn publish(server: &Server, text: &str) -> common::Reply {
+pub(super) fn publish(server: &Server, text: &str) -> common::Reply {
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("Authorization", bearer.as_str())];
     server.request("POST", "/publish/a", &headers, text.as_bytes())
+}
+
+/// Publishes large messages until one is refused, and returns the refusal. Those that were taken are added to `stored`.
+#[track_caller]
+pub(super) fn publish_until_refused(server: &Server, stored: &mut Vec<String>) -> common::Reply {
+    let large = "x".repeat(60_000);
+    loop {
+        let text = format!("{} {large}", stored.len());
+        let reply = publish(server, &text);
+        if reply.status != 200 {
+            return reply;
+        }
+        stored.push(text);
+        assert!(stored.len() < 1000, "the disk is not full");
+    }
 }
 
 #[test]
@@ -64,16 +79,7 @@ fn while_the_disk_is_full_publishing_is_503_and_streams_stay_and_then_it_goes_on
         let mut stream = server.subscribe("a");
         let mut stored = Vec::new();
         limit_files(server.pid(), 3 << 20);
-        let large = "x".repeat(60_000);
-        let refused = loop {
-            let text = format!("{} {large}", stored.len());
-            let reply = publish(&server, &text);
-            if reply.status != 200 {
-                break reply;
-            }
-            stored.push(text);
-            assert!(stored.len() < 1000, "the limit has no effect");
-        };
+        let refused = publish_until_refused(&server, &mut stored);
         assert_eq!(refused.status, 503, "{}", refused.text());
         assert!(refused.header("Retry-After").is_some());
         assert!(

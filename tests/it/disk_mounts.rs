@@ -2,6 +2,7 @@
 //! is a loop device.
 
 use crate::common;
+use crate::disk_faults::{publish, publish_until_refused};
 
 use common::{binary_after, wait_until, Folder, Reply, Server, BOUND, TOKEN};
 use std::io::Write;
@@ -96,12 +97,6 @@ impl Disk {
     }
 }
 
-fn publish(server: &Server, text: &str) -> Reply {
-    let bearer = format!("Bearer {TOKEN}");
-    let headers = [("Authorization", bearer.as_str())];
-    server.request("POST", "/publish/a", &headers, text.as_bytes())
-}
-
 fn is_ready(server: &Server) -> bool {
     server.get("/health/ready").status == 200
 }
@@ -128,17 +123,8 @@ fn needs_mount_needs_mke2fs_a_disk_that_is_full_refuses_messages_until_there_is_
     assert_eq!(publish(&server, "before").status, 200);
     let mut stored = vec!["before".to_string()];
     disk.fill(&server);
-    let large = "x".repeat(60_000);
-    let refused = loop {
-        // The files that are there may have room.
-        let text = format!("{} {large}", stored.len());
-        let reply = publish(&server, &text);
-        if reply.status != 200 {
-            break reply;
-        }
-        stored.push(text);
-        assert!(stored.len() < 1000, "the disk is not full");
-    };
+    // The files that are there may have room.
+    let refused = publish_until_refused(&server, &mut stored);
     stores_nothing(&server, &refused, "free some space");
     std::fs::remove_file(disk.path(&server, "filler")).expect("it can be removed");
     wait_until("it goes on by itself", 2 * BOUND, || is_ready(&server));

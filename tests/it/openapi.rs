@@ -19,6 +19,17 @@ fn names(object: &Value) -> BTreeSet<&str> {
     object.keys().map(String::as_str).collect()
 }
 
+/// Every status that an operation may answer with.
+pub(super) fn statuses(document: &Value) -> BTreeSet<&str> {
+    document["paths"]
+        .as_object()
+        .expect("an object")
+        .values()
+        .flat_map(|path| path.as_object().expect("an object").values())
+        .flat_map(|operation| names(&operation["responses"]))
+        .collect()
+}
+
 #[test]
 fn the_server_gives_the_document_to_everybody() {
     let server = Server::start(&[("CORS_ORIGINS", "https://example.org")]);
@@ -125,13 +136,7 @@ fn no_status_of_the_server_is_missing_from_the_document() {
         .split_once("pub fn reason(")
         .expect("problem::reason is the table");
     let document = document();
-    let described: BTreeSet<&str> = document["paths"]
-        .as_object()
-        .expect("an object")
-        .values()
-        .flat_map(|path| path.as_object().expect("an object").values())
-        .flat_map(|operation| names(&operation["responses"]))
-        .collect();
+    let described = statuses(&document);
     let statuses = table
         .lines()
         .filter_map(|line| line.trim_start().split_once(" => "))

@@ -2,6 +2,7 @@
 
 use crate::common;
 use crate::documents::documents;
+use crate::openapi::statuses;
 
 use common::documents::{document, section};
 use common::http::exchange;
@@ -296,20 +297,8 @@ fn the_server_reads_every_parameter_of_the_description() {
 #[test]
 fn the_readme_has_every_status_of_a_refusal_and_no_other() {
     let document = described();
-    let known: BTreeSet<&str> = document["paths"]
-        .as_object()
-        .expect("an object")
-        .values()
-        .flat_map(|path| path.as_object().expect("an object").values())
-        .flat_map(|operation| {
-            operation["responses"]
-                .as_object()
-                .expect("an object")
-                .keys()
-        })
-        .map(String::as_str)
-        .filter(|status| *status >= "400")
-        .collect();
+    let mut known = statuses(&document);
+    known.retain(|status| *status >= "400");
     for (page, title, _) in READMES {
         let contract = section(page, title);
         let named: BTreeSet<&str> = spans(&contract)
