@@ -5,6 +5,7 @@ mod poll;
 mod process;
 pub mod service;
 mod socket;
+mod thread;
 
 pub use poll::{is_readable, Interest, Poll, Readiness};
 pub use process::{
@@ -12,3 +13,4 @@ pub use process::{
     page_size, raise_descriptor_limit, random_bytes, spare_address_space, wait_for_signal, Signal,
 };
 pub use socket::{receive, send, unconfirmed};
+pub use thread::spawn;

@@ -85,9 +85,7 @@ impl NewStream {
             Ok(()) => exchange.leave_to_stream(),
             Err((error, new)) => {
                 log::warn!("event=no_thread error={:?}", error.to_string());
-                if let Some(new) = new {
-                    new.refuse("threads", exchange, cors);
-                }
+                new.refuse("threads", exchange, cors);
             }
         }
     }

@@ -46,8 +46,13 @@ impl Pool {
     /// If the system gives no thread.
     pub fn start(app: App, settings: &Settings, line: &Line) -> io::Result<Arc<Pool>> {
         let pool = Arc::new(Pool {
-            streams: Threads::new("stream", STREAM_STACK, settings.max_streams, NewStream::run),
-            waiting: Threads::new("waiting", WAITING_STACK, MAX_WAITING, WaitingRequest::run),
+            streams: Threads::new(
+                c"stream",
+                STREAM_STACK,
+                settings.max_streams,
+                NewStream::run,
+            ),
+            waiting: Threads::new(c"waiting", WAITING_STACK, MAX_WAITING, WaitingRequest::run),
             app,
             under_way: Mutex::default(),
             server: Mutex::new(line.server().clone()),
@@ -195,7 +200,7 @@ impl Pool {
             peer,
             place,
         };
-        if let Err((_, Some(request))) = self.waiting.give(request) {
+        if let Err((_, request)) = self.waiting.give(request) {
             let detail = "the server has no threads left; try again later";
             let reply = Problem::unavailable(detail, RETRY_AFTER).into();
             request.exchange.answer(reply, family, self.counters());

@@ -3,14 +3,17 @@
 
 use crate::host;
 use crossbeam_channel::{Receiver, Sender};
+use std::ffi::CStr;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Memory that these threads leave to others, in bytes. A thread that cannot get what it needs to begin ends the
-/// process.
+/// Memory that these threads leave to others, in bytes. Who finds none for a few bytes ends the process.
 const RESERVED_MEMORY: usize = 32 << 20;
+
+/// Threads that begin between two looks at the memory: they take less than what is reserved.
+const BETWEEN_LOOKS: usize = 64;
 
 /// A thread that has done its work waits this long for more. A browser connects again after one to three seconds, and a
 /// script that polls at once; to make a thread costs several times as much as to wake one.
@@ -18,12 +21,14 @@ const SPARE_TIME: Duration = Duration::from_secs(5);
 
 /// The threads of one kind, which all do the same with the work that they get.
 pub struct Threads<W> {
-    name: &'static str,
+    name: &'static CStr,
     /// Virtual memory for the stack of each, in bytes.
     stack: usize,
     /// Places, and how many of them are taken.
     most: usize,
     taken: Arc<AtomicUsize>,
+    /// Threads that may begin before the next look at the memory.
+    unlooked: AtomicUsize,
     run: fn(W),
     /// Without a buffer: only a thread that is waiting takes work.
     work: Sender<W>,
@@ -32,13 +37,14 @@ pub struct Threads<W> {
 
 impl<W: Send + 'static> Threads<W> {
     /// No threads yet. `most` limits the places, not the threads.
-    pub fn new(name: &'static str, stack: usize, most: usize, run: fn(W)) -> Threads<W> {
+    pub fn new(name: &'static CStr, stack: usize, most: usize, run: fn(W)) -> Threads<W> {
         let (work, spare) = crossbeam_channel::bounded(0);
         Threads {
             name,
             stack,
             most,
             taken: Arc::default(),
+            unlooked: AtomicUsize::new(0),
             run,
             work,
             spare,
@@ -56,37 +62,54 @@ impl<W: Send + 'static> Threads<W> {
     ///
     /// # Errors
     /// If the system gives no thread, or has no memory to spare; the work comes back.
-    pub fn give(&self, work: W) -> Result<(), (io::Error, Option<W>)> {
+    pub fn give(&self, work: W) -> Result<(), (io::Error, W)> {
         match self.work.try_send(work) {
             Ok(()) => Ok(()),
             Err(error) => self.start(error.into_inner()),
         }
     }
 
-    fn start(&self, work: W) -> Result<(), (io::Error, Option<W>)> {
-        if !host::has_memory(RESERVED_MEMORY) {
-            return Err((io::ErrorKind::OutOfMemory.into(), Some(work)));
+    fn start(&self, work: W) -> Result<(), (io::Error, W)> {
+        if !self.has_memory() {
+            return Err((io::ErrorKind::OutOfMemory.into(), work));
         }
-        // A thread that cannot start drops what it was given, so it is not given the work itself.
-        let kept = Arc::new(Mutex::new(Some(work)));
-        let (first, spare, run) = (kept.clone(), self.spare.clone(), self.run);
-        let spawned = std::thread::Builder::new()
-            .name(self.name.into())
-            .stack_size(self.stack)
-            .spawn(move || {
-                let work = take(&first);
-                drop(first);
-                work.into_iter().for_each(run);
-                while let Ok(work) = spare.recv_timeout(SPARE_TIME) {
-                    run(work);
-                }
-            });
-        spawned.map(drop).map_err(|error| (error, take(&kept)))
+        let life = Life {
+            run: self.run,
+            first: work,
+            spare: self.spare.clone(),
+        };
+        host::spawn(self.name, self.stack, Life::live, life)
+            .map_err(|(error, life)| (error, life.first))
+    }
+
+    fn has_memory(&self) -> bool {
+        let one_less = |unlooked: usize| unlooked.checked_sub(1);
+        let order = Ordering::Relaxed;
+        if self.unlooked.fetch_update(order, order, one_less).is_ok() {
+            return true;
+        }
+        let has_memory = host::has_memory(RESERVED_MEMORY);
+        if has_memory {
+            self.unlooked.store(BETWEEN_LOOKS, order);
+        }
+        has_memory
     }
 }
 
-fn take<W>(kept: &Mutex<Option<W>>) -> Option<W> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// What a thread does until there is no more work for it.
+struct Life<W> {
+    run: fn(W),
+    first: W,
+    spare: Receiver<W>,
+}
+
+impl<W> Life<W> {
+    fn live(self) {
+        (self.run)(self.first);
+        while let Ok(work) = self.spare.recv_timeout(SPARE_TIME) {
+            (self.run)(work);
+        }
+    }
 }
 
 /// A place among the threads of one kind. Dropping it frees the place.

@@ -333,6 +333,23 @@ fn heartbeats_wake_no_streams_thread() {
     assert_eq!(times_woken(), before);
 }
 
+/// Linux gives a process 65,530 mappings by default, which so are enough for 30,000 streams.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_streams_thread_takes_no_more_than_its_stack_and_the_guard_below_it() {
+    let server = Server::start(&[]);
+    let mappings = || {
+        let path = format!("/proc/{}/maps", server.pid());
+        let maps = std::fs::read_to_string(path).expect("the server runs");
+        maps.lines().count()
+    };
+    let before = mappings();
+    let streams: Vec<_> = (0..100).map(|_| server.subscribe("a")).collect();
+    let more = mappings() - before;
+    // The allocator adds a few.
+    assert!(more <= 2 * streams.len() + 40, "{more} for 100 streams");
+}
+
 #[test]
 fn the_log_tells_who_came_what_was_published_and_who_left() {
     let server = Server::start(&[]);
