@@ -140,6 +140,7 @@ fn needs_redis_server_a_stream_replaced_under_servers_that_follow_it_is_told_at_
             let texts = events_up_to(&mut stream, "end");
             assert_eq!(texts[0], "gap", "{name}: {texts:?}");
         }
+        servers[0].wait_for_log("event=redis_gap");
         assert_eq!(servers[0].count_in_log("event=redis_gap"), 1, "{name}");
     }
 }
@@ -203,6 +204,7 @@ fn went_back_behind_its_back(after: usize, is_trimmed: bool) -> Vec<String> {
         "gap",
         "on the other one"
     );
+    witness.wait_for_log("event=redis_gap");
     assert_eq!(witness.count_in_log("event=redis_gap"), 1);
     texts.extend(events_up_to(&mut stream, "end"));
     texts
@@ -251,7 +253,11 @@ fn needs_redis_server_ids_that_cannot_grow_any_more_start_over_once_the_stream_i
         }
         reply.status == 200
     });
-    servers.iter().for_each(wait_for_ready);
+    for server in &servers {
+        // Until it starts over, nothing is newer than what its clients have; then it sends them away.
+        server.wait_for_log("event=redis_history_lost");
+        wait_for_ready(server);
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("it is later than 1970").as_millis() as u64;
     assert!(
