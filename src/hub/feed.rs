@@ -177,3 +177,66 @@ fn send_away(subscribers: &[Arc<Subscriber>]) {
         subscriber.progress.send_away();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Limits;
+    use super::super::start::Start;
+    use super::super::subscription::Next;
+    use super::*;
+    use crate::access::{Access, Rules};
+    use crate::counters::Counters;
+    use crate::event::{Form, Kind, Topic};
+    use std::time::{Duration, Instant};
+
+    fn message(channel: &ChannelName, seq: u64) -> Arc<Event> {
+        Arc::new(Event {
+            id: EventId { ms: 5, seq },
+            channel: channel.clone(),
+            name: None,
+            text: "hello".into(),
+            kind: Kind::Message,
+            timestamp_ms: 5,
+            at: Instant::now(),
+        })
+    }
+
+    #[test]
+    fn who_has_the_notice_of_a_gap_still_gets_the_next_message_of_that_millisecond() {
+        let limits = Limits {
+            history_events: 10,
+            history_bytes: 10_000,
+            history_age: None,
+            channel_ttl: Duration::from_secs(60),
+            max_clients: 10,
+            max_channels: 10,
+            client_queue: 10,
+            heartbeat: Duration::MAX,
+            ids_come_from_outside: true,
+        };
+        let (hub, mut turns, _open) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        let channel = ChannelName::parse("a").expect("a good name");
+        let access = Access::new(None, None, Rules::without_file());
+        let caller = access.identify(None).expect("no token is fine");
+        let permit = caller.follow(&[]).expect("everybody may follow nothing");
+        let feed = hub.feed();
+        feed.set_filled();
+        let topics = [Topic::from(channel.clone())];
+        let subscription = hub.subscribe(&topics, Form::Plain, Start::NOW, permit);
+        let subscription = subscription.expect("there is room");
+        // Those of the channel and of broadcast.
+        feed.lose_up_to(EventId { ms: 5, seq: 3 });
+        turns.take();
+        let Next::Batch(notices) = subscription.try_next() else {
+            panic!("the client is told of the gap");
+        };
+        let next = message(&channel, 4);
+        feed.append(vec![next.clone()]);
+        assert!(notices.batch().last() < next.id, "it would skip that one");
+        turns.take();
+        let Next::Batch(queued) = subscription.try_next() else {
+            panic!("the client gets the message");
+        };
+        assert_eq!(queued.batch().last(), next.id);
+    }
+}

@@ -54,6 +54,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod patterns;
+mod paused;
 mod pipelines;
 #[cfg(feature = "redis")]
 mod polling;

@@ -4,7 +4,7 @@
 use crate::common;
 
 use common::redis::{server, wait_for_away, wait_for_ready, Proxy, Redis};
-use common::{id, wait_until, EventStream, BOUND};
+use common::{id, wait_until, EventStream, Server, BOUND, TOKEN};
 
 const STREAM: &str = "sse-server:events";
 
@@ -88,13 +88,9 @@ fn replaced_behind_its_back(name: &str, replace: fn(&Redis), after: usize) {
     proxy.mend();
     wait_for_ready(&far);
     // Where only the near one can know it, the far one is told a little later.
-    near.wait_for_log("event=redis_gap");
+    let mut texts = events_up_to(&mut stream, "gap");
     near.publish("a", "end");
-    let texts = events_up_to(&mut stream, "end");
-    assert!(
-        texts.iter().any(|text| text == "gap"),
-        "{name}, {after} messages after it: {texts:?}"
-    );
+    texts.extend(events_up_to(&mut stream, "end"));
     let messages = texts.iter().filter(|text| *text != "gap").count();
     assert_eq!(messages, after + 1, "{name}: {texts:?}");
 }
@@ -105,7 +101,13 @@ fn needs_redis_server_a_stream_replaced_while_a_server_was_cut_off_is_told_as_a_
     for after in [2, 30] {
         std::thread::scope(|scope| {
             for (name, replace) in REPLACEMENTS {
-                scope.spawn(move || replaced_behind_its_back(name, replace, after));
+                // The name tells which of them fails.
+                std::thread::Builder::new()
+                    .name(format!("{name}, {after} messages after it"))
+                    .spawn_scoped(scope, move || {
+                        replaced_behind_its_back(name, replace, after);
+                    })
+                    .expect("there is a thread");
             }
         });
     }
@@ -125,13 +127,10 @@ fn needs_redis_server_a_stream_replaced_under_servers_that_follow_it_is_told_at_
         replace(&redis);
         wait_until_later_than(&redis, &old);
         servers[0].publish("a", "after");
-        for server in &servers {
-            server.wait_for_log("event=redis_gap");
-        }
+        let told = streams.each_mut().map(|stream| events_up_to(stream, "gap"));
         servers[1].publish("a", "end");
-        for stream in &mut streams {
-            let texts = events_up_to(stream, "end");
-            assert!(texts.contains(&"gap".into()), "{name}: {texts:?}");
+        for (stream, mut texts) in streams.iter_mut().zip(told) {
+            texts.extend(events_up_to(stream, "end"));
             assert!(texts.contains(&"after".into()), "{name}: {texts:?}");
         }
         // Who comes with an id of before is told on every server, also one that starts now.
@@ -141,6 +140,7 @@ fn needs_redis_server_a_stream_replaced_under_servers_that_follow_it_is_told_at_
             let texts = events_up_to(&mut stream, "end");
             assert_eq!(texts[0], "gap", "{name}: {texts:?}");
         }
+        servers[0].wait_for_log("event=redis_gap");
         assert_eq!(servers[0].count_in_log("event=redis_gap"), 1, "{name}");
     }
 }
@@ -194,7 +194,7 @@ fn went_back_behind_its_back(after: usize, is_trimmed: bool) -> Vec<String> {
     }
     proxy.mend();
     wait_for_ready(&witness);
-    witness.wait_for_log("event=redis_gap");
+    let mut texts = events_up_to(&mut stream, "gap");
     // The other server is told by the witness: its clients may come from there.
     fresh.wait_for_log("event=redis_gap");
     let mut moved = fresh.subscribe_with("/sse/a", &[("Last-Event-ID", &ids[1])]);
@@ -204,8 +204,10 @@ fn went_back_behind_its_back(after: usize, is_trimmed: bool) -> Vec<String> {
         "gap",
         "on the other one"
     );
+    witness.wait_for_log("event=redis_gap");
     assert_eq!(witness.count_in_log("event=redis_gap"), 1);
-    events_up_to(&mut stream, "end")
+    texts.extend(events_up_to(&mut stream, "end"));
+    texts
 }
 
 #[test]
@@ -234,14 +236,28 @@ fn needs_redis_server_ids_that_cannot_grow_any_more_start_over_once_the_stream_i
     let mut streams = servers.each_ref().map(|server| server.subscribe("a"));
     let largest = "18446744073709551615-18446744073709551615";
     redis.command(&["XADD", STREAM, largest, "c", "a", "m", "the last"]);
+    let publish = |server: &Server| {
+        let target = format!("/publish/a?access_token={TOKEN}");
+        server.request("POST", &target, &[], b"1")
+    };
     for (server, stream) in servers.iter().zip(&mut streams) {
         assert_eq!(stream.next().data, "the last");
-        server.wait_for_log(&format!("event=redis_lost {STREAM}"));
-        wait_for_away(server);
+        assert_eq!(publish(server).status, 503, "there is no larger id");
     }
     redis.command(&["DEL", STREAM]);
-    servers.iter().for_each(wait_for_ready);
-    let first = servers[0].publish("a", "1");
+    let mut first = String::new();
+    wait_until("publishing is possible again", BOUND, || {
+        let reply = publish(&servers[0]);
+        if reply.status == 200 {
+            first = reply.json()["id"].as_str().unwrap_or_default().into();
+        }
+        reply.status == 200
+    });
+    for server in &servers {
+        // Until it starts over, nothing is newer than what its clients have; then it sends them away.
+        server.wait_for_log("event=redis_history_lost");
+        wait_for_ready(server);
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("it is later than 1970").as_millis() as u64;
     assert!(
@@ -259,5 +275,6 @@ fn needs_redis_server_ids_that_cannot_grow_any_more_start_over_once_the_stream_i
         assert_eq!(stream.next().last_event_id, second);
         let mut stream = server.subscribe_with("/sse/a", &[("Last-Event-ID", &first)]);
         assert_eq!(events_up_to(&mut stream, "2"), ["2"]);
+        server.wait_for_log(&format!("event=redis_lost {STREAM}"));
     }
 }

@@ -66,6 +66,19 @@ fn uninstall_removes_what_install_brought() {
     assert_eq!(files_below(&root.0), Vec::<PathBuf>::new());
 }
 
+/// A board without a battery begins with a wrong clock. The ids and times of its messages are of the right time only if the
+/// server starts after the clock was set.
+#[test]
+fn the_service_starts_when_the_clock_is_right() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/sse-server.service");
+    let unit = std::fs::read_to_string(unit).expect("the unit can be read");
+    let mut after = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("After="))
+        .flat_map(str::split_whitespace);
+    assert!(after.any(|name| name == "time-sync.target"), "{unit}");
+}
+
 #[test]
 fn needs_systemd_analyze_the_units_are_sound() {
     let prefix = Folder::new("verify");

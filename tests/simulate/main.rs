@@ -43,8 +43,8 @@ use servers::Servers;
 use world::World;
 
 /// Seeds that have found something.
-const REGRESSIONS: [u64; 11] = [
-    66, 151, 2669, 3163, 4327, 4785, 6475, 6722, 11624, 58712, 95593,
+const REGRESSIONS: [u64; 12] = [
+    66, 151, 2669, 3163, 4327, 4785, 6475, 6722, 11624, 24808, 58712, 95593,
 ];
 
 /// Runs a seed, first of one server, then of one with a disk, and then of two. A failure is told in one line, with the command that runs it again.
