@@ -5,9 +5,9 @@
 use super::answers::Stored;
 use super::entry::STREAM;
 use super::link::text;
-use crate::event::{ChannelName, EventId, EventName};
+use crate::event::{EventId, EventName};
 use crate::hub::Refusal;
-use crate::idempotency::{Attempt, LIFETIME};
+use crate::idempotency::{Attempt, Publication, LIFETIME};
 use ::redis::{cmd, Value};
 
 /// Prefix of the records' names.
@@ -39,12 +39,11 @@ return record
 pub(super) fn pack(
     out: &mut Vec<u8>,
     attempt: &Attempt,
-    channel: &ChannelName,
-    name: Option<&EventName>,
-    messages: &[Box<str>],
+    publication: &Publication,
     mark: &str,
     clients: usize,
 ) {
+    let name = publication.event_name.as_ref();
     let mut command = cmd("EVAL");
     command
         .arg(STORE)
@@ -55,9 +54,9 @@ pub(super) fn pack(
         .arg(mark)
         .arg(clients)
         .arg(LIFETIME.as_millis() as u64)
-        .arg(channel.as_str())
+        .arg(publication.channel.as_str())
         .arg(name.map_or("", EventName::as_str));
-    for message in messages {
+    for message in &publication.messages {
         command.arg(&**message);
     }
     command.write_packed_command(out);
@@ -92,6 +91,7 @@ pub(super) fn outcome(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::ChannelName;
 
     #[test]
     fn a_record_says_whose_it_is_and_what_was_answered() {

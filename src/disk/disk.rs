@@ -6,16 +6,16 @@ use super::fault::{Fault, Kind, OpenError};
 use super::folder::{self, Folder, STORE};
 use super::found::{self, Found};
 use super::journal::Journal;
-use super::lot::{Job, Publication};
+use super::lot::Job;
 use super::record::{Batch, Meta};
 use super::settings::{DataDir, SyncTime};
 use super::state::{DiskFigures, State};
 use super::store::Store;
 use super::writer::{self, Rounds, Writer};
 use crate::counters::Histogram;
-use crate::event::{ChannelName, EventId, EventName};
+use crate::event::EventId;
 use crate::hub::{Hub, Published, Refusal};
-use crate::idempotency::{Attempt, Keys};
+use crate::idempotency::{Keys, Publication};
 use crate::log::Logged;
 use crate::waiting::WaitingBytes;
 use crossbeam_channel::{Sender, TrySendError};
@@ -132,39 +132,30 @@ impl Disk {
         self.state.is_up()
     }
 
-    /// Publishes messages to one channel, and calls `then` with what came of it: when they are on the disk (or in the
+    /// Publishes messages, and calls `then` with what came of it: when they are on the disk (or in the
     /// journal), in the history, and on their way to every subscriber. Never waits. `then` is called once, and must not wait
     /// for anybody. With an `attempt` the next run knows what was published with it. A refusal means that nothing was published.
     pub fn publish(
         &self,
-        channel: ChannelName,
-        event_name: Option<EventName>,
-        messages: Vec<Box<str>>,
-        attempt: Option<Attempt>,
+        publication: Publication,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         if !self.is_writable() {
             return then(Err(self.state.refusal()));
         }
-        let place = match self.hub.feed().reserve(&channel) {
+        let place = match self.hub.feed().reserve(&publication.channel) {
             Ok(place) => place,
             Err(refusal) => return then(Err(refusal)),
         };
-        let bytes = messages.iter().map(|message| message.len()).sum();
-        let Some(waits) = self.waiting_bytes.add(bytes, Instant::now()) else {
+        let waits = self.waiting_bytes.add(publication.bytes(), Instant::now());
+        let Some(waits) = waits else {
             return then(Err(behind()));
         };
-        self.send(Job::Publish(Publication {
-            channel,
-            event_name,
-            messages,
-            attempt,
-            then: Box::new(move |published| {
-                drop(place);
-                then(published);
-            }),
-            waits,
-        }));
+        let then = Box::new(move |published| {
+            drop(place);
+            then(published);
+        });
+        self.send(Job::Publish(publication, then, waits));
     }
 
     fn send(&self, job: Job) {

@@ -1,9 +1,8 @@
 //! In place of the disk, where the feature `disk` is not built in: `DATA_DIR` is refused.
 
 use crate::counters::Histogram;
-use crate::event::{ChannelName, EventName};
 use crate::hub::{Hub, Published, Refusal};
-use crate::idempotency::{Attempt, Keys};
+use crate::idempotency::{Keys, Publication};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
@@ -92,10 +91,7 @@ impl Disk {
 
     pub fn publish(
         &self,
-        _: ChannelName,
-        _: Option<EventName>,
-        _: Vec<Box<str>>,
-        _: Option<Attempt>,
+        _: Publication,
         _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self.0 {}
