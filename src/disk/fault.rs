@@ -72,6 +72,18 @@ impl From<io::Error> for Fault {
     }
 }
 
+/// redb has an error for each kind of call, and one for all of them.
+macro_rules! from_each {
+    ($($error:ident)*) => {
+        $(impl From<redb::$error> for Fault {
+            fn from(error: redb::$error) -> Fault {
+                redb::Error::from(error).into()
+            }
+        })*
+    };
+}
+from_each!(DatabaseError TransactionError TableError StorageError CommitError);
+
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Fault {
         match error {
