@@ -2,16 +2,18 @@
 
 use super::contents::{Cause, Contents, Loss};
 use super::draft::Draft;
-use super::fault::{Fault, Kind, OpenError};
+use super::fault::{Fault, Kind};
 use super::folder::{self, Folder, STORE};
 use super::found::{self, Found};
 use super::journal::Journal;
 use super::lot::Job;
+use super::public::DiskFigures;
+use super::public::OpenError;
 use super::record::{Batch, Meta};
 use super::settings::{DataDir, SyncTime};
-use super::state::{DiskFigures, State};
+use super::state::State;
 use super::store::Store;
-use super::writer::{self, Rounds, Writer};
+use super::writer::{Rounds, Writer};
 use crate::counters::Histogram;
 use crate::event::EventId;
 use crate::hub::{Hub, Published, Refusal};
@@ -69,7 +71,7 @@ impl Disk {
         let newest = kept.newest;
         let lost = kept.lost;
         hub.feed().fill(kept);
-        let now_ms = writer::wall_ms();
+        let now_ms = folder::wall_ms();
         for record in &known {
             let age = Duration::from_millis(now_ms.saturating_sub(record.at_ms));
             keys.restore(&record.attempt, record.published, age);
@@ -268,7 +270,7 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
 /// Nothing is known but that whoever has an id has it from somewhere else.
 fn begin(folder: &Folder) -> Contents {
     let now = EventId {
-        ms: writer::wall_ms() + 1,
+        ms: folder::wall_ms() + 1,
         seq: 0,
     };
     let answered = folder::answered(&folder.path);

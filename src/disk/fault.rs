@@ -1,5 +1,6 @@
 //! Why the disk is of no use, in words for a person.
 
+use super::public::OpenError;
 use crate::log::Logged;
 use std::fmt;
 use std::io;
@@ -104,15 +105,6 @@ impl From<redb::Error> for Fault {
             other => Fault::new(Kind::Failed, other.to_string()),
         }
     }
-}
-
-/// Why the server cannot start with this folder: one line for a person.
-#[derive(Debug)]
-pub struct OpenError {
-    /// The line.
-    pub line: String,
-    /// The configuration has to be another one; otherwise the same may work later.
-    pub is_misuse: bool,
 }
 
 impl OpenError {

@@ -1,5 +1,9 @@
 //! In place of the disk, where the feature `disk` is not built in: `DATA_DIR` is refused.
 
+mod public;
+
+pub use public::{DiskFigures, OpenError};
+
 use crate::counters::Histogram;
 use crate::hub::{Hub, Published, Refusal};
 use crate::idempotency::{Keys, Publication};
@@ -44,28 +48,6 @@ impl fmt::Display for SyncTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("always")
     }
-}
-
-/// Never happens.
-#[derive(Debug)]
-pub struct OpenError {
-    /// One line for a person.
-    pub line: String,
-    /// The configuration has to be another one.
-    pub is_misuse: bool,
-}
-
-/// Never seen.
-#[derive(Debug)]
-pub struct DiskFigures {
-    /// What is published is stored.
-    pub is_writable: bool,
-    /// Size of the files, in bytes.
-    pub bytes: u64,
-    /// Times that something could not be stored.
-    pub faults: u64,
-    /// The last time's reason.
-    pub last_fault: Option<String>,
 }
 
 /// There is none, so none of its methods can be called.
