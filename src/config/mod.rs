@@ -1,12 +1,10 @@
 #![doc = include_str!("README.md")]
 
 mod listen;
-mod numbers;
 mod slips;
 mod variables;
 
 pub use listen::Listen;
-pub use numbers::{digits, duration};
 pub use slips::meant_by;
 pub use variables::VARIABLES;
 
@@ -15,6 +13,7 @@ use crate::cluster::RedisAddress;
 use crate::disk::{DataDir, SyncTime};
 use crate::http::cors::Origins;
 use crate::http::proxies::TrustedProxies;
+use crate::numbers::digits;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;

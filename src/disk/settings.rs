@@ -1,5 +1,6 @@
 //! What `DATA_DIR` and `SYNC` can be.
 
+use crate::numbers::digits;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -44,15 +45,11 @@ impl SyncTime {
         if text == "always" {
             return Some(SyncTime::Always);
         }
-        let (digits, unit_ms) = match text.strip_suffix("ms") {
-            Some(digits) => (digits, 1),
+        let (count, unit_ms) = match text.strip_suffix("ms") {
+            Some(count) => (count, 1),
             None => (text.strip_suffix('s')?, 1000),
         };
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let ms = digits.parse::<u64>().ok()?.checked_mul(unit_ms)?;
-        let time = Duration::from_millis(ms);
+        let time = Duration::from_millis(digits::<u64>(count)?.checked_mul(unit_ms)?);
         (!time.is_zero() && time <= LONGEST).then_some(SyncTime::Within(time))
     }
 }

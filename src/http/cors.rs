@@ -1,6 +1,7 @@
 //! Cross-origin resource sharing (WHATWG Fetch, section 3.2): which origins may use the server, and the headers that
 //! say so.
 
+use crate::numbers::digits;
 use std::net::Ipv6Addr;
 
 /// The origins whose pages may use the server.
@@ -150,8 +151,7 @@ fn parse_authority(scheme: &str, authority: &str) -> Option<(String, Option<u16>
     };
     let port = match port {
         None => None,
-        Some(digits) if !digits.bytes().all(|b| b.is_ascii_digit()) => return None,
-        Some(digits) => Some(digits.parse().ok()?),
+        Some(port) => Some(digits(port)?),
     };
     let own_port = match scheme {
         "http" => Some(80),

@@ -1,6 +1,7 @@
 //! Which proxies are trusted to name the client of a request (`TRUSTED_PROXIES`), and whom they name in
 //! `X-Forwarded-For`.
 
+use crate::numbers::digits;
 use std::net::{IpAddr, SocketAddr};
 
 /// The addresses that may name somebody else as the client.
@@ -85,11 +86,8 @@ impl Network {
         let first = written.to_canonical();
         let prefix = match prefix {
             None => bits(first),
-            Some(digits) if !digits.bytes().all(|b| b.is_ascii_digit()) => return Err(wrong()),
             // Bits before an IPv4 address that was written as IPv6 no longer count.
-            Some(digits) => digits
-                .parse::<u32>()
-                .ok()
+            Some(prefix) => digits::<u32>(prefix)
                 .and_then(|prefix| prefix.checked_sub(bits(written) - bits(first)))
                 .filter(|prefix| *prefix <= bits(first))
                 .ok_or_else(wrong)?,

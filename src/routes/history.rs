@@ -3,11 +3,11 @@
 use super::app::App;
 use super::outcome::{Outcome, Waiting};
 use super::parameters::parsed;
-use crate::config::{digits, duration};
 use crate::event::EventId;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::hub::{From, LastId, Start};
+use crate::numbers::{digits, duration};
 use std::time::SystemTime;
 
 /// The largest `last`.

@@ -6,7 +6,6 @@ use super::history::{self, Since};
 use super::joining::Joining;
 use super::outcome::Outcome;
 use super::parameters::{parsed, refused, topics};
-use crate::config::digits;
 use crate::event::{encode, encode_gap, Event, Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -14,6 +13,7 @@ use crate::http::reply::Reply;
 use crate::http::request::{Method, Request};
 use crate::http::rest::Rest;
 use crate::hub::{Polled, Reading, Start, Subscription};
+use crate::numbers::digits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
