@@ -54,17 +54,8 @@ impl Disk {
         let path = data_dir.path();
         let folder = Folder::take(path)?;
         let loaded = load(&folder, sync_time).map_err(|fault| OpenError::of(path, &fault))?;
-        let Loaded {
-            store,
-            contents:
-                Contents {
-                    kept,
-                    keys: known,
-                    meta,
-                },
-            journal,
-            missing,
-        } = loaded;
+        let (store, contents, missing, journal) = loaded;
+        let (kept, known) = (contents.kept, contents.keys);
         let messages = kept.events.len();
         let mut draft = Draft::new(&kept.channels, missing);
         draft.forgotten = kept.forgotten;
@@ -94,7 +85,7 @@ impl Disk {
                 answers_early: sync_time != SyncTime::Always,
                 is_closed: false,
                 boot: folder::boot(),
-                ..meta
+                ..contents.meta
             },
             folder,
             due: None,
@@ -201,33 +192,22 @@ fn behind() -> Refusal {
     Refusal::DiskFailed("it is far behind".into())
 }
 
-/// What a start finds.
-struct Loaded {
-    /// `None` where there is none: it has to be written.
-    store: Option<Store>,
-    contents: Contents,
-    journal: Journal,
-    /// What the journal has and the store has not.
-    missing: Batch,
-}
+/// What a start finds: the store, unless there is none yet; what was in the folder; what the journal has and the store has
+/// not; and the journal.
+type Loaded = (Option<Store>, Contents, Batch, Journal);
 
 fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
     folder.tidy()?;
-    let found = find(folder)?;
-    let (store, contents, missing) = match found {
-        Some(Found {
-            contents, missing, ..
-        }) => (Some(Store::open(&folder.store())?), contents, missing),
+    let (store, contents, missing) = match find(folder)? {
+        Some(found) => {
+            let store = Store::open(&folder.store())?;
+            (Some(store), found.contents, found.missing)
+        }
         None => (None, begin(folder), Batch::new()),
     };
     let journal = Journal::open(&folder.journal(), sync_time == SyncTime::Always)?;
     folder.sync()?;
-    Ok(Loaded {
-        store,
-        contents,
-        journal,
-        missing,
-    })
+    Ok((store, contents, missing, journal))
 }
 
 /// What is in the folder, if anything. What is damaged is set aside, and a loss is logged.
