@@ -248,29 +248,3 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(variables: &[(&str, &str)]) -> Result<Config, BadValue> {
-        Config::read(|name| {
-            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
-            Some(value.into())
-        })
-    }
-
-    #[test]
-    fn an_empty_environment_is_a_configuration() {
-        let config = read(&[]).expect("the defaults are good");
-        assert_eq!(config.listen, Listen::everywhere(8080));
-        assert_eq!(config.history_bytes, 16_777_216);
-        assert!(config.auth_token.is_none());
-    }
-
-    #[test]
-    fn port_alone_changes_the_port() {
-        let config = read(&[("PORT", "9")]).expect("a port is good");
-        assert_eq!(config.listen, Listen::everywhere(9));
-    }
-}

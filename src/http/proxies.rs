@@ -254,38 +254,4 @@ mod tests {
             assert_eq!(network.has(ip(address)), is_in, "{address} in {network:?}");
         }
     }
-
-    #[test]
-    fn what_is_no_address_or_network_is_refused_by_name() {
-        for bad in [
-            "",
-            ",",
-            "10.0.0.1,",
-            "localhost",
-            "10.0.0.0/",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/+8",
-            "10.0.0.0/8/8",
-            "10.0.0.0/255.0.0.0",
-            "10.0.0",
-            "10.0.0.1:80",
-            "[::1]",
-            "*",
-            "UNIX:",
-            "/8",
-            "::ffff:10.0.0.0/90",
-        ] {
-            let error = TrustedProxies::parse(bad).expect_err(bad);
-            assert!(
-                error.contains("10.0.0.0/8,fd00::/8, or unix"),
-                "{bad:?}: {error}"
-            );
-        }
-        let error = TrustedProxies::parse("::1, 10.1.2.3/8").expect_err("bits behind the prefix");
-        assert!(
-            error.contains("\"10.1.2.3/8\"") && error.contains("give 10.0.0.0/8"),
-            "{error}"
-        );
-    }
 }
