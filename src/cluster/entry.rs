@@ -1,9 +1,8 @@
 //! A message as an entry of the Redis stream, both ways, and the commands about entries. No I/O here.
 
-use super::link::text;
+use super::resp::{pack, packed, Answer};
 use super::system;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
-use ::redis::{cmd, Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,69 +18,48 @@ pub(super) fn pack_append(
     message: &str,
     mark: Option<&str>,
 ) {
-    let mut command = cmd("XADD");
-    command
-        .arg(STREAM)
-        // Only `stream::begin` creates the stream, with a generation.
-        .arg("NOMKSTREAM")
-        .arg("*")
-        .arg("c")
-        .arg(channel.as_str())
-        .arg("m")
-        .arg(message);
-    if let Some(mark) = mark {
-        command.arg("w").arg(mark);
-    }
-    if let Some(name) = name {
-        command.arg("e").arg(name.as_str());
-    }
-    command.write_packed_command(out);
+    // Only `stream::begin` creates the stream, with a generation.
+    let mut command = vec!["XADD", STREAM, "NOMKSTREAM", "*"];
+    command.extend(["c", channel.as_str(), "m", message]);
+    command.extend(mark.iter().flat_map(|mark| ["w", mark]));
+    command.extend(name.iter().flat_map(|name| ["e", name.as_str()]));
+    pack(out, &command);
 }
 
 /// The command that removes what is older than an id, as far as that is cheap.
-pub(super) fn trim_before(id: EventId) -> Cmd {
-    let mut command = cmd("XTRIM");
-    command
-        .arg(STREAM)
-        .arg("MINID")
-        .arg("~")
-        .arg(id.to_string());
-    command
+pub(super) fn trim_before(id: EventId) -> Vec<u8> {
+    packed(&["XTRIM", STREAM, "MINID", "~", &id.to_string()])
 }
 
 /// The same, whatever it costs.
-pub(super) fn trim_exactly_before(id: EventId) -> Cmd {
-    let mut command = cmd("XTRIM");
-    command.arg(STREAM).arg("MINID").arg(id.to_string());
-    command
+pub(super) fn trim_exactly_before(id: EventId) -> Vec<u8> {
+    packed(&["XTRIM", STREAM, "MINID", &id.to_string()])
 }
 
 /// The command that reads what comes after an id; with `block` it waits for something to come.
-pub(super) fn read_after(id: EventId, wanted: usize, block: Option<Duration>) -> Cmd {
-    let mut command = cmd("XREAD");
-    command.arg("COUNT").arg(wanted);
-    if let Some(block) = block {
-        command.arg("BLOCK").arg(block.as_millis() as u64);
-    }
-    command.arg("STREAMS").arg(STREAM).arg(id.to_string());
-    command
+pub(super) fn read_after(id: EventId, wanted: usize, block: Option<Duration>) -> Vec<u8> {
+    let (id, wanted) = (id.to_string(), wanted.to_string());
+    let block = block.map(|block| block.as_millis().to_string());
+    let mut command = vec!["XREAD", "COUNT", &wanted];
+    command.extend(block.iter().flat_map(|block| ["BLOCK", block]));
+    command.extend(["STREAMS", STREAM, &id]);
+    packed(&command)
 }
 
 /// The command that reads only the entry with this id. While it is there, nothing after it was trimmed, and the stream
 /// is the same.
-pub(super) fn read_one(id: EventId) -> Cmd {
-    let mut command = cmd("XRANGE");
-    command.arg(STREAM).arg(id.to_string()).arg(id.to_string());
-    command
+pub(super) fn read_one(id: EventId) -> Vec<u8> {
+    let id = id.to_string();
+    packed(&["XRANGE", STREAM, &id, &id])
 }
 
 /// Whether the answer to `read_one` has the entry.
-pub(super) fn has_one(value: &Value) -> bool {
-    matches!(value, Value::Array(entries) if !entries.is_empty())
+pub(super) fn has_one(answer: Answer) -> bool {
+    answer.list().is_some_and(|entries| !entries.is_empty())
 }
 
-pub(super) fn id(value: &Value) -> Option<EventId> {
-    EventId::parse(&text(value)?)
+pub(super) fn id(answer: Answer) -> Option<EventId> {
+    EventId::parse(answer.text()?)
 }
 
 /// An entry: its id and, if it is one of ours, the event.
@@ -90,7 +68,7 @@ pub(super) struct StreamEntry {
     pub(super) id: EventId,
     pub(super) event: Option<Arc<Event>>,
     /// Its writer's mark.
-    pub(super) mark: Option<Vec<u8>>,
+    pub(super) mark: Option<String>,
     /// It is the notice that the stream starts over here, with this generation.
     pub(super) begins: Option<String>,
 }
@@ -101,41 +79,29 @@ impl StreamEntry {
         self.event.as_ref().map_or(0, |event| event.cost())
     }
 
-    fn read(value: Value) -> Option<StreamEntry> {
-        let Value::Array(mut parts) = value else {
-            return None;
-        };
-        let fields = parts.pop()?;
+    fn read(answer: Answer) -> Option<StreamEntry> {
+        let mut parts = answer.list()?;
         let mut entry = StreamEntry {
-            id: id(parts.first()?)?,
+            id: id(parts.next()?)?,
             ..StreamEntry::default()
         };
-        entry.event = entry.read_fields(fields).map(Arc::new);
+        entry.event = entry.read_fields(parts.next()?).map(Arc::new);
         Some(entry)
     }
 
     /// Reads all fields, and returns the event. Others may write to the stream as well: what is no message of ours is
     /// `None`.
-    fn read_fields(&mut self, fields: Value) -> Option<Event> {
-        let Value::Array(fields) = fields else {
-            return None;
-        };
+    fn read_fields(&mut self, fields: Answer) -> Option<Event> {
+        let mut fields = fields.list()?;
         let (mut channel, mut message, mut name) = (None, None, None);
-        let mut fields = fields.into_iter();
         while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
-            let (Value::BulkString(key), Value::BulkString(value)) = (key, value) else {
-                return None;
-            };
-            if key == b"w" {
-                self.mark = Some(value);
-                continue;
-            }
-            let value = String::from_utf8(value).ok()?;
-            match key.as_slice() {
-                b"c" => channel = ChannelName::parse(&value).ok(),
-                b"m" => message = Some(value),
-                b"e" => name = EventName::parse(&value).ok()?,
-                b"g" => self.begins = Some(value),
+            let (key, value) = (key.text()?, value.text()?);
+            match key {
+                "c" => channel = ChannelName::parse(value).ok(),
+                "m" => message = Some(value),
+                "e" => name = EventName::parse(value).ok()?,
+                "w" => self.mark = Some(value.into()),
+                "g" => self.begins = Some(value.into()),
                 _ => {}
             }
         }
@@ -152,59 +118,61 @@ impl StreamEntry {
 }
 
 /// The entries in an answer to `XREAD` of one stream; a nil has none.
-pub(super) fn entries(value: Value) -> Option<Vec<StreamEntry>> {
-    match value {
-        Value::Nil => Some(Vec::new()),
-        Value::Array(mut streams) => {
-            let Value::Array(mut stream) = streams.pop()? else {
-                return None;
-            };
-            let Value::Array(entries) = stream.pop()? else {
-                return None;
-            };
-            entries.into_iter().map(StreamEntry::read).collect()
-        }
-        _ => None,
+pub(super) fn entries(answer: Answer) -> Option<Vec<StreamEntry>> {
+    if answer == Answer::Nil {
+        return Some(Vec::new());
     }
+    let mut stream = answer.list()?.next()?.list()?;
+    let (_name, entries) = (stream.next()?, stream.next()?);
+    entries.list()?.map(StreamEntry::read).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::resp::Answers;
 
-    fn bulk(bytes: &[u8]) -> Value {
-        Value::BulkString(bytes.to_vec())
-    }
-
-    fn answer(fields: Vec<Value>) -> Value {
-        let entry = Value::Array(vec![bulk(b"5-1"), Value::Array(fields)]);
-        let stream = Value::Array(vec![bulk(STREAM.as_bytes()), Value::Array(vec![entry])]);
-        Value::Array(vec![stream])
+    /// Reads an answer with one entry of these fields.
+    fn read(fields: &[&[u8]]) -> StreamEntry {
+        let mut answers = Answers::new(1);
+        let head = format!(
+            "*1\r\n*2\r\n+{STREAM}\r\n*1\r\n*2\r\n+5-1\r\n*{}\r\n",
+            fields.len()
+        );
+        answers.bytes.extend_from_slice(head.as_bytes());
+        for field in fields {
+            let head = format!("${}\r\n", field.len());
+            answers
+                .bytes
+                .extend([head.as_bytes(), field, b"\r\n"].concat());
+        }
+        assert_eq!(answers.are_whole(), Ok(true));
+        let mut entries = entries(answers.all()[0]).expect("it is an answer");
+        entries.pop().expect("it has one entry")
     }
 
     #[test]
     fn a_message_is_read_with_everything_in_it() {
         let fields = ["c", "a", "m", "x\0\r\n\u{1F600}", "e", "alert", "w", "7.1"];
-        let fields = fields.iter().map(|text| bulk(text.as_bytes())).collect();
-        let entries = entries(answer(fields)).expect("it is an answer");
-        let event = entries[0].event.as_ref().expect("it is a message");
+        let entry = read(&fields.map(str::as_bytes));
+        let event = entry.event.as_ref().expect("it is a message");
         assert_eq!(event.id, EventId { ms: 5, seq: 1 });
         assert_eq!(&*event.text, "x\0\r\n\u{1F600}");
         assert_eq!(event.channel.as_str(), "a");
         assert_eq!(event.name.as_ref().map(EventName::as_str), Some("alert"));
-        assert_eq!(entries[0].mark.as_deref(), Some(&b"7.1"[..]));
+        assert_eq!(entry.mark.as_deref(), Some("7.1"));
     }
 
     #[test]
     fn foreign_entries_are_skipped_by_their_id() {
         for fields in [
-            vec![bulk(b"temperature"), bulk(b"20")],
-            vec![bulk(b"c"), bulk(b"a b"), bulk(b"m"), bulk(b"x")],
-            vec![bulk(b"c"), bulk(b"a"), bulk(b"m"), bulk(b"\xFF")],
+            [b"temperature".as_slice(), b"20"].as_slice(),
+            &[b"c", b"a b", b"m", b"x"],
+            &[b"c", b"a", b"m", b"\xFF"],
         ] {
-            let entries = entries(answer(fields)).expect("it is an answer");
-            assert!(entries[0].event.is_none());
-            assert_eq!(entries[0].id, EventId { ms: 5, seq: 1 });
+            let entry = read(fields);
+            assert!(entry.event.is_none());
+            assert_eq!(entry.id, EventId { ms: 5, seq: 1 });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why Redis cannot be used, as a line for a person.
 
-use ::redis::{RedisError, ServerError, Value};
+use super::resp::Answer;
 use std::io;
 
 #[derive(Debug)]
@@ -24,8 +24,9 @@ impl Fault {
     }
 
     /// An error that Redis answered.
-    pub(super) fn from_answer(error: &ServerError) -> Fault {
-        let code = error.code();
+    pub(super) fn from_answer(error: &[u8]) -> Fault {
+        let error = String::from_utf8_lossy(error);
+        let (code, details) = error.split_once(' ').unwrap_or((&error, ""));
         let (kind, hint) = match code {
             "NOAUTH" | "WRONGPASS" => ("password", "set the user and password in REDIS_URL"),
             "NOPERM" => ("rights", "the user in REDIS_URL needs all commands on the keys sse-server:*"),
@@ -34,27 +35,26 @@ impl Fault {
             "READONLY" => ("replica", "REDIS_URL points to a replica; point it to the primary"),
             "LOADING" => (LOADING, "Redis is reading its data from disk"),
             "WRONGTYPE" => ("key", "the key sse-server:events is used for something else; use another database"),
-            "ERR" if error.details().is_some_and(|text| text.contains("last possible ID")) => return Fault::no_more_ids(),
-            "ERR" if error.details().is_some_and(|text| text.starts_with("DB index")) => (
+            "ERR" if details.contains("last possible ID") => return Fault::no_more_ids(),
+            "ERR" if details.starts_with("DB index") => (
                 "database",
                 "the database in REDIS_URL does not exist; use a lower number, or raise the Redis setting databases",
             ),
             "NOREPLICAS" => ("replicas", "Redis has too few replicas to take writes (min-replicas-to-write)"),
             _ => ("answer", "see the reason"),
         };
-        let reason = format!("{code} {}", error.details().unwrap_or_default());
         Fault {
             kind,
-            reason: reason.trim().into(),
+            reason: error.trim().into(),
             hint,
         }
     }
 
     /// The first refusal among the answers. In a transaction that is the reason; the last one only says that it was
     /// given up.
-    pub(super) fn among(answers: &[Value]) -> Fault {
+    pub(super) fn among(answers: &[Answer]) -> Fault {
         let refusal = answers.iter().find_map(|answer| match answer {
-            Value::ServerError(error) => Some(Fault::from_answer(error)),
+            Answer::Error(error) => Some(Fault::from_answer(error)),
             _ => None,
         });
         refusal.unwrap_or_else(Fault::protocol)
@@ -119,17 +119,5 @@ impl From<io::Error> for Fault {
             reason: error.to_string(),
             hint: "check that Redis runs and that REDIS_URL points to it",
         }
-    }
-}
-
-impl From<RedisError> for Fault {
-    fn from(error: RedisError) -> Fault {
-        if error.is_timeout() {
-            return io::Error::from(io::ErrorKind::TimedOut).into();
-        }
-        if error.is_io_error() {
-            return io::Error::other(error.to_string()).into();
-        }
-        Fault::protocol()
     }
 }

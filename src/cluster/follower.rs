@@ -10,12 +10,12 @@ use super::fault::Fault;
 use super::link::Link;
 use super::outage::Outage;
 use super::position::{is_broken, Next};
+use super::resp::Answer;
 use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
 use super::system;
 use crate::event::EventId;
-use ::redis::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,17 +76,17 @@ fn wait_for_news(
     link: &mut Link,
 ) -> Result<(Vec<StreamEntry>, bool), Fault> {
     let seen = shared.hub.feed().newest();
-    let mut packed = Vec::new();
-    entry::read_after(seen, shared.at_once(), Some(BLOCK)).write_packed_command(&mut packed);
-    entry::read_one(seen).write_packed_command(&mut packed);
-    let Ok([read, last]) = <[Value; 2]>::try_from(link.ask_all(&packed, 2)?) else {
+    let mut packed = entry::read_after(seen, shared.at_once(), Some(BLOCK));
+    packed.extend(entry::read_one(seen));
+    let answers = link.ask_all(&packed, 2)?;
+    let [read, last] = answers.all()[..] else {
         return Err(Fault::protocol());
     };
-    if let Value::ServerError(error) = read {
-        return Err(Fault::from_answer(&error));
+    if let Answer::Error(error) = read {
+        return Err(Fault::from_answer(error));
     }
     let entries = entry::entries(read).ok_or_else(Fault::protocol)?;
-    let is_sure = entries.is_empty() || entry::has_one(&last);
+    let is_sure = entries.is_empty() || entry::has_one(last);
     Ok((entries, is_sure))
 }
 

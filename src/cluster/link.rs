@@ -1,16 +1,20 @@
-//! A connection to Redis. The `redis` crate packs what is sent and parses what comes; the socket is ours.
+//! A connection to Redis: what is asked, and the answers.
 
 use super::address::RedisAddress;
 use super::fault::Fault;
+use super::resp::{pack, packed, Answer, Answers};
 use super::socket::{left, Socket};
 use super::system;
-use ::redis::{cmd, Cmd, Parser, Value};
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 /// The oldest Redis that tells how many entries a stream ever had, and which it has lost (`XINFO STREAM`,
 /// `entries-added` and `max-deleted-entry-id`).
 const NEEDED_VERSION: (u32, u32) = (7, 0);
+
+/// Bytes to make room for before each read: as many as have come, within these.
+const LEAST_ROOM: usize = 4 << 10;
+const MOST_ROOM: usize = 256 << 10;
 
 /// A connection as Redis knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +28,6 @@ pub(super) struct Session {
 /// A connection to a Redis that was found usable. After a fault it is out of step, and useless.
 pub(super) struct Link {
     socket: Socket,
-    parser: Parser,
     session: Session,
 }
 
@@ -38,7 +41,6 @@ impl Link {
         let end = system::now() + bound;
         let mut link = Link {
             socket: Socket::connect(address, end)?,
-            parser: Parser::new(),
             session: Session {
                 run: String::new(),
                 client: None,
@@ -56,36 +58,36 @@ impl Link {
     }
 
     fn introduce(&mut self, address: &RedisAddress) -> Result<(), Fault> {
-        let settings = address.settings();
-        let mut packed = Vec::new();
-        let mut needed = 0;
-        if let Some(password) = settings.password() {
-            let mut auth = cmd("AUTH");
-            auth.arg(settings.username()).arg(password);
-            auth.write_packed_command(&mut packed);
-            needed += 1;
+        let mut commands = Vec::new();
+        let mut count = 2;
+        if let Some(password) = &address.password {
+            match &address.user {
+                Some(user) => pack(&mut commands, &["AUTH", user, password]),
+                None => pack(&mut commands, &["AUTH", password]),
+            }
+            count += 1;
         }
-        if settings.db() != 0 {
-            let mut select = cmd("SELECT");
-            select.arg(settings.db()).write_packed_command(&mut packed);
-            needed += 1;
+        if address.database != 0 {
+            pack(&mut commands, &["SELECT", &address.database.to_string()]);
+            count += 1;
         }
-        cmd("CLIENT").arg("ID").write_packed_command(&mut packed);
-        cmd("INFO").write_packed_command(&mut packed);
-        let mut answers = self.ask_all(&packed, needed + 2)?;
-        let info = answers.pop().ok_or_else(Fault::protocol)?;
-        let client = answers.pop();
-        for answer in answers.iter().chain([&info]) {
-            if let Value::ServerError(error) = answer {
+        pack(&mut commands, &["CLIENT", "ID"]);
+        pack(&mut commands, &["INFO"]);
+        let answers = self.ask_all(&commands, count)?;
+        let [before @ .., client, info] = &answers.all()[..] else {
+            return Err(Fault::protocol());
+        };
+        for answer in before.iter().chain([info]) {
+            if let Answer::Error(error) = answer {
                 return Err(Fault::from_answer(error));
             }
         }
-        let info = text(&info).ok_or_else(Fault::protocol)?;
-        check(&info)?;
+        let info = info.text().ok_or_else(Fault::protocol)?;
+        check(info)?;
         self.session = Session {
-            run: info_field(&info, "run_id").into(),
+            run: info_field(info, "run_id").into(),
             client: match client {
-                Some(Value::Int(number)) => Some(number),
+                Answer::Int(number) => Some(*number),
                 _ => None,
             },
         };
@@ -105,30 +107,34 @@ impl Link {
         let Some(number) = earlier.client else {
             return Ok(false);
         };
-        let mut kill = cmd("CLIENT");
-        kill.arg("KILL").arg("ID").arg(number);
-        Ok(matches!(self.try_ask(&kill)?, Value::Int(_)))
+        let kill = packed(&["CLIENT", "KILL", "ID", &number.to_string()]);
+        let answers = self.ask_all(&kill, 1)?;
+        Ok(matches!(answers.all()[..], [Answer::Int(_)]))
     }
 
-    /// Sends one command. A refusal is a fault.
-    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
-        match self.try_ask(command)? {
-            Value::ServerError(error) => Err(Fault::from_answer(&error)),
-            value => Ok(value),
+    /// Sends one command, whose answer tells nothing unless it is a refusal, and so a fault.
+    pub(super) fn tell(&mut self, command: &[u8]) -> Result<(), Fault> {
+        match self.ask_all(command, 1)?.all()[..] {
+            [Answer::Error(error)] => Err(Fault::from_answer(error)),
+            _ => Ok(()),
         }
     }
 
-    /// Sends one command. A refusal is a value.
-    fn try_ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
-        let mut answers = self.ask_all(&command.get_packed_command(), 1)?;
-        answers.pop().ok_or_else(Fault::protocol)
-    }
-
-    /// Sends packed commands, and returns `wanted` answers. Refusals are values.
-    pub(super) fn ask_all(&mut self, packed: &[u8], wanted: usize) -> Result<Vec<Value>, Fault> {
-        self.socket.write_all(packed)?;
-        let answers = (0..wanted).map(|_| self.parser.parse_value(&mut self.socket));
-        Ok(answers.collect::<Result<_, _>>()?)
+    /// Sends packed commands, and returns as many answers. Refusals are answers.
+    pub(super) fn ask_all(&mut self, commands: &[u8], count: usize) -> Result<Answers, Fault> {
+        self.socket.write_all(commands)?;
+        let mut answers = Answers::new(count);
+        while !answers.are_whole().map_err(|_| Fault::protocol())? {
+            let bytes = &mut answers.bytes;
+            let came = bytes.len();
+            bytes.resize(came + came.clamp(LEAST_ROOM, MOST_ROOM), 0);
+            let count = self.socket.read(&mut bytes[came..])?;
+            bytes.truncate(came + count);
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+        Ok(answers)
     }
 }
 
@@ -168,29 +174,4 @@ fn check(info: &str) -> Result<(), Fault> {
         });
     }
     Ok(())
-}
-
-/// Text in an answer.
-pub(super) fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        Value::VerbatimString { text, .. } => Some(text.clone()),
-        _ => None,
-    }
-}
-
-/// The value under a name, in a list of alternating names and values.
-pub(super) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
-    match value {
-        Value::Array(items) => items
-            .chunks_exact(2)
-            .find(|pair| text(&pair[0]).as_deref() == Some(name))
-            .map(|pair| &pair[1]),
-        Value::Map(pairs) => pairs
-            .iter()
-            .find(|(key, _)| text(key).as_deref() == Some(name))
-            .map(|(_, value)| value),
-        _ => None,
-    }
 }

@@ -5,16 +5,16 @@
 use super::answers::{Stored, Then};
 use super::entry::{self, pack_append, StreamEntry, STREAM};
 use super::fault::Fault;
-use super::link::{field, Session};
+use super::link::Session;
 use super::once;
 use super::report;
+use super::resp::{pack, Answer};
 use super::shared::ClusterShared;
 use super::stream::StreamInfo;
 use crate::event::EventId;
 use crate::hub::Refusal;
 use crate::idempotency::Publication;
 use crate::waiting::Waits;
-use ::redis::{cmd, Value};
 use crossbeam_channel::Receiver;
 use std::time::Instant;
 
@@ -77,10 +77,7 @@ impl Job {
         match self {
             Job::Publish(publication, ..) => pack_publication(publication, out, mark, shared),
             Job::AskNewest(_) => {
-                cmd("XINFO")
-                    .arg("STREAM")
-                    .arg(STREAM)
-                    .write_packed_command(out);
+                pack(out, &["XINFO", "STREAM", STREAM]);
                 1
             }
             Job::Leave(_) => report::pack_leave(out, &shared.name),
@@ -98,7 +95,7 @@ fn pack_publication(
     let (channel, name) = (&publication.channel, publication.event_name.as_ref());
     if let Some(attempt) = &publication.attempt {
         let clients = shared.hub.feed().clients_of(channel);
-        once::pack(out, attempt, publication, mark.text, clients);
+        once::pack_store(out, attempt, publication, mark.text, clients);
         return 1;
     }
     for message in &publication.messages {
@@ -121,9 +118,9 @@ impl<'a> Mark<'a> {
 }
 
 /// What became of a lot.
-pub(super) enum Settlement {
+pub(super) enum Settlement<'a> {
     /// It is done: these are the answers, and the entries read after it.
-    Done(Vec<Value>, Vec<StreamEntry>),
+    Done(Vec<Answer<'a>>, Vec<StreamEntry>),
     /// There was no stream, so nothing was stored.
     NoStream,
 }
@@ -170,31 +167,29 @@ impl Lot {
         wanted: usize,
         shared: &ClusterShared,
     ) -> usize {
-        cmd("MULTI").write_packed_command(out);
+        pack(out, &["MULTI"]);
         let mut mark = Mark {
             text: &self.mark,
             is_taken: false,
         };
         let jobs = self.jobs.iter();
         let count: usize = jobs.map(|job| job.pack(out, &mut mark, shared)).sum();
-        entry::read_one(seen).write_packed_command(out);
-        entry::read_after(seen, wanted, None).write_packed_command(out);
-        cmd("EXEC").write_packed_command(out);
+        out.extend(entry::read_one(seen));
+        out.extend(entry::read_after(seen, wanted, None));
+        pack(out, &["EXEC"]);
         count + 4
     }
 
     /// Reads the answer to the transaction. `None` if Redis has refused all of it.
-    pub(super) fn outcome(&self, transaction: Option<Value>) -> Option<Settlement> {
-        let Some(Value::Array(mut answers)) = transaction else {
-            return None;
-        };
+    pub(super) fn outcome<'a>(&self, transaction: Answer<'a>) -> Option<Settlement<'a>> {
+        let mut answers: Vec<Answer> = transaction.list()?.collect();
         let mut read = answers.pop().and_then(entry::entries).unwrap_or_default();
         let seen = answers.pop();
-        if !seen.is_some_and(|seen| entry::has_one(&seen)) {
+        if !seen.is_some_and(entry::has_one) {
             // Nobody knows what came before them. The follower will find out.
             read.clear();
         }
-        if answers.contains(&Value::Nil) {
+        if answers.contains(&Answer::Nil) {
             return Some(Settlement::NoStream);
         }
         Some(Settlement::Done(answers, read))
@@ -226,7 +221,7 @@ impl Lot {
 
     /// These entries, from its first one on.
     pub(super) fn beginning_at_mark(&self, entries: Vec<StreamEntry>) -> Vec<StreamEntry> {
-        let is_first = |entry: &StreamEntry| entry.mark.as_deref() == Some(self.mark.as_bytes());
+        let is_first = |entry: &StreamEntry| entry.mark.as_ref() == Some(&self.mark);
         let mut entries = entries.into_iter();
         let first = entries.by_ref().find(is_first);
         first.into_iter().chain(entries).collect()
@@ -272,7 +267,7 @@ impl Lot {
     }
 
     /// Answers each job from the transaction's answers. Returns whether all was done.
-    pub(super) fn hand_out(self, answers: &[Value], shared: &ClusterShared) -> bool {
+    pub(super) fn hand_out(self, answers: &[Answer], shared: &ClusterShared) -> bool {
         let mut rest = answers;
         let mut is_good = true;
         for job in self.jobs {
@@ -291,10 +286,10 @@ impl Lot {
 }
 
 /// Answers one job. Returns whether it was done.
-fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> bool {
+fn hand_out(job: Job, answers: &[Answer], mark: &str, shared: &ClusterShared) -> bool {
     match job {
         Job::Publish(publication, then, _) if publication.attempt.is_some() => {
-            let outcome = |answer| once::outcome(answer, publication.attempt.as_ref()?, mark);
+            let outcome = |&answer| once::outcome(answer, publication.attempt.as_ref()?, mark);
             match answers.first().and_then(outcome) {
                 // The first one has waited for that already, wherever it was.
                 Some(Ok(stored)) if stored.is_repeated => then.answer(Ok(stored)),
@@ -309,7 +304,7 @@ fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> 
             true
         }
         Job::Publish(publication, then, _) => {
-            let ids: Vec<EventId> = answers.iter().filter_map(entry::id).collect();
+            let ids: Vec<EventId> = answers.iter().copied().filter_map(entry::id).collect();
             match ids[..] {
                 [first, ..] if ids.len() == publication.messages.len() => {
                     let last = ids[ids.len() - 1];
@@ -329,7 +324,7 @@ fn hand_out(job: Job, answers: &[Value], mark: &str, shared: &ClusterShared) -> 
         Job::AskNewest(then) => {
             let newest = answers
                 .first()
-                .and_then(|info| field(info, "last-generated-id"))
+                .and_then(|info| info.field("last-generated-id"))
                 .and_then(entry::id)
                 .unwrap_or(EventId::ZERO);
             then.answer(Ok(Stored::new(newest, newest)));

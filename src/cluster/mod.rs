@@ -17,6 +17,7 @@ mod once;
 mod outage;
 mod position;
 mod report;
+mod resp;
 mod shared;
 mod socket;
 mod state;

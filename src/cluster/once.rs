@@ -4,11 +4,10 @@
 
 use super::answers::Stored;
 use super::entry::STREAM;
-use super::link::text;
+use super::resp::{pack, Answer};
 use crate::event::{EventId, EventName};
 use crate::hub::Refusal;
 use crate::idempotency::{Attempt, Publication, LIFETIME};
-use ::redis::{cmd, Value};
 
 /// Prefix of the records' names.
 const PREFIX: &str = "sse-server:key:";
@@ -36,42 +35,36 @@ return record
 
 /// Packs the command that stores the messages of an attempt. By `mark`, the lot's, the writer knows its own record;
 /// `clients` is the number to report.
-pub(super) fn pack(
+pub(super) fn pack_store(
     out: &mut Vec<u8>,
     attempt: &Attempt,
     publication: &Publication,
     mark: &str,
     clients: usize,
 ) {
+    let key = format!("{PREFIX}{}", attempt.key);
+    let content = attempt.content.to_string();
+    let clients = clients.to_string();
+    let lifetime = LIFETIME.as_millis().to_string();
+    let channel = publication.channel.as_str();
     let name = publication.event_name.as_ref();
-    let mut command = cmd("EVAL");
-    command
-        .arg(STORE)
-        .arg(2)
-        .arg(STREAM)
-        .arg(format!("{PREFIX}{}", attempt.key))
-        .arg(attempt.content.to_string())
-        .arg(mark)
-        .arg(clients)
-        .arg(LIFETIME.as_millis() as u64)
-        .arg(publication.channel.as_str())
-        .arg(name.map_or("", EventName::as_str));
-    for message in &publication.messages {
-        command.arg(&**message);
-    }
-    command.write_packed_command(out);
+    let name = name.map_or("", EventName::as_str);
+    let mut command = vec!["EVAL", STORE, "2", STREAM, &key];
+    command.extend([&content, mark, &clients, &lifetime, channel, name]);
+    command.extend(publication.messages.iter().map(|message| &**message));
+    pack(out, &command);
 }
 
 /// Reads the script's answer. `None` if it failed, and nothing was stored.
 pub(super) fn outcome(
-    answer: &Value,
+    answer: Answer,
     attempt: &Attempt,
     mark: &str,
 ) -> Option<Result<Stored, Refusal>> {
-    if let Value::Int(_) = answer {
+    if let Answer::Int(_) = answer {
         return Some(Err(Refusal::Unconfirmed));
     }
-    let record = text(answer)?;
+    let record = answer.text()?;
     let mut fields = record.split(' ');
     let mut next = || fields.next();
     let (content, writer, clients) = (next()?, next()?, next()?.parse().ok()?);
@@ -101,16 +94,16 @@ mod tests {
         };
         let one = attempt("x");
         let record = format!("{} 7f.1 3 5-0 5-2", one.content);
-        let answer = Value::BulkString(record.into_bytes());
-        let own = outcome(&answer, &one, "7f.1").unwrap().unwrap();
+        let answer = Answer::Text(record.as_bytes());
+        let own = outcome(answer, &one, "7f.1").unwrap().unwrap();
         assert_eq!((own.last.seq, own.clients), (2, Some(3)));
         assert!(!own.is_repeated);
-        let others = outcome(&answer, &one, "7f.2").unwrap().unwrap();
+        let others = outcome(answer, &one, "7f.2").unwrap().unwrap();
         assert!(others.is_repeated);
-        let other = outcome(&answer, &attempt("y"), "7f.1").unwrap();
+        let other = outcome(answer, &attempt("y"), "7f.1").unwrap();
         assert_eq!(other.unwrap_err(), Refusal::KeyUsed);
-        let partly = outcome(&Value::Int(0), &one, "7f.1").unwrap();
+        let partly = outcome(Answer::Int(0), &one, "7f.1").unwrap();
         assert_eq!(partly.unwrap_err(), Refusal::Unconfirmed);
-        assert!(outcome(&Value::Nil, &one, "7f.1").is_none());
+        assert!(outcome(Answer::Nil, &one, "7f.1").is_none());
     }
 }

@@ -1,11 +1,10 @@
 //! What each server reports about itself, once a second, under a key of its own that expires a few seconds after the
 //! last report. So a dead server drops out by itself. No I/O here.
 
-use super::link::text;
+use super::resp::{pack, Answer};
 use super::system::{self, Mutex};
 use crate::host::memory;
 use crate::hub::Hub;
-use ::redis::{cmd, Value};
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -30,24 +29,12 @@ pub(super) struct Reports {
 }
 
 /// Packs this server's report and the question for all others. Returns the number of answers.
-pub(super) fn pack(out: &mut Vec<u8>, own_name: &str, hub: &Hub) -> usize {
-    cmd("SET")
-        .arg(key(own_name))
-        .arg(own(hub).to_string())
-        .arg("PX")
-        .arg(LIFE.as_millis() as u64)
-        .write_packed_command(out);
-    cmd("SADD")
-        .arg(SERVERS)
-        .arg(own_name)
-        .write_packed_command(out);
+pub(super) fn pack_report(out: &mut Vec<u8>, own_name: &str, hub: &Hub) -> usize {
+    let (report, life) = (own(hub).to_string(), LIFE.as_millis().to_string());
+    pack(out, &["SET", &key(own_name), &report, "PX", &life]);
+    pack(out, &["SADD", SERVERS, own_name]);
     // One consistent answer; a name without a report is removed.
-    cmd("EVAL")
-        .arg(COLLECT)
-        .arg(1)
-        .arg(SERVERS)
-        .arg(key(""))
-        .write_packed_command(out);
+    pack(out, &["EVAL", COLLECT, "1", SERVERS, &key("")]);
     3
 }
 
@@ -70,8 +57,8 @@ pub(super) const LEAVE_COMMANDS: usize = 2;
 
 /// Packs the commands that remove this server. Returns the number of answers.
 pub(super) fn pack_leave(out: &mut Vec<u8>, name: &str) -> usize {
-    cmd("DEL").arg(key(name)).write_packed_command(out);
-    cmd("SREM").arg(SERVERS).arg(name).write_packed_command(out);
+    pack(out, &["DEL", &key(name)]);
+    pack(out, &["SREM", SERVERS, name]);
     LEAVE_COMMANDS
 }
 
@@ -91,23 +78,20 @@ fn own(hub: &Hub) -> Json {
 }
 
 impl Reports {
-    /// Reads the answers to `pack`.
-    pub(super) fn take(&self, mut answers: Vec<Value>) {
-        let Some(Value::Array(found)) = answers.pop() else {
+    /// Reads the last answer to `pack_report`.
+    pub(super) fn take(&self, found: Answer) {
+        let Some(found) = found.list() else {
             return;
         };
         let now = system::now();
-        let known = found.into_iter().filter_map(|report| {
-            let Value::Array(parts) = report else {
+        let known = found.filter_map(|report| {
+            let [name, report, Answer::Int(left)] = report.list()?.collect::<Vec<_>>()[..] else {
                 return None;
             };
-            let [name, report, Value::Int(left)] = &parts[..] else {
-                return None;
-            };
-            let report = serde_json::from_str(&text(report)?).ok()?;
-            let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
+            let report: Json = serde_json::from_str(report.text()?).ok()?;
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
             let written = now.checked_sub(LIFE.saturating_sub(left)).unwrap_or(now);
-            Some((text(name)?, (report, written)))
+            Some((name.text()?.into(), (report, written)))
         });
         let known: BTreeMap<_, _> = known.collect();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;

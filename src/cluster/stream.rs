@@ -7,9 +7,9 @@
 
 use super::entry::{self, StreamEntry, STREAM};
 use super::fault::Fault;
-use super::link::{field, text, Link};
+use super::link::Link;
+use super::resp::{pack, packed, Answer};
 use crate::event::EventId;
-use ::redis::{cmd, Value};
 
 /// Prefix of the generations' names.
 const PREFIX: &str = "sse-server:begin:";
@@ -34,18 +34,18 @@ pub(super) struct StreamInfo {
 }
 
 impl StreamInfo {
-    fn read(info: &Value, groups: &Value) -> StreamInfo {
-        let id = |name| field(info, name).and_then(entry::id).unwrap_or_default();
-        let number = |name| match field(info, name) {
-            Some(Value::Int(number)) => *number,
+    fn read(info: Answer, groups: Answer) -> StreamInfo {
+        let id = |name| info.field(name).and_then(entry::id).unwrap_or_default();
+        let number = |name| match info.field(name) {
+            Some(Answer::Int(number)) => number,
             _ => 0,
         };
         StreamInfo {
             newest: id("last-generated-id"),
-            first: match field(info, "first-entry") {
-                Some(Value::Array(parts)) => parts.first().and_then(entry::id),
-                _ => None,
-            },
+            first: info
+                .field("first-entry")
+                .and_then(|entry| entry.list()?.next())
+                .and_then(entry::id),
             deleted: id("max-deleted-entry-id"),
             length: number("length"),
             added: number("entries-added"),
@@ -66,14 +66,11 @@ impl StreamInfo {
     }
 }
 
-fn generation(groups: &Value) -> Option<String> {
-    let Value::Array(groups) = groups else {
-        return None;
-    };
+fn generation(groups: Answer) -> Option<String> {
     let mut names = groups
-        .iter()
-        .filter_map(|group| text(field(group, "name")?));
-    names.find(|name| name.starts_with(PREFIX))
+        .list()?
+        .filter_map(|group| group.field("name")?.text());
+    names.find(|name| name.starts_with(PREFIX)).map(Into::into)
 }
 
 /// The largest id below this one.
@@ -103,35 +100,28 @@ pub(super) fn look(
     after: EventId,
     wanted: usize,
 ) -> Result<(StreamInfo, Vec<StreamEntry>), Fault> {
-    let mut packed = Vec::new();
-    cmd("MULTI").write_packed_command(&mut packed);
-    for what in ["STREAM", "GROUPS"] {
-        let mut info = cmd("XINFO");
-        info.arg(what).arg(STREAM).write_packed_command(&mut packed);
-    }
-    entry::read_after(after, wanted, None).write_packed_command(&mut packed);
-    cmd("EXEC").write_packed_command(&mut packed);
-    let mut answers = link
-        .ask_all(&packed, 5)
+    let mut commands = packed(&["MULTI"]);
+    pack(&mut commands, &["XINFO", "STREAM", STREAM]);
+    pack(&mut commands, &["XINFO", "GROUPS", STREAM]);
+    commands.extend(entry::read_after(after, wanted, None));
+    pack(&mut commands, &["EXEC"]);
+    let answers = link
+        .ask_all(&commands, 5)
         .map_err(|fault| fault.cut_off(wanted))?;
-    let parts = match answers.pop() {
-        Some(Value::Array(parts)) => parts,
-        Some(refusal) => {
-            answers.push(refusal);
-            return Err(Fault::among(&answers));
-        }
-        None => return Err(Fault::protocol()),
+    let answers = answers.all();
+    let [.., Answer::List(parts)] = answers[..] else {
+        return Err(Fault::among(&answers));
     };
-    let Ok([info, groups, read]) = <[Value; 3]>::try_from(parts) else {
+    let [info, groups, read] = parts.collect::<Vec<_>>()[..] else {
         return Err(Fault::protocol());
     };
-    if let Value::ServerError(error) = read {
-        return Err(Fault::from_answer(&error));
+    if let Answer::Error(error) = read {
+        return Err(Fault::from_answer(error));
     }
     let mut stream = match info {
-        Value::ServerError(error) if is_no_such_key(&error) => StreamInfo::default(),
-        Value::ServerError(error) => return Err(Fault::from_answer(&error)),
-        info => StreamInfo::read(&info, &groups),
+        Answer::Error(error) if is_no_such_key(error) => StreamInfo::default(),
+        Answer::Error(error) => return Err(Fault::from_answer(error)),
+        info => StreamInfo::read(info, groups),
     };
     stream.seen = after;
     stream.known = known;
@@ -139,24 +129,17 @@ pub(super) fn look(
     Ok((stream, entries))
 }
 
-fn is_no_such_key(error: &::redis::ServerError) -> bool {
-    error
-        .details()
-        .is_some_and(|details| details.contains("no such key"))
+fn is_no_such_key(error: &[u8]) -> bool {
+    String::from_utf8_lossy(error).contains("no such key")
 }
 
 /// Makes the stream start over, after `seen`, unless somebody else has done that: then its generation is not `known`.
 pub(super) fn begin(link: &mut Link, seen: EventId, known: Option<&str>) -> Result<(), Fault> {
-    let mut command = cmd("EVAL");
-    command
-        .arg(BEGIN)
-        .arg(1)
-        .arg(STREAM)
-        .arg(seen.ms)
-        .arg(seen.seq)
-        .arg(known.unwrap_or_default())
-        .arg(PREFIX);
-    link.ask(&command).map(drop)
+    let (ms, seq) = (seen.ms.to_string(), seen.seq.to_string());
+    let known = known.unwrap_or_default();
+    let arguments = [&ms, &seq, known, PREFIX];
+    let command = [&["EVAL", BEGIN, "1", STREAM], &arguments[..]].concat();
+    link.tell(&packed(&command))
 }
 
 /// The notice gets an id of the next millisecond, if that is not too late: so it comes after everything that was ever

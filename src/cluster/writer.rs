@@ -14,13 +14,13 @@ use super::lot::{Job, Lot, Settlement};
 use super::outage::until;
 use super::outage::Outage;
 use super::report;
+use super::resp::Answer;
 use super::shared::ClusterShared;
 use super::state::Side;
 use super::stream;
 use super::system;
 use crate::event::EventId;
 use crate::hub::Refusal;
-use ::redis::Value;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +149,7 @@ impl Writer<'_> {
             // Outside the transaction: it needs no answer of its own.
             let trim = self.shared.keep_from().map(entry::trim_before);
             if let Some(trim) = &trim {
-                trim.write_packed_command(&mut packed);
+                packed.extend_from_slice(trim);
             }
             let wanted = self.shared.at_once();
             let seen = self.shared.hub.feed().newest();
@@ -166,7 +166,7 @@ impl Writer<'_> {
             if is_urgent {
                 let _ = link.set_patience(PATIENCE);
             }
-            let mut answers = match answers {
+            let answers = match answers {
                 Ok(answers) => answers,
                 Err(fault) => {
                     self.under_way = Some(lot);
@@ -174,7 +174,8 @@ impl Writer<'_> {
                 }
             };
             let taken = system::now() - begun;
-            match lot.outcome(answers.pop()) {
+            let answers = answers.all();
+            match answers.last().and_then(|last| lot.outcome(*last)) {
                 Some(Settlement::Done(done, read)) => {
                     let jobs = lot.jobs.len() as u64;
                     self.shared.round_trip.observe(taken, jobs);
@@ -280,13 +281,13 @@ impl Writer<'_> {
             ms: newest.saturating_sub(age),
             seq: 0,
         };
-        link.ask(&entry::trim_exactly_before(oldest)).map(drop)
+        link.tell(&entry::trim_exactly_before(oldest))
     }
 
     /// Removes what nobody needs even if nobody publishes: what was read is remembered only until then.
     fn trim_by_number(&mut self, link: &mut Link) -> Result<(), Fault> {
         match self.shared.keep_from() {
-            Some(id) => link.ask(&entry::trim_before(id)).map(drop),
+            Some(id) => link.tell(&entry::trim_before(id)),
             None => Ok(()),
         }
     }
@@ -295,12 +296,15 @@ impl Writer<'_> {
         self.trim_by_number(link)?;
         self.trim_by_age(link)?;
         let mut packed = Vec::new();
-        let count = report::pack(&mut packed, &self.shared.name, &self.shared.hub);
+        let count = report::pack_report(&mut packed, &self.shared.name, &self.shared.hub);
         let answers = link.ask_all(&packed, count)?;
-        if answers.iter().any(|a| matches!(a, Value::ServerError(_))) {
+        let answers = answers.all();
+        if answers.iter().any(|a| matches!(a, Answer::Error(_))) {
             return Err(Fault::among(&answers));
         }
-        self.shared.reports.take(answers);
+        if let [.., found] = answers[..] {
+            self.shared.reports.take(found);
+        }
         Ok(())
     }
 }

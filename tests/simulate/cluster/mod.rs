@@ -31,6 +31,8 @@ mod outage;
 mod position;
 #[path = "../../../src/cluster/report.rs"]
 mod report;
+#[path = "../../../src/cluster/resp.rs"]
+mod resp;
 #[path = "../../../src/cluster/shared.rs"]
 mod shared;
 #[path = "../../../src/cluster/state.rs"]
