@@ -14,6 +14,7 @@ pub mod http;
 pub mod hub;
 pub mod idempotency;
 pub mod log;
+pub mod numbers;
 pub mod routes;
 pub mod server;
 pub mod waiting;

@@ -1,8 +1,8 @@
-//! JSON objects, read from objects only: serde would also read a struct from a list, field by field, and rules must not
-//! be guessed.
+//! JSON that is read more strictly than serde would: objects from objects only, where serde would also read a struct from a
+//! list, field by field, and text that is checked while it is read. Rules must not be guessed.
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -34,4 +34,27 @@ impl<'de, T: Deserialize<'de> + Shape> Deserialize<'de> for Object<T> {
 
         deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
+}
+
+/// Reads a string through `parse`, so that its error has the string's position.
+pub(super) fn text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct TextVisitor<P>(&'static str, P);
+
+    impl<T, P: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextVisitor<P> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(TextVisitor(expected, parse))
 }

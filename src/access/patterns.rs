@@ -1,8 +1,8 @@
 //! The channels that a right covers: exact names, and patterns that end with `*`. Knows nothing of who has the right.
 
+use super::object::text;
 use crate::event::{self, ChannelName, Prefix, Topic};
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use std::fmt;
+use serde::de::{Deserialize, Deserializer};
 
 /// A set of channels. `*` covers every channel but `broadcast`, which reaches everybody and has to be named in full.
 #[derive(Clone, Debug, Default)]
@@ -104,21 +104,8 @@ struct Item(Topic);
 
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Item, D::Error> {
-        struct ItemVisitor;
-
-        impl Visitor<'_> for ItemVisitor {
-            type Value = Item;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a channel's name or a pattern such as \"news*\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Item, E> {
-                Topic::parse(text).map(Item).map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_str(ItemVisitor)
+        let expected = "a channel's name or a pattern such as \"news*\"";
+        text(deserializer, expected, |text| Topic::parse(text).map(Item))
     }
 }
 

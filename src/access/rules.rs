@@ -3,7 +3,7 @@
 
 use super::file;
 use super::grant::Grant;
-use super::object::{Object, Shape};
+use super::object::{text, Object, Shape};
 use super::patterns::Patterns;
 use super::token::{Digest, Token};
 use serde::de::value::MapAccessDeserializer;
@@ -297,27 +297,4 @@ fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, 
             }
         }
     })
-}
-
-/// Reads a string through `parse`, so that its error has the string's position.
-fn text<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    expected: &'static str,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<T, D::Error> {
-    struct TextVisitor<P>(&'static str, P);
-
-    impl<T, P: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextVisitor<P> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            (self.1)(text).map_err(E::custom)
-        }
-    }
-
-    deserializer.deserialize_str(TextVisitor(expected, parse))
 }

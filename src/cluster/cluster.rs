@@ -2,13 +2,13 @@
 
 use super::address::RedisAddress;
 use super::answers::{Stored, Then};
-use super::lot::{Job, Publication};
+use super::lot::Job;
 use super::shared::ClusterShared;
 use super::{follower, system, writer};
 use crate::counters::Histogram;
-use crate::event::{ChannelName, EventId, EventName};
+use crate::event::EventId;
 use crate::hub::{Hub, LastId, Published, Refusal};
-use crate::idempotency::Attempt;
+use crate::idempotency::Publication;
 use crate::waiting::WaitingBytes;
 use crossbeam_channel::{Sender, TrySendError};
 use serde_json::Value;
@@ -61,32 +61,29 @@ impl Cluster {
         self.shared.state.is_up()
     }
 
-    /// Publishes messages to one channel, and calls `then` with the result, when Redis has stored all of them and this
+    /// Publishes messages, and calls `then` with the result, when Redis has stored all of them and this
     /// server's history and subscribers have them too. Never waits. `then` is called once, and must not wait. With an
     /// `attempt` the messages are published once, however often and on whichever server it is made. A refusal means
     /// that nothing was published, except for `Refusal::Unconfirmed`.
     pub fn publish(
         &self,
-        channel: ChannelName,
-        event_name: Option<EventName>,
-        messages: Vec<Box<str>>,
-        attempt: Option<Attempt>,
+        publication: Publication,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         let hub = &self.shared.hub;
         if !self.is_connected() {
             return then(Err(self.shared.state.refusal()));
         }
-        let place = match hub.feed().reserve(&channel) {
+        let place = match hub.feed().reserve(&publication.channel) {
             Ok(place) => place,
             Err(refusal) => return then(Err(refusal)),
         };
-        let bytes = messages.iter().map(|message| message.len()).sum();
-        let Some(waits) = self.waiting_bytes.add(bytes, system::now()) else {
+        let waits = self.waiting_bytes.add(publication.bytes(), system::now());
+        let Some(waits) = waits else {
             return then(Err(Refusal::RedisAway));
         };
-        let count = messages.len();
-        let (hub, to) = (hub.clone(), channel.clone());
+        let count = publication.messages.len();
+        let (hub, to) = (hub.clone(), publication.channel.clone());
         let then = Then::new(move |answer| {
             drop(place);
             then(answer.map(|stored| {
@@ -102,14 +99,7 @@ impl Cluster {
                 }
             }));
         });
-        self.send(Job::Publish(Publication {
-            channel,
-            event_name,
-            messages,
-            attempt,
-            then,
-            waits,
-        }));
+        self.send(Job::Publish(publication, then, waits));
     }
 
     /// Whether `judge` would have to wait for Redis, or for messages of other servers.

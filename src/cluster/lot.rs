@@ -11,9 +11,9 @@ use super::report;
 use super::resp::{pack, Answer};
 use super::shared::ClusterShared;
 use super::stream::StreamInfo;
-use crate::event::{ChannelName, EventId, EventName};
+use crate::event::EventId;
 use crate::hub::Refusal;
-use crate::idempotency::Attempt;
+use crate::idempotency::Publication;
 use crate::waiting::Waits;
 use crossbeam_channel::Receiver;
 use std::time::Instant;
@@ -22,22 +22,10 @@ use std::time::Instant;
 const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
-/// What a publisher brings.
-#[derive(Debug)]
-pub(super) struct Publication {
-    pub(super) channel: ChannelName,
-    pub(super) event_name: Option<EventName>,
-    /// All or none are stored, without others in between.
-    pub(super) messages: Vec<Box<str>>,
-    pub(super) attempt: Option<Attempt>,
-    pub(super) then: Then,
-    pub(super) waits: Waits,
-}
-
 /// A request to Redis.
 #[derive(Debug)]
 pub(super) enum Job {
-    Publish(Publication),
+    Publish(Publication, Then, Waits),
     /// The newest id of the stream.
     AskNewest(Then),
     Leave(Then),
@@ -46,14 +34,15 @@ pub(super) enum Job {
 impl Job {
     pub(super) fn answer(self, answer: Result<Stored, Refusal>) {
         match self {
-            Job::Publish(publication) => publication.then.answer(answer),
-            Job::AskNewest(then) | Job::Leave(then) => then.answer(answer),
+            Job::Publish(_, then, _) | Job::AskNewest(then) | Job::Leave(then) => {
+                then.answer(answer)
+            }
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Job::Publish(publication) => publication.waits.bytes,
+            Job::Publish(_, _, waits) => waits.bytes,
             _ => 0,
         }
     }
@@ -66,7 +55,7 @@ impl Job {
 
     fn without_key(&self) -> Option<&Publication> {
         match self {
-            Job::Publish(publication) if publication.attempt.is_none() => Some(publication),
+            Job::Publish(publication, ..) if publication.attempt.is_none() => Some(publication),
             _ => None,
         }
     }
@@ -74,19 +63,19 @@ impl Job {
     /// Answers that Redis gives it within the transaction.
     fn answers(&self) -> usize {
         match self {
-            Job::Publish(_) | Job::AskNewest(_) => self.entries().max(1),
+            Job::Publish(..) | Job::AskNewest(_) => self.entries().max(1),
             Job::Leave(_) => report::LEAVE_COMMANDS,
         }
     }
 
     fn has_key(&self) -> bool {
-        matches!(self, Job::Publish(publication) if publication.attempt.is_some())
+        matches!(self, Job::Publish(publication, ..) if publication.attempt.is_some())
     }
 
     /// Appends its commands, and returns their number.
     fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
         match self {
-            Job::Publish(publication) => publication.pack(out, mark, shared),
+            Job::Publish(publication, ..) => pack_publication(publication, out, mark, shared),
             Job::AskNewest(_) => {
                 pack(out, &["XINFO", "STREAM", STREAM]);
                 1
@@ -96,20 +85,23 @@ impl Job {
     }
 }
 
-impl Publication {
-    fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
-        let (channel, name) = (&self.channel, self.event_name.as_ref());
-        if let Some(attempt) = &self.attempt {
-            let clients = shared.hub.feed().clients_of(channel);
-            let (messages, mark) = (&self.messages, mark.text);
-            once::pack_store(out, attempt, channel, name, messages, mark, clients);
-            return 1;
-        }
-        for message in &self.messages {
-            pack_append(out, channel, name, message, mark.take());
-        }
-        self.messages.len()
+/// Appends its commands, and returns their number.
+fn pack_publication(
+    publication: &Publication,
+    out: &mut Vec<u8>,
+    mark: &mut Mark,
+    shared: &ClusterShared,
+) -> usize {
+    let (channel, name) = (&publication.channel, publication.event_name.as_ref());
+    if let Some(attempt) = &publication.attempt {
+        let clients = shared.hub.feed().clients_of(channel);
+        once::pack_store(out, attempt, publication, mark.text, clients);
+        return 1;
     }
+    for message in &publication.messages {
+        pack_append(out, channel, name, message, mark.take());
+    }
+    publication.messages.len()
 }
 
 /// A lot's mark, for the first entry to be found by it.
@@ -211,7 +203,7 @@ impl Lot {
     /// Since when its oldest publisher waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let publications = self.jobs.iter().filter_map(|job| match job {
-            Job::Publish(publication) => Some(publication.waits.since),
+            Job::Publish(_, _, waits) => Some(waits.since),
             _ => None,
         });
         publications.min()
@@ -261,12 +253,12 @@ impl Lot {
     pub(super) fn hand_out_ids(&mut self, mut ids: &[EventId], shared: &ClusterShared) {
         for job in std::mem::take(&mut self.jobs) {
             match job {
-                Job::Publish(publication) if publication.attempt.is_none() => {
+                Job::Publish(publication, then, _) if publication.attempt.is_none() => {
                     let (own, rest) = ids.split_at(publication.messages.len().min(ids.len()));
                     ids = rest;
                     if let ([first, ..], [.., last]) = (own, own) {
                         let stored = Stored::new(*first, *last);
-                        shared.answers.wait_for(stored, publication.then);
+                        shared.answers.wait_for(stored, then);
                     }
                 }
                 other => self.jobs.push(other),
@@ -296,13 +288,9 @@ impl Lot {
 /// Answers one job. Returns whether it was done.
 fn hand_out(job: Job, answers: &[Answer], mark: &str, shared: &ClusterShared) -> bool {
     match job {
-        Job::Publish(Publication {
-            attempt: Some(attempt),
-            then,
-            ..
-        }) => {
-            let answer = answers.first();
-            match answer.and_then(|&answer| once::outcome(answer, &attempt, mark)) {
+        Job::Publish(publication, then, _) if publication.attempt.is_some() => {
+            let outcome = |&answer| once::outcome(answer, publication.attempt.as_ref()?, mark);
+            match answers.first().and_then(outcome) {
                 // The first one has waited for that already, wherever it was.
                 Some(Ok(stored)) if stored.is_repeated => then.answer(Ok(stored)),
                 Some(Ok(stored)) => shared.answers.wait_for(stored, then),
@@ -315,20 +303,20 @@ fn hand_out(job: Job, answers: &[Answer], mark: &str, shared: &ClusterShared) ->
             }
             true
         }
-        Job::Publish(publication) => {
+        Job::Publish(publication, then, _) => {
             let ids: Vec<EventId> = answers.iter().copied().filter_map(entry::id).collect();
             match ids[..] {
                 [first, ..] if ids.len() == publication.messages.len() => {
                     let last = ids[ids.len() - 1];
                     let stored = Stored::new(first, last);
-                    shared.answers.wait_for(stored, publication.then);
+                    shared.answers.wait_for(stored, then);
                     return true;
                 }
                 // The ids ran out in the middle of a batch.
-                [_, ..] => publication.then.answer(Err(Refusal::Unconfirmed)),
+                [_, ..] => then.answer(Err(Refusal::Unconfirmed)),
                 [] => {
                     let reason = Fault::among(answers).reason;
-                    publication.then.answer(Err(Refusal::RedisRefused(reason)));
+                    then.answer(Err(Refusal::RedisRefused(reason)));
                 }
             }
             false

@@ -1,9 +1,8 @@
 //! In place of the cluster, where the feature `redis` is not built in: `REDIS_URL` is refused.
 
 use crate::counters::Histogram;
-use crate::event::{ChannelName, EventName};
 use crate::hub::{Hub, LastId, Published, Refusal};
-use crate::idempotency::Attempt;
+use crate::idempotency::Publication;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::fmt;
@@ -52,10 +51,7 @@ impl Cluster {
 
     pub fn publish(
         &self,
-        _: ChannelName,
-        _: Option<EventName>,
-        _: Vec<Box<str>>,
-        _: Option<Attempt>,
+        _: Publication,
         _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self.0 {}

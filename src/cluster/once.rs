@@ -5,9 +5,9 @@
 use super::answers::Stored;
 use super::entry::STREAM;
 use super::resp::{pack, Answer};
-use crate::event::{ChannelName, EventId, EventName};
+use crate::event::{EventId, EventName};
 use crate::hub::Refusal;
-use crate::idempotency::{Attempt, LIFETIME};
+use crate::idempotency::{Attempt, Publication, LIFETIME};
 
 /// Prefix of the records' names.
 const PREFIX: &str = "sse-server:key:";
@@ -38,9 +38,7 @@ return record
 pub(super) fn pack_store(
     out: &mut Vec<u8>,
     attempt: &Attempt,
-    channel: &ChannelName,
-    name: Option<&EventName>,
-    messages: &[Box<str>],
+    publication: &Publication,
     mark: &str,
     clients: usize,
 ) {
@@ -48,10 +46,12 @@ pub(super) fn pack_store(
     let content = attempt.content.to_string();
     let clients = clients.to_string();
     let lifetime = LIFETIME.as_millis().to_string();
+    let channel = publication.channel.as_str();
+    let name = publication.event_name.as_ref();
     let name = name.map_or("", EventName::as_str);
     let mut command = vec!["EVAL", STORE, "2", STREAM, &key];
-    command.extend([&content, mark, &clients, &lifetime, channel.as_str(), name]);
-    command.extend(messages.iter().map(|message| &**message));
+    command.extend([&content, mark, &clients, &lifetime, channel, name]);
+    command.extend(publication.messages.iter().map(|message| &**message));
     pack(out, &command);
 }
 
@@ -84,6 +84,7 @@ pub(super) fn outcome(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::ChannelName;
 
     #[test]
     fn a_record_says_whose_it_is_and_what_was_answered() {

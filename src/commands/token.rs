@@ -2,7 +2,7 @@
 
 use super::setup::{print, read_config, read_rules, Failure};
 use crate::access::{Access, Denial, Grant, Patterns};
-use crate::config::duration;
+use crate::numbers::duration;
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 

@@ -1,6 +1,6 @@
 //! Where to listen: `LISTEN` and `PORT`.
 
-use super::numbers::digits;
+use crate::numbers::digits;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,12 +1,10 @@
 #![doc = include_str!("README.md")]
 
 mod listen;
-mod numbers;
 mod slips;
 mod variables;
 
 pub use listen::Listen;
-pub use numbers::{digits, duration};
 pub use slips::meant_by;
 pub use variables::VARIABLES;
 
@@ -15,6 +13,7 @@ use crate::cluster::RedisAddress;
 use crate::disk::{DataDir, SyncTime};
 use crate::http::cors::Origins;
 use crate::http::proxies::TrustedProxies;
+use crate::numbers::digits;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -247,31 +246,5 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
             text.parse()
                 .map_err(|_| format!("is {text:?}; give off, error, warn, info, debug or trace"))
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(variables: &[(&str, &str)]) -> Result<Config, BadValue> {
-        Config::read(|name| {
-            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
-            Some(value.into())
-        })
-    }
-
-    #[test]
-    fn an_empty_environment_is_a_configuration() {
-        let config = read(&[]).expect("the defaults are good");
-        assert_eq!(config.listen, Listen::everywhere(8080));
-        assert_eq!(config.history_bytes, 16_777_216);
-        assert!(config.auth_token.is_none());
-    }
-
-    #[test]
-    fn port_alone_changes_the_port() {
-        let config = read(&[("PORT", "9")]).expect("a port is good");
-        assert_eq!(config.listen, Listen::everywhere(9));
     }
 }

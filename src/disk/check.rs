@@ -1,9 +1,10 @@
 //! What `--check-data` and `--check` say of a folder: they read it as a start would, and change nothing.
 
 use super::contents::{Cause, Contents, Loss};
-use super::fault::{Kind, OpenError};
+use super::fault::Kind;
 use super::folder::{self, JOURNAL, LOCK, STORE};
 use super::found;
+use super::public::OpenError;
 use super::settings::DataDir;
 use crate::host;
 use std::collections::HashSet;

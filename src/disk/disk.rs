@@ -2,20 +2,22 @@
 
 use super::contents::{Cause, Contents, Loss};
 use super::draft::Draft;
-use super::fault::{Fault, Kind, OpenError};
+use super::fault::{Fault, Kind};
 use super::folder::{self, Folder, STORE};
 use super::found::{self, Found};
 use super::journal::Journal;
-use super::lot::{Job, Publication};
+use super::lot::Job;
+use super::public::DiskFigures;
+use super::public::OpenError;
 use super::record::{Batch, Meta};
 use super::settings::{DataDir, SyncTime};
-use super::state::{DiskFigures, State};
+use super::state::State;
 use super::store::Store;
-use super::writer::{self, Rounds, Writer};
+use super::writer::{Rounds, Writer};
 use crate::counters::Histogram;
-use crate::event::{ChannelName, EventId, EventName};
+use crate::event::EventId;
 use crate::hub::{Hub, Published, Refusal};
-use crate::idempotency::{Attempt, Keys};
+use crate::idempotency::{Keys, Publication};
 use crate::log::Logged;
 use crate::waiting::WaitingBytes;
 use crossbeam_channel::{Sender, TrySendError};
@@ -52,24 +54,15 @@ impl Disk {
         let path = data_dir.path();
         let folder = Folder::take(path)?;
         let loaded = load(&folder, sync_time).map_err(|fault| OpenError::of(path, &fault))?;
-        let Loaded {
-            store,
-            contents:
-                Contents {
-                    kept,
-                    keys: known,
-                    meta,
-                },
-            journal,
-            missing,
-        } = loaded;
+        let (store, contents, missing, journal) = loaded;
+        let (kept, known) = (contents.kept, contents.keys);
         let messages = kept.events.len();
         let mut draft = Draft::new(&kept.channels, missing);
         draft.forgotten = kept.forgotten;
         let newest = kept.newest;
         let lost = kept.lost;
         hub.feed().fill(kept);
-        let now_ms = writer::wall_ms();
+        let now_ms = folder::wall_ms();
         for record in &known {
             let age = Duration::from_millis(now_ms.saturating_sub(record.at_ms));
             keys.restore(&record.attempt, record.published, age);
@@ -92,7 +85,7 @@ impl Disk {
                 answers_early: sync_time != SyncTime::Always,
                 is_closed: false,
                 boot: folder::boot(),
-                ..meta
+                ..contents.meta
             },
             folder,
             due: None,
@@ -132,39 +125,30 @@ impl Disk {
         self.state.is_up()
     }
 
-    /// Publishes messages to one channel, and calls `then` with what came of it: when they are on the disk (or in the
+    /// Publishes messages, and calls `then` with what came of it: when they are on the disk (or in the
     /// journal), in the history, and on their way to every subscriber. Never waits. `then` is called once, and must not wait
     /// for anybody. With an `attempt` the next run knows what was published with it. A refusal means that nothing was published.
     pub fn publish(
         &self,
-        channel: ChannelName,
-        event_name: Option<EventName>,
-        messages: Vec<Box<str>>,
-        attempt: Option<Attempt>,
+        publication: Publication,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         if !self.is_writable() {
             return then(Err(self.state.refusal()));
         }
-        let place = match self.hub.feed().reserve(&channel) {
+        let place = match self.hub.feed().reserve(&publication.channel) {
             Ok(place) => place,
             Err(refusal) => return then(Err(refusal)),
         };
-        let bytes = messages.iter().map(|message| message.len()).sum();
-        let Some(waits) = self.waiting_bytes.add(bytes, Instant::now()) else {
+        let waits = self.waiting_bytes.add(publication.bytes(), Instant::now());
+        let Some(waits) = waits else {
             return then(Err(behind()));
         };
-        self.send(Job::Publish(Publication {
-            channel,
-            event_name,
-            messages,
-            attempt,
-            then: Box::new(move |published| {
-                drop(place);
-                then(published);
-            }),
-            waits,
-        }));
+        let then = Box::new(move |published| {
+            drop(place);
+            then(published);
+        });
+        self.send(Job::Publish(publication, then, waits));
     }
 
     fn send(&self, job: Job) {
@@ -208,33 +192,22 @@ fn behind() -> Refusal {
     Refusal::DiskFailed("it is far behind".into())
 }
 
-/// What a start finds.
-struct Loaded {
-    /// `None` where there is none: it has to be written.
-    store: Option<Store>,
-    contents: Contents,
-    journal: Journal,
-    /// What the journal has and the store has not.
-    missing: Batch,
-}
+/// What a start finds: the store, unless there is none yet; what was in the folder; what the journal has and the store has
+/// not; and the journal.
+type Loaded = (Option<Store>, Contents, Batch, Journal);
 
 fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
     folder.tidy()?;
-    let found = find(folder)?;
-    let (store, contents, missing) = match found {
-        Some(Found {
-            contents, missing, ..
-        }) => (Some(Store::open(&folder.store())?), contents, missing),
+    let (store, contents, missing) = match find(folder)? {
+        Some(found) => {
+            let store = Store::open(&folder.store())?;
+            (Some(store), found.contents, found.missing)
+        }
         None => (None, begin(folder), Batch::new()),
     };
     let journal = Journal::open(&folder.journal(), sync_time == SyncTime::Always)?;
     folder.sync()?;
-    Ok(Loaded {
-        store,
-        contents,
-        journal,
-        missing,
-    })
+    Ok((store, contents, missing, journal))
 }
 
 /// What is in the folder, if anything. What is damaged is set aside, and a loss is logged.
@@ -277,7 +250,7 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
 /// Nothing is known but that whoever has an id has it from somewhere else.
 fn begin(folder: &Folder) -> Contents {
     let now = EventId {
-        ms: writer::wall_ms() + 1,
+        ms: folder::wall_ms() + 1,
         seq: 0,
     };
     let answered = folder::answered(&folder.path);

@@ -1,5 +1,6 @@
 //! Why the disk is of no use, in words for a person.
 
+use super::public::OpenError;
 use crate::log::Logged;
 use std::fmt;
 use std::io;
@@ -72,6 +73,18 @@ impl From<io::Error> for Fault {
     }
 }
 
+/// redb has an error for each kind of call, and one for all of them.
+macro_rules! from_each {
+    ($($error:ident)*) => {
+        $(impl From<redb::$error> for Fault {
+            fn from(error: redb::$error) -> Fault {
+                redb::Error::from(error).into()
+            }
+        })*
+    };
+}
+from_each!(DatabaseError TransactionError TableError StorageError CommitError);
+
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Fault {
         match error {
@@ -92,15 +105,6 @@ impl From<redb::Error> for Fault {
             other => Fault::new(Kind::Failed, other.to_string()),
         }
     }
-}
-
-/// Why the server cannot start with this folder: one line for a person.
-#[derive(Debug)]
-pub struct OpenError {
-    /// The line.
-    pub line: String,
-    /// The configuration has to be another one; otherwise the same may work later.
-    pub is_misuse: bool,
 }
 
 impl OpenError {

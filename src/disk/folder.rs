@@ -1,6 +1,7 @@
 //! The folder: whose it is, and what the files in it are called.
 
-use super::fault::{Fault, Kind, OpenError};
+use super::fault::{Fault, Kind};
+use super::public::OpenError;
 use super::record::{answered_value, read_answered};
 use crate::event::EventId;
 use crate::host;
@@ -121,7 +122,7 @@ impl Folder {
 
     /// Puts a store aside, and the journal with it, and returns its new name.
     pub(super) fn set_aside(&self) -> io::Result<String> {
-        let ms = now_ms();
+        let ms = wall_ms();
         let (name, journal) = (aside(STORE, ms), aside(JOURNAL, ms));
         std::fs::rename(self.store(), self.path.join(&name))?;
         if self.journal().exists() {
@@ -133,7 +134,7 @@ impl Folder {
 
     /// Puts copies of its files aside, of which the server goes on with what is whole, and returns the store's new name.
     pub(super) fn copy_aside(&self) -> io::Result<String> {
-        let ms = now_ms();
+        let ms = wall_ms();
         let there = |file: &&str| self.path.join(file).exists();
         for file in [JOURNAL, LOCK, STORE].into_iter().filter(there) {
             let copy = self.path.join(aside(file, ms));
@@ -144,11 +145,6 @@ impl Folder {
         Ok(aside(STORE, ms))
     }
 
-    /// Bytes that its files take.
-    pub(super) fn bytes(&self) -> u64 {
-        bytes_of(&self.path)
-    }
-
     /// Which files there are is on the disk then.
     pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
@@ -156,13 +152,14 @@ impl Folder {
 }
 
 /// What a file is called that is set aside now.
-fn aside(file: &str, ms: u128) -> String {
+fn aside(file: &str, ms: u64) -> String {
     format!("{file}.damaged-{ms}")
 }
 
-fn now_ms() -> u128 {
+/// Wall time in ms.
+pub(super) fn wall_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default().as_millis()
+    now.unwrap_or_default().as_millis() as u64
 }
 
 /// Whether a server has the folder now. As long as the file is open that is returned, none can take it.

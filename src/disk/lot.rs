@@ -3,7 +3,7 @@
 use super::record::{event_key, event_value, published_key, published_value, KeyRecord};
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use crate::hub::{Hub, KeptEvent, Published, Refusal, Tail};
-use crate::idempotency::Attempt;
+use crate::idempotency::Publication;
 use crate::waiting::Waits;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::HashMap;
@@ -17,22 +17,9 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 /// What is to be done with an answer. It must not wait for anybody.
 pub(super) type Then = Box<dyn FnOnce(Result<Published, Refusal>) + Send>;
 
-/// What a publisher brings.
-pub(super) struct Publication {
-    pub(super) channel: ChannelName,
-    pub(super) event_name: Option<EventName>,
-    /// All are stored, one behind the other, or none.
-    pub(super) messages: Vec<Box<str>>,
-    /// With a key: what was published is remembered by it.
-    pub(super) attempt: Option<Attempt>,
-    pub(super) then: Then,
-    /// Held for as long as the messages are.
-    pub(super) waits: Waits,
-}
-
 /// Something for the writer to do.
 pub(super) enum Job {
-    Publish(Publication),
+    Publish(Publication, Then, Waits),
     /// This server stops; whoever waits for that is told.
     Stop(Sender<()>),
 }
@@ -40,8 +27,8 @@ pub(super) enum Job {
 impl Job {
     /// Ends it with this refusal.
     pub(super) fn refuse(self, refusal: Refusal) {
-        if let Job::Publish(publication) = self {
-            (publication.then)(Err(refusal));
+        if let Job::Publish(_, then, _) = self {
+            then(Err(refusal));
         }
     }
 }
@@ -49,7 +36,7 @@ impl Job {
 /// What waits, as far as it is stored in one go.
 #[derive(Default)]
 pub(super) struct Lot {
-    publications: Vec<Publication>,
+    publications: Vec<(Publication, Then, Waits)>,
     /// It is the last, and who asked for that.
     pub(super) stop: Option<Sender<()>>,
 }
@@ -61,9 +48,9 @@ impl Lot {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Publish(publication) => {
-                    bytes += publication.waits.bytes;
-                    lot.publications.push(publication);
+                Job::Publish(publication, then, waits) => {
+                    bytes += waits.bytes;
+                    lot.publications.push((publication, then, waits));
                 }
                 Job::Stop(then) => {
                     lot.stop = Some(then);
@@ -79,7 +66,7 @@ impl Lot {
     /// Gives every message its id.
     pub(super) fn number(self, numbering: &mut Numbering<'_>) -> NumberedLot {
         let mut numbered = NumberedLot::default();
-        for publication in self.publications {
+        for (publication, then, waits) in self.publications {
             let channel = publication.channel;
             let name = publication.event_name.as_ref();
             let events = numbering.take(&channel, name, publication.messages);
@@ -98,8 +85,8 @@ impl Lot {
                 channel,
                 published,
                 is_fixed: publication.attempt.is_some(),
-                then: publication.then,
-                _waits: publication.waits,
+                then,
+                _waits: waits,
             });
             numbered.events.extend(events);
         }

@@ -16,6 +16,7 @@ mod lot;
 mod overlay;
 #[cfg(test)]
 mod power;
+mod public;
 mod record;
 mod settings;
 mod state;
@@ -24,6 +25,5 @@ mod writer;
 
 pub use check::{check, outlook};
 pub use disk::Disk;
-pub use fault::OpenError;
+pub use public::{DiskFigures, OpenError};
 pub use settings::{DataDir, SyncTime};
-pub use state::DiskFigures;

@@ -1,9 +1,12 @@
 //! In place of the disk, where the feature `disk` is not built in: `DATA_DIR` is refused.
 
+mod public;
+
+pub use public::{DiskFigures, OpenError};
+
 use crate::counters::Histogram;
-use crate::event::{ChannelName, EventName};
 use crate::hub::{Hub, Published, Refusal};
-use crate::idempotency::{Attempt, Keys};
+use crate::idempotency::{Keys, Publication};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
@@ -47,28 +50,6 @@ impl fmt::Display for SyncTime {
     }
 }
 
-/// Never happens.
-#[derive(Debug)]
-pub struct OpenError {
-    /// One line for a person.
-    pub line: String,
-    /// The configuration has to be another one.
-    pub is_misuse: bool,
-}
-
-/// Never seen.
-#[derive(Debug)]
-pub struct DiskFigures {
-    /// What is published is stored.
-    pub is_writable: bool,
-    /// Size of the files, in bytes.
-    pub bytes: u64,
-    /// Times that something could not be stored.
-    pub faults: u64,
-    /// The last time's reason.
-    pub last_fault: Option<String>,
-}
-
 /// There is none, so none of its methods can be called.
 #[derive(Debug)]
 pub struct Disk(Infallible);
@@ -92,10 +73,7 @@ impl Disk {
 
     pub fn publish(
         &self,
-        _: ChannelName,
-        _: Option<EventName>,
-        _: Vec<Box<str>>,
-        _: Option<Attempt>,
+        _: Publication,
         _: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self.0 {}

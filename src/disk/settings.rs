@@ -1,5 +1,6 @@
 //! What `DATA_DIR` and `SYNC` can be.
 
+use crate::numbers::digits;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -44,15 +45,11 @@ impl SyncTime {
         if text == "always" {
             return Some(SyncTime::Always);
         }
-        let (digits, unit_ms) = match text.strip_suffix("ms") {
-            Some(digits) => (digits, 1),
+        let (count, unit_ms) = match text.strip_suffix("ms") {
+            Some(count) => (count, 1),
             None => (text.strip_suffix('s')?, 1000),
         };
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let ms = digits.parse::<u64>().ok()?.checked_mul(unit_ms)?;
-        let time = Duration::from_millis(ms);
+        let time = Duration::from_millis(digits::<u64>(count)?.checked_mul(unit_ms)?);
         (!time.is_zero() && time <= LONGEST).then_some(SyncTime::Within(time))
     }
 }
@@ -63,38 +60,6 @@ impl fmt::Display for SyncTime {
             SyncTime::Always => f.write_str("always"),
             SyncTime::Within(time) if time.subsec_millis() == 0 => write!(f, "{}s", time.as_secs()),
             SyncTime::Within(time) => write!(f, "{}ms", time.as_millis()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_read_with_its_unit_and_nothing_else() {
-        let within = |ms| Some(SyncTime::Within(Duration::from_millis(ms)));
-        assert_eq!(SyncTime::parse("always"), Some(SyncTime::Always));
-        assert_eq!(SyncTime::parse("1s"), within(1000));
-        assert_eq!(SyncTime::parse("60s"), within(60_000));
-        assert_eq!(SyncTime::parse("200ms"), within(200));
-        for bad in [
-            "",
-            "s",
-            "ms",
-            "0s",
-            "0ms",
-            "61s",
-            "1",
-            "1m",
-            "-1s",
-            "+1s",
-            "1 s",
-            "Always",
-            "never",
-            "99999999999999999999s",
-        ] {
-            assert_eq!(SyncTime::parse(bad), None, "{bad:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! each loss and not one for each try. Written by the writer.
 
 use super::fault::Fault;
+use super::public::DiskFigures;
 use crate::counters::{Counter, Histogram};
 use crate::hub::Refusal;
 use crate::log::Logged;
@@ -26,19 +27,6 @@ pub(super) struct State {
 struct Down {
     since: Instant,
     fault: Fault,
-}
-
-/// Figures for people and machines.
-#[derive(Debug)]
-pub struct DiskFigures {
-    /// What is published is stored.
-    pub is_writable: bool,
-    /// Size of the files, in bytes.
-    pub bytes: u64,
-    /// Times that something could not be stored.
-    pub faults: u64,
-    /// The last time's reason.
-    pub last_fault: Option<String>,
 }
 
 impl State {

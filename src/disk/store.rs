@@ -6,8 +6,9 @@ use super::fault::{Fault, Kind};
 use super::overlay::Overlay;
 use super::record::{self, FORMAT, META_KEY};
 use crate::event::EventId;
-use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
-use std::fs::{File, OpenOptions};
+use redb::backends::FileBackend;
+use redb::{Database, ReadableTable, StorageBackend, TableDefinition, TableError};
+use std::fs::File;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 
@@ -28,10 +29,9 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens what was written before, and was read.
     pub(super) fn open(path: &Path) -> Result<Store, Fault> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let backend = redb::backends::FileBackend::new(file).map_err(redb::Error::from)?;
-        let database = builder().create_with_backend(backend);
-        Ok(Store(database.map_err(redb::Error::from)?))
+        let file = File::options().read(true).write(true).open(path)?;
+        let database = builder().create_with_backend(FileBackend::new(file)?)?;
+        Ok(Store(database))
     }
 
     /// Opens what another run has written, after looking whether every byte of it is as it was written.
@@ -43,39 +43,33 @@ impl Store {
             Ok::<Database, redb::DatabaseError>(database)
         }));
         match opened {
-            Ok(database) => Ok(Store(database.map_err(redb::Error::from)?)),
+            Ok(database) => Ok(Store(database?)),
             Err(_) => Err(Fault::damaged("its pages are inconsistent")),
         }
     }
 
     /// Begins an empty file.
     pub(super) fn create(path: &Path) -> Result<Store, Fault> {
-        let file = File::create_new(path).and_then(|_| {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).open(path)
-        })?;
-        let backend = redb::backends::FileBackend::new(file).map_err(redb::Error::from)?;
-        Store::begin(backend)
+        Store::begin(FileBackend::new(File::create_new(path)?)?)
     }
 
     /// As `create`, with the bytes wherever they are.
     pub(super) fn begin(backend: impl StorageBackend) -> Result<Store, Fault> {
         let mut builder = builder();
         builder.create_with_file_format_v3(true);
-        let database = builder.create_with_backend(backend);
-        Ok(Store(database.map_err(redb::Error::from)?))
+        Ok(Store(builder.create_with_backend(backend)?))
     }
 
     /// Reads everything.
     pub(super) fn load(&self) -> Result<Contents, Fault> {
-        let transaction = self.0.begin_read().map_err(redb::Error::from)?;
+        let transaction = self.0.begin_read()?;
         let table = transaction
             .open_table(RECORDS)
-            .map_err(|error| match error.into() {
-                redb::Error::TableDoesNotExist(_) => Fault::damaged("it has no records"),
-                error => Fault::from(error),
+            .map_err(|error| match error {
+                TableError::TableDoesNotExist(_) => Fault::damaged("it has no records"),
+                error => error.into(),
             })?;
-        let meta = table.get(META_KEY).map_err(redb::Error::from)?;
+        let meta = table.get(META_KEY)?;
         let format = meta.and_then(|meta| record::format_of(meta.value()));
         match format {
             Some(FORMAT) => {}
@@ -86,8 +80,8 @@ impl Store {
             _ => return Err(Fault::damaged("it is a database of another program")),
         }
         let mut contents = Contents::default();
-        for entry in table.iter().map_err(redb::Error::from)? {
-            let (key, value) = entry.map_err(redb::Error::from)?;
+        for entry in table.iter()? {
+            let (key, value) = entry?;
             let taken = contents.take(key.value(), value.value());
             taken.map_err(Fault::damaged)?;
         }
@@ -96,15 +90,13 @@ impl Store {
 
     /// The keys of what was published behind `id`: events, and what is known of attempts.
     pub(super) fn keys_after(&self, id: EventId) -> Result<Vec<Vec<u8>>, Fault> {
-        let transaction = self.0.begin_read().map_err(redb::Error::from)?;
-        let table = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
+        let transaction = self.0.begin_read()?;
+        let table = transaction.open_table(RECORDS)?;
         let from = record::event_key(id);
-        let entries = table
-            .range(from.as_slice()..META_KEY)
-            .map_err(redb::Error::from)?;
+        let entries = table.range(from.as_slice()..META_KEY)?;
         let mut keys = Vec::new();
         for entry in entries {
-            let (key, _) = entry.map_err(redb::Error::from)?;
+            let (key, _) = entry?;
             if record::published_id(key.value()).is_some_and(|found| found > id) {
                 keys.push(key.value().to_vec());
             }
@@ -117,17 +109,16 @@ impl Store {
         &self,
         writes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<(), Fault> {
-        let transaction = self.0.begin_write().map_err(redb::Error::from)?;
-        let mut table = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
+        let transaction = self.0.begin_write()?;
+        let mut table = transaction.open_table(RECORDS)?;
         for (key, value) in writes {
             match value {
                 Some(value) => table.insert(key, value).map(drop),
                 None => table.remove(key).map(drop),
-            }
-            .map_err(redb::Error::from)?;
+            }?;
         }
         drop(table);
-        transaction.commit().map_err(redb::Error::from)?;
+        transaction.commit()?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use super::draft::Draft;
 use super::fault::{Fault, Kind};
-use super::folder::Folder;
+use super::folder::{bytes_of, wall_ms, Folder};
 use super::journal::Journal;
 use super::lot::{Job, Lot, NumberedLot, Numbering};
 use super::record::{meta_value, published_key, KeyRecord, Meta, META_KEY, PROBE_KEY};
@@ -18,7 +18,7 @@ use crate::idempotency::LIFETIME;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How often it looks after what nobody has asked for.
 const ROUND: Duration = Duration::from_secs(1);
@@ -278,7 +278,7 @@ impl Writer {
         let most = MOST_GROWTH * retained + LEAST_BYTES;
         let is_early = now < self.rounds.rebuilt + REBUILD_ROUND;
         let most = if is_early { most * FAR_TOO_LARGE } else { most };
-        self.folder.bytes() > most
+        bytes_of(&self.folder.path) > most
     }
 
     /// Tries whether it can be stored again.
@@ -379,10 +379,4 @@ fn write(store: &Store, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Res
     let records = records.iter();
     let records = records.map(|(key, value)| (&key[..], Some(&value[..])));
     store.commit(draft.writes().chain(records).chain(last))
-}
-
-/// Wall time in ms.
-pub(super) fn wall_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default().as_millis() as u64
 }

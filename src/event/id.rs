@@ -1,3 +1,4 @@
+use crate::numbers::digits;
 use std::fmt;
 
 /// The id of an event: `MILLISECONDS-SEQUENCE`, growing over all channels of a server.
@@ -19,8 +20,8 @@ impl EventId {
     pub fn parse(text: &str) -> Option<EventId> {
         let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
         Some(EventId {
-            ms: parse_digits(ms)?,
-            seq: parse_digits(seq)?,
+            ms: digits(ms)?,
+            seq: digits(seq)?,
         })
     }
 
@@ -42,14 +43,6 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
     }
-}
-
-/// `str::parse` alone would take a sign as well.
-fn parse_digits(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
 }
 
 #[cfg(test)]

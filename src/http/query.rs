@@ -93,11 +93,8 @@ impl Query {
     }
 
     /// The first value of a parameter.
-    pub fn first(&self, name: &str) -> Option<Result<&str, NotUtf8>> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name.as_bytes())
-            .map(|(_, value)| std::str::from_utf8(value).map_err(|_| NotUtf8))
+    pub fn first<'a>(&'a self, name: &'a str) -> Option<Result<&'a str, NotUtf8>> {
+        self.all(name).next()
     }
 
     /// Whether a parameter is there.

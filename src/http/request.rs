@@ -110,11 +110,8 @@ impl Request {
     }
 
     /// The first value of a header. Names are case-insensitive.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        self.headers(name).next()
     }
 
     /// Every value of a header. Names are case-insensitive.

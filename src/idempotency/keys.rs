@@ -116,11 +116,6 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What is tried.
-    pub fn attempt(&self) -> Attempt {
-        self.attempt
-    }
-
     /// Says what came of it, to all who wait for that. The key is used up if it was published.
     pub fn end(mut self, outcome: &Outcome) {
         self.finish(outcome);

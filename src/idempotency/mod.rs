@@ -4,8 +4,10 @@ mod attempt;
 mod first_try;
 mod keys;
 mod known;
+mod publication;
 
 pub use attempt::{Attempt, Half};
 pub use first_try::FirstTry;
 pub use keys::{Begun, Claim, Keys};
 pub use known::LIFETIME;
+pub use publication::Publication;

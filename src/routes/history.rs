@@ -2,12 +2,12 @@
 
 use super::app::App;
 use super::outcome::{Outcome, Waiting};
-use super::parameters::single;
-use crate::config::{digits, duration};
+use super::parameters::parsed;
 use crate::event::EventId;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::hub::{From, LastId, Start};
+use crate::numbers::{digits, duration};
 use std::time::SystemTime;
 
 /// The largest `last`.
@@ -22,32 +22,22 @@ pub(super) enum Since {
 }
 
 pub(super) fn last(query: &Query) -> Result<Option<usize>, Problem> {
-    let Some(value) = single(query, "last")? else {
-        return Ok(None);
-    };
-    let number = whole(value).and_then(|number| usize::try_from(number).ok());
-    match number {
-        Some(number @ 1..=MOST_LAST) => Ok(Some(number)),
-        _ => Err(Problem::bad_request(format!(
-            "the parameter last is {value:?}; give a number from 1 to {MOST_LAST}"
-        ))),
-    }
+    let right = format!("a number from 1 to {MOST_LAST}");
+    parsed(query, "last", &right, |value| {
+        digits(value).filter(|number| (1..=MOST_LAST).contains(number))
+    })
 }
 
 pub(super) fn since(query: &Query) -> Result<Option<Since>, Problem> {
-    let Some(value) = single(query, "since")? else {
-        return Ok(None);
-    };
-    let since = read_since(value, SystemTime::now());
-    since.map(Some).ok_or_else(|| {
-        Problem::bad_request(format!(
-            "the parameter since is {value:?}; give an id (1764000000000-0), a time ago (90s, 10m, 2h or 1d), or milliseconds since 1970"
-        ))
+    let right =
+        "an id (1764000000000-0), a time ago (90s, 10m, 2h or 1d), or milliseconds since 1970";
+    parsed(query, "since", right, |value| {
+        read_since(value, SystemTime::now())
     })
 }
 
 fn read_since(value: &str, now: SystemTime) -> Option<Since> {
-    if let Some(ms) = whole(value) {
+    if let Some(ms) = digits(value) {
         return Some(Since::Moment(ms));
     }
     if value.contains('-') {
@@ -57,11 +47,6 @@ fn read_since(value: &str, now: SystemTime) -> Option<Since> {
     let unix = now.duration_since(SystemTime::UNIX_EPOCH);
     let moment = unix.unwrap_or_default().saturating_sub(ago);
     Some(Since::Moment(moment.as_millis() as u64))
-}
-
-/// A number written in digits only.
-pub(super) fn whole(text: &str) -> Option<u64> {
-    digits(text)
 }
 
 /// Calls `go_on` with the place to begin. If an id has to be judged first, that happens on a thread that may wait.

@@ -19,9 +19,12 @@ const ROUND: Duration = Duration::from_secs(1);
 
 const MAX_WATCHERS: usize = 1000;
 
-/// A hub without threads, and its two channels.
+/// A hub without threads and its two channels, and what they tell about.
 #[derive(Debug)]
 pub struct LiveStatistics {
+    watched: Arc<Hub>,
+    cluster: Option<Arc<Cluster>>,
+    disk: Option<Arc<Disk>>,
     hub: Arc<Hub>,
     figures: ChannelName,
     with_channels: ChannelName,
@@ -52,6 +55,9 @@ impl LiveStatistics {
         };
         let (hub, turns, all_ended) = Hub::without_threads(limits, Arc::new(Counters::new()));
         let live = Arc::new(LiveStatistics {
+            watched,
+            cluster,
+            disk,
             hub,
             figures: ChannelName::internal("figures"),
             with_channels: ChannelName::internal("channels"),
@@ -60,9 +66,7 @@ impl LiveStatistics {
         let publisher = live.clone();
         std::thread::Builder::new()
             .name("statistics".into())
-            .spawn(move || {
-                publisher.publish_for_ever(turns, &watched, cluster.as_deref(), disk.as_deref())
-            })?;
+            .spawn(move || publisher.publish_for_ever(turns))?;
         Ok((live, all_ended))
     }
 
@@ -99,13 +103,7 @@ impl LiveStatistics {
         self.hub.close();
     }
 
-    fn publish_for_ever(
-        &self,
-        mut turns: Turns,
-        watched: &Hub,
-        cluster: Option<&Cluster>,
-        disk: Option<&Disk>,
-    ) {
+    fn publish_for_ever(&self, mut turns: Turns) {
         let mut next = Instant::now();
         while !self.hub.is_closing() {
             // The close ends this early, and so may a leftover wake-up of a round.
@@ -116,19 +114,16 @@ impl LiveStatistics {
             }
             // In step, so that one comes each second; but not after the whole machine was paused.
             next = (next + ROUND).max(Instant::now());
-            self.recent.note(watched);
+            let clients = self.watched.stats().connected_clients;
+            self.recent.note(clients, self.watched.counters());
             for channel in self.hub.channel_stats() {
                 if channel.clients == 0 {
                     continue;
                 }
                 let with_channels = channel.name == self.with_channels;
-                let text = self
-                    .snapshot(watched, cluster, disk, with_channels)
-                    .to_string();
+                let text = self.snapshot(with_channels).to_string().into();
                 // It is refused only during the close. If watchers are behind, the next snapshot will do.
-                let _ = self
-                    .hub
-                    .try_publish(&channel.name, None, vec![text.into_boxed_str()]);
+                let _ = self.hub.try_publish(&channel.name, None, vec![text]);
             }
             turns.take();
         }
@@ -140,13 +135,8 @@ impl LiveStatistics {
     }
 
     /// The current figures, with or without each channel's.
-    pub fn snapshot(
-        &self,
-        hub: &Hub,
-        cluster: Option<&Cluster>,
-        disk: Option<&Disk>,
-        with_channels: bool,
-    ) -> Value {
+    pub fn snapshot(&self, with_channels: bool) -> Value {
+        let hub = &self.watched;
         let stats = hub.stats();
         let counters = hub.counters();
         let mut figures = json!({
@@ -163,12 +153,12 @@ impl LiveStatistics {
             "limits": limits(hub.limits(), &stats),
             "last_minute": self.recent.last_minute(counters),
         });
-        if let Some(cluster) = cluster {
+        if let Some(cluster) = &self.cluster {
             let is_connected = cluster.is_connected();
             figures["redis"] = if is_connected { "connected" } else { "away" }.into();
             figures["cluster"] = cluster.statistics();
         }
-        if let Some(disk) = disk {
+        if let Some(disk) = &self.disk {
             figures["disk"] = disk_figures(disk);
         }
         if with_channels {
@@ -190,13 +180,8 @@ fn limits(limits: &Limits, stats: &HubStats) -> Value {
 
 fn disk_figures(disk: &Disk) -> Value {
     let figures = disk.figures();
-    let state = if figures.is_writable {
-        "writable"
-    } else {
-        "failing"
-    };
     json!({
-        "state": state,
+        "state": if figures.is_writable { "writable" } else { "failing" },
         "sync": disk.sync_time().to_string(),
         "bytes": figures.bytes,
         "faults": figures.faults,

@@ -5,7 +5,7 @@ use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::joining::Joining;
 use super::outcome::Outcome;
-use super::parameters::{refused, single, topics};
+use super::parameters::{parsed, refused, topics};
 use crate::event::{encode, encode_gap, Event, Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -13,6 +13,7 @@ use crate::http::reply::Reply;
 use crate::http::request::{Method, Request};
 use crate::http::rest::Rest;
 use crate::hub::{Polled, Reading, Start, Subscription};
+use crate::numbers::digits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,7 +116,8 @@ impl Reader {
             form,
         };
         pieces.encode_next(&mut body);
-        let size = pieces.size();
+        // A second time, for the length that the head has to tell.
+        let size = pieces.clone().map(|piece| piece.len()).sum();
         answer_of(form)
             .with("Last-Event-ID", reading.up_to.to_string())
             .with_content(body, (size > 0).then(|| Rest::new(size, pieces)))
@@ -137,6 +139,7 @@ impl Reader {
 const PIECE_BYTES: usize = 64 << 10;
 
 /// What is retained, a piece at a time: the history is not held a second time, however large it is.
+#[derive(Clone)]
 struct Pieces {
     events: std::vec::IntoIter<Arc<Event>>,
     form: Form,
@@ -151,17 +154,6 @@ impl Pieces {
             };
             encode(&event, self.form, out);
         }
-    }
-
-    /// Bytes of all that is left.
-    fn size(&self) -> usize {
-        let mut encoded = Vec::new();
-        let sizes = self.events.as_slice().iter().map(|event| {
-            encoded.clear();
-            encode(event, self.form, &mut encoded);
-            encoded.len()
-        });
-        sizes.sum()
     }
 }
 
@@ -196,15 +188,12 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
     let query = &request.target.query;
     Ok(Wish {
         topics: topics(request, segment)?,
-        form: match single(query, "format")? {
-            None | Some("ndjson") => Form::Ndjson,
-            Some("text") => Form::Text,
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "the parameter format is {other:?}; give ndjson or text"
-                )))
-            }
-        },
+        form: parsed(query, "format", "ndjson or text", |form| match form {
+            "ndjson" => Some(Form::Ndjson),
+            "text" => Some(Form::Text),
+            _ => None,
+        })?
+        .unwrap_or(Form::Ndjson),
         since: history::since(query)?,
         last: history::last(query)?,
         until: until(query)?,
@@ -212,28 +201,21 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
 }
 
 fn until(query: &Query) -> Result<Until, Problem> {
-    let follows = match single(query, "follow")? {
-        None => false,
-        Some("1") => true,
-        Some(other) => {
-            return Err(Problem::bad_request(format!(
-                "the parameter follow is {other:?}; give 1, or leave it out"
-            )))
-        }
-    };
-    let Some(wait) = single(query, "wait")? else {
-        return Ok(if follows { Until::Ever } else { Until::Now });
-    };
-    if follows {
+    let follows = parsed(query, "follow", "1, or leave it out", |text| {
+        (text == "1").then_some(())
+    })?;
+    if follows.is_some() && query.has("wait") {
         return Err(Problem::bad_request(
             "both wait and follow are given; give one of the two",
         ));
     }
-    let seconds = history::whole(wait).filter(|seconds| (1..=MOST_WAIT).contains(seconds));
-    let seconds = seconds.ok_or_else(|| {
-        Problem::bad_request(format!(
-            "the parameter wait is {wait:?}; give seconds from 1 to {MOST_WAIT}"
-        ))
+    let right = format!("seconds from 1 to {MOST_WAIT}");
+    let seconds = parsed(query, "wait", &right, |text| {
+        digits(text).filter(|seconds| (1..=MOST_WAIT).contains(seconds))
     })?;
-    Ok(Until::First(Duration::from_secs(seconds)))
+    Ok(match (seconds, follows) {
+        (Some(seconds), _) => Until::First(Duration::from_secs(seconds)),
+        (None, Some(())) => Until::Ever,
+        (None, None) => Until::Now,
+    })
 }

@@ -107,6 +107,20 @@ pub fn single<'a>(query: &'a Query, name: &'a str) -> Result<Option<&'a str>, Pr
     Ok(first)
 }
 
+/// A parameter that may be given once, and that `read` takes. A refusal says what would be `right`.
+pub fn parsed<T>(
+    query: &Query,
+    name: &str,
+    right: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, Problem> {
+    let Some(value) = single(query, name)? else {
+        return Ok(None);
+    };
+    let wrong = || Problem::bad_request(format!("the parameter {name} is {value:?}; give {right}"));
+    read(value).map(Some).ok_or_else(wrong)
+}
+
 /// The answer to what the hub refuses.
 pub fn refused(refusal: Refusal) -> Problem {
     let detail = match refusal {

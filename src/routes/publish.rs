@@ -14,7 +14,7 @@ use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{BodyError, NoBody, Peer, Request};
 use crate::hub::{Attempted, Published, Refusal};
-use crate::idempotency::{Attempt, Begun, Claim};
+use crate::idempotency::{Attempt, Begun, Claim, Publication};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -63,9 +63,15 @@ pub(super) fn publish(
         let name = event_name.as_ref();
         Attempt::new(caller.scope(), &channel, key, name, is_batch, &messages)
     });
+    let publication = Publication {
+        channel,
+        event_name,
+        messages,
+        attempt,
+    };
     let report = Report {
-        channel: channel.clone(),
-        bytes: messages.iter().map(|text| text.len()).sum(),
+        channel: publication.channel.clone(),
+        bytes: publication.bytes(),
         is_batch,
         peer: request.peer,
         caller,
@@ -85,79 +91,50 @@ pub(super) fn publish(
             })));
         }
     };
-    let publication = Unpublished {
-        channel,
-        event_name,
-        messages,
-        end: Finish { report, claim },
+    let end = Finish { report, claim };
+    Ok(match MessageStore::of(app) {
+        Some(store) => publish_by(store, app, publication, end),
+        None => publish_here(app, publication, end),
+    })
+}
+
+fn publish_here(app: &App, publication: Publication, end: Finish) -> Outcome {
+    let (channel, name) = (publication.channel, publication.event_name);
+    let attempted = app
+        .hub
+        .try_publish(&channel, name.as_ref(), publication.messages);
+    let published = match attempted {
+        Ok(Attempted::Published(published)) => Ok(published),
+        Ok(Attempted::NoRoom(messages)) => {
+            let hub = app.hub.clone();
+            return Outcome::Waiting(Waiting::new(move || {
+                let published = hub.publish(&channel, name.as_ref(), messages);
+                Outcome::Reply(end.answer(published, hub.counters()))
+            }));
+        }
+        Err(refusal) => Err(refusal),
     };
-    Ok(publication.publish(app))
+    Outcome::Reply(end.answer(published, app.hub.counters()))
 }
 
-/// What to publish, and what to do afterwards.
-struct Unpublished {
-    channel: ChannelName,
-    event_name: Option<EventName>,
-    messages: Vec<Box<str>>,
-    end: Finish,
-}
-
-impl Unpublished {
-    fn publish(self, app: &App) -> Outcome {
-        match MessageStore::of(app) {
-            Some(store) => self.publish_by(store, app),
-            None => self.publish_here(app),
-        }
-    }
-
-    fn publish_here(self, app: &App) -> Outcome {
-        let Unpublished {
-            channel,
-            event_name,
-            messages,
-            end,
-        } = self;
-        let attempted = app.hub.try_publish(&channel, event_name.as_ref(), messages);
-        let published = match attempted {
-            Ok(Attempted::Published(published)) => Ok(published),
-            Ok(Attempted::NoRoom(messages)) => {
-                let hub = app.hub.clone();
-                return Outcome::Waiting(Waiting::new(move || {
-                    let published = hub.publish(&channel, event_name.as_ref(), messages);
-                    Outcome::Reply(end.answer(published, hub.counters()))
-                }));
-            }
-            Err(refusal) => Err(refusal),
-        };
-        Outcome::Reply(end.answer(published, app.hub.counters()))
-    }
-
-    fn publish_by(self, store: MessageStore, app: &App) -> Outcome {
-        let has_room = app.hub.has_room_for(&self.channel);
-        let (to, hub) = (self.channel.clone(), app.hub.clone());
-        let publish = move || {
-            Outcome::Later(Later::new(move |answer| {
-                let attempt = self.end.claim.as_ref().map(Claim::attempt);
-                let Unpublished {
-                    channel,
-                    event_name,
-                    messages,
-                    end,
-                } = self;
-                store.publish(channel, event_name, messages, attempt, move |published| {
-                    answer(end.answer(published, hub.counters()));
-                });
-            }))
-        };
-        if has_room {
-            return publish();
-        }
-        let hub = app.hub.clone();
-        Outcome::Waiting(Waiting::new(move || {
-            hub.wait_until_room_for(&to);
-            publish()
+fn publish_by(store: MessageStore, app: &App, publication: Publication, end: Finish) -> Outcome {
+    let has_room = app.hub.has_room_for(&publication.channel);
+    let (to, hub) = (publication.channel.clone(), app.hub.clone());
+    let publish = move || {
+        Outcome::Later(Later::new(move |answer| {
+            store.publish(publication, move |published| {
+                answer(end.answer(published, hub.counters()));
+            });
         }))
+    };
+    if has_room {
+        return publish();
     }
+    let hub = app.hub.clone();
+    Outcome::Waiting(Waiting::new(move || {
+        hub.wait_until_room_for(&to);
+        publish()
+    }))
 }
 
 /// What to do when the result is known.

@@ -2,7 +2,6 @@
 //! `/stats/history`.
 
 use crate::counters::{Buckets, Counters, Histogram};
-use crate::hub::Hub;
 use serde_json::{json, Map, Value};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,11 +31,10 @@ struct Sample {
 
 impl Recent {
     /// Called once a second.
-    pub(super) fn note(&self, hub: &Hub) {
-        let counters = hub.counters();
+    pub(super) fn note(&self, connected_clients: usize, counters: &Counters) {
         let sample = Sample {
             at: SystemTime::now(),
-            connected_clients: hub.stats().connected_clients,
+            connected_clients,
             published: counters.published.get(),
             delivered: counters.delivered.get(),
             delay: counters.delay.buckets(),
@@ -99,36 +97,16 @@ fn subtract(now: &mut [u64], before: &[u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Limits;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    fn idle_hub() -> Arc<Hub> {
-        let limits = Limits {
-            history_events: 0,
-            history_bytes: 0,
-            history_age: None,
-            channel_ttl: Duration::from_secs(1),
-            max_clients: 1,
-            max_channels: 1,
-            client_queue: 1,
-            heartbeat: Duration::MAX,
-            ids_come_from_outside: false,
-        };
-        Hub::without_threads(limits, Arc::new(Counters::new())).0
-    }
+    use crate::counters::Family;
 
     #[test]
     fn five_minutes_are_kept_and_one_is_looked_at() {
-        let (hub, recent) = (idle_hub(), Recent::default());
-        let counters = hub.counters();
-        let count = || recent.last_minute(counters)["refused"]["503"].clone();
+        let (counters, recent) = (Counters::default(), Recent::default());
+        let count = || recent.last_minute(&counters)["refused"]["503"].clone();
         for second in 0..SAMPLES + 7 {
-            recent.note(&hub);
+            recent.note(0, &counters);
             counters.published.add(1);
-            counters
-                .answers
-                .count(crate::counters::Family::Publish, 503);
+            counters.answers.count(Family::Publish, 503);
             let expected = (second + 1).min(MINUTE);
             assert_eq!(count(), expected, "after {second} s");
         }

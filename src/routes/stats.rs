@@ -12,10 +12,7 @@ use crate::http::request::{Method, Request};
 
 pub(super) fn snapshot(app: &App, request: &Request) -> Result<Reply, Problem> {
     let with_channels = identify(app, request)?.may_see_channels();
-    let cluster = app.cluster.as_deref();
-    let disk = app.disk.as_deref();
-    let figures = app.live.snapshot(&app.hub, cluster, disk, with_channels);
-    Ok(Reply::json(&figures))
+    Ok(Reply::json(&app.live.snapshot(with_channels)))
 }
 
 /// The last minutes, for a page that was just opened.

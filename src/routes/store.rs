@@ -4,9 +4,8 @@
 use super::app::App;
 use crate::cluster::Cluster;
 use crate::disk::Disk;
-use crate::event::{ChannelName, EventName};
 use crate::hub::{Published, Refusal};
-use crate::idempotency::Attempt;
+use crate::idempotency::Publication;
 use std::sync::Arc;
 
 pub(super) enum MessageStore {
@@ -20,21 +19,16 @@ impl MessageStore {
         redis.or_else(|| app.disk.clone().map(MessageStore::Disk))
     }
 
-    /// Publishes messages to one channel, and calls `then` with the result. With an `attempt` they are published once,
-    /// however often they are sent. Never waits.
+    /// Publishes messages, and calls `then` with the result. With an `attempt` they are published once, however often
+    /// they are sent. Never waits.
     pub(super) fn publish(
         &self,
-        channel: ChannelName,
-        event_name: Option<EventName>,
-        messages: Vec<Box<str>>,
-        attempt: Option<Attempt>,
+        publication: Publication,
         then: impl FnOnce(Result<Published, Refusal>) + Send + 'static,
     ) {
         match self {
-            MessageStore::Redis(cluster) => {
-                cluster.publish(channel, event_name, messages, attempt, then)
-            }
-            MessageStore::Disk(disk) => disk.publish(channel, event_name, messages, attempt, then),
+            MessageStore::Redis(cluster) => cluster.publish(publication, then),
+            MessageStore::Disk(disk) => disk.publish(publication, then),
         }
     }
 }

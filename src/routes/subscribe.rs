@@ -5,7 +5,7 @@ use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::joining::Joining;
 use super::outcome::Outcome;
-use super::parameters::{refused, single, topics};
+use super::parameters::{parsed, refused, single, topics};
 use crate::event::{Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
@@ -58,24 +58,28 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<StreamWish, Problem
     let (since, last) = beginning(request)?;
     Ok(StreamWish {
         topics: topics(request, segment)?,
-        form: match single(query, "format")? {
-            None | Some("plain") => Form::Plain,
-            Some("json") => Form::Json,
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "the parameter format is {other:?}; give json, or leave it out"
-                )))
-            }
-        },
-        heartbeat_is_event: match single(query, "heartbeat")? {
-            None | Some("comment") => false,
-            Some("event") => true,
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "the parameter heartbeat is {other:?}; give event, or leave it out"
-                )))
-            }
-        },
+        form: parsed(
+            query,
+            "format",
+            "json, or leave it out",
+            |form| match form {
+                "plain" => Some(Form::Plain),
+                "json" => Some(Form::Json),
+                _ => None,
+            },
+        )?
+        .unwrap_or(Form::Plain),
+        heartbeat_is_event: parsed(
+            query,
+            "heartbeat",
+            "event, or leave it out",
+            |form| match form {
+                "comment" => Some(false),
+                "event" => Some(true),
+                _ => None,
+            },
+        )?
+        .unwrap_or(false),
         since,
         last,
     })

@@ -70,6 +70,16 @@ pub enum Step {
     Dispatch(String, String, Exchange),
 }
 
+impl From<Arrival> for Step {
+    fn from(arrival: Arrival) -> Step {
+        match arrival {
+            Arrival::News => Step::Again,
+            Arrival::Nothing => Step::Wait,
+            Arrival::Broken => Step::Close,
+        }
+    }
+}
+
 /// One connection, from accept to close. Dropped by the door, which then cuts the socket.
 #[derive(Debug)]
 pub struct Client {
@@ -184,17 +194,30 @@ impl Client {
         }
     }
 
-    /// Ends what is overdue. Call `step` afterwards.
-    pub fn end_in_time(&mut self, pool: &Pool) {
+    /// Ends what is overdue, or was the last to add to what all connections hold if that is too much: `NoRoom`. Call
+    /// `step` afterwards.
+    pub fn give_up(&mut self, pool: &Pool, why: BodyError) {
         match &mut self.phase {
             Phase::Reads { .. } if !self.inbox.is_empty() => {
-                let detail = "the request's head did not arrive in time; send it without pauses";
-                self.refuse(pool, Problem::timeout(detail));
+                let problem = if why == BodyError::NoRoom {
+                    let detail =
+                        "the server holds too many incomplete requests; send it again, without pauses";
+                    Problem::unavailable(detail, RETRY_AFTER)
+                } else {
+                    let detail =
+                        "the request's head did not arrive in time; send it without pauses";
+                    Problem::timeout(detail)
+                };
+                self.refuse(pool, problem);
             }
             // The route answers.
-            Phase::ReadsBody(pending, ..) => pending.fail(BodyError::TooSlow),
+            Phase::ReadsBody(pending, ..) => pending.fail(why),
+            // The next step brings it to one of the others.
             Phase::Answers { .. } | Phase::Streams { .. } => {}
-            _ => self.cut(),
+            Phase::Reads { .. } | Phase::Sends { .. } | Phase::Lingers { .. } => {
+                self.connection.cut();
+                self.phase = Phase::Lingers { budget: 0 };
+            }
         }
     }
 
@@ -224,7 +247,19 @@ impl Client {
                 }
             }
             Phase::Streams { .. } => Step::Wait,
-            Phase::Lingers { .. } => self.step_linger(is_stopping),
+            // Discards what the client still sends, until it closes.
+            Phase::Lingers { budget } => {
+                *budget = budget.saturating_sub(self.inbox.clear());
+                if self.inbox.has_ended() || *budget == 0 {
+                    return Step::Close;
+                }
+                match self.inbox.read(&self.connection).into() {
+                    // Everything that arrived is read, so nothing resets the connection. A stop does not wait for a
+                    // client that keeps it open.
+                    Step::Wait if is_stopping => Step::Close,
+                    step => step,
+                }
+            }
         }
     }
 
@@ -236,15 +271,6 @@ impl Client {
         };
         self.enter(Phase::Reads { scanned: 0 }, time);
         Step::Again
-    }
-
-    /// Reads, and returns what follows.
-    fn read(&mut self) -> Step {
-        match self.inbox.read(&self.connection) {
-            Arrival::News => Step::Again,
-            Arrival::Nothing => Step::Wait,
-            Arrival::Broken => Step::Close,
-        }
     }
 
     fn step_head(&mut self, pool: &Pool, settings: &Settings, is_stopping: bool) -> Step {
@@ -264,10 +290,15 @@ impl Client {
             Err(problem) => return self.refuse(pool, problem),
         }
         if self.inbox.has_ended() {
-            return self.end_without_request(pool);
+            // An empty line may follow a request.
+            if self.inbox.bytes().iter().all(|byte| b"\r\n".contains(byte)) {
+                return Step::Close;
+            }
+            let detail = "the connection ended in the middle of a request; send all of it";
+            return self.refuse(pool, Problem::bad_request(detail));
         }
         let was_empty = self.inbox.is_empty();
-        let step = self.read();
+        let step = self.inbox.read(&self.connection).into();
         if was_empty && !self.inbox.is_empty() {
             self.deadline = Instant::now() + HEAD_TIME;
         }
@@ -276,15 +307,6 @@ impl Client {
             Step::Wait if self.closes_when_idle && self.inbox.is_empty() => Step::Close,
             step => step,
         }
-    }
-
-    fn end_without_request(&mut self, pool: &Pool) -> Step {
-        // An empty line may follow a request.
-        if self.inbox.bytes().iter().all(|byte| b"\r\n".contains(byte)) {
-            return Step::Close;
-        }
-        let detail = "the connection ended in the middle of a request; send all of it";
-        self.refuse(pool, Problem::bad_request(detail))
     }
 
     /// Dispatches a request: with its body, or the head alone if the body has not come.
@@ -313,7 +335,7 @@ impl Client {
             return Step::Again;
         };
         if !pending.take(&mut self.inbox, *limit) {
-            return self.read();
+            return self.inbox.read(&self.connection).into();
         }
         let answers = Phase::Answers { pending: None };
         let Phase::ReadsBody(pending, _, parts) = std::mem::replace(&mut self.phase, answers)
@@ -322,23 +344,6 @@ impl Client {
         };
         let (method, target, body) = pending.into_parts();
         self.dispatch(method, target, parts, body)
-    }
-
-    /// Discards what the client still sends, until it closes.
-    fn step_linger(&mut self, is_stopping: bool) -> Step {
-        let Phase::Lingers { budget } = &mut self.phase else {
-            return Step::Again;
-        };
-        *budget = budget.saturating_sub(self.inbox.clear());
-        if self.inbox.has_ended() || *budget == 0 {
-            return Step::Close;
-        }
-        match self.read() {
-            // Everything that arrived is read, so nothing resets the connection. A stop does not wait for a client that
-            // keeps it open.
-            Step::Wait if is_stopping => Step::Close,
-            step => step,
-        }
     }
 
     /// Bytes of requests and answers that it holds. Of an answer: those that the client has not taken.
@@ -352,26 +357,6 @@ impl Client {
             _ => 0,
         };
         self.inbox.size() + more
-    }
-
-    /// All connections together hold too much, and this one was the last to add to it. Call `step` afterwards.
-    pub fn give_up(&mut self, pool: &Pool) {
-        match &mut self.phase {
-            Phase::Reads { .. } => {
-                let detail =
-                    "the server holds too many incomplete requests; send it again, without pauses";
-                self.refuse(pool, Problem::unavailable(detail, RETRY_AFTER));
-            }
-            Phase::ReadsBody(pending, ..) => pending.fail(BodyError::NoRoom),
-            Phase::Sends { .. } => self.cut(),
-            // The next step closes it, or brings it to one of the others.
-            Phase::Answers { .. } | Phase::Streams { .. } | Phase::Lingers { .. } => {}
-        }
-    }
-
-    fn cut(&mut self) {
-        self.connection.cut();
-        self.phase = Phase::Lingers { budget: 0 };
     }
 
     /// Answers something that is no request, and ends the connection: nobody can tell where the next request begins.

@@ -11,6 +11,7 @@ use super::mailbox::{Key, Mailbox, Note};
 use super::settings::Settings;
 use crate::host::memory::Trimmer;
 use crate::host::{Interest, Poll, Readiness};
+use crate::http::request::BodyError;
 use crossbeam_channel::Sender;
 use std::convert::Infallible;
 use std::io;
@@ -229,7 +230,7 @@ impl Door {
         self.go_on(key);
         if self.clients.is_too_much(key, self.settings.max_held) {
             if let Some(client) = self.clients.get(key) {
-                client.give_up(self.dispatcher.pool());
+                client.give_up(self.dispatcher.pool(), BodyError::NoRoom);
                 self.go_on(key);
             }
         }
@@ -339,7 +340,7 @@ impl Door {
         self.dispatcher.reopen(&self.poll);
         for key in self.clients.keys(|client| client.is_overdue(now)) {
             if let Some(client) = self.clients.get(key) {
-                client.end_in_time(self.dispatcher.pool());
+                client.give_up(self.dispatcher.pool(), BodyError::TooSlow);
                 self.advance(key);
             }
         }

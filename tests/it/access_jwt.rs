@@ -262,6 +262,11 @@ fn claims_that_are_missing_wrong_or_out_of_time_are_refused() {
             with("nbf", json!(in_seconds(60))),
             "the token is not valid yet (nbf)",
         ),
+        (
+            "nbf in ten seconds",
+            with("nbf", json!(in_seconds(10))),
+            "the token is not valid yet (nbf)",
+        ),
         ("nbf as text", with("nbf", json!("0")), CLAIMS),
         (
             "nbf null",
@@ -341,6 +346,7 @@ fn claims_that_are_missing_wrong_or_out_of_time_are_refused() {
         ("claims that others read", with("aud", json!(["others"]))),
         ("an iat that is none", with("iat", json!("yesterday"))),
         ("an nbf with a fraction", with("nbf", json!(now() - 0.5))),
+        ("an nbf before 1970", with("nbf", json!(-5.5))),
     ] {
         let reply = ask(&server, &sign(SECRET, HEADER, claims));
         assert_eq!(reply.status, 200, "{what}");

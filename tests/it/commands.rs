@@ -269,6 +269,8 @@ fn a_check_prints_what_is_in_force_and_no_secret() {
         let fits = |line: &str| line.split_whitespace().collect::<Vec<_>>() == words;
         printed.lines().any(fits)
     };
+    let by_default = prints(&["--check"], &[]);
+    assert!(by_default.contains(" 0.0.0.0:8080\n"), "{by_default}");
     for words in [
         &["LISTEN", "0.0.0.0:9090"][..],
         &["AUTH_TOKEN", "set"],

@@ -214,15 +214,27 @@ fn a_token_that_can_be_guessed_causes_a_warning() {
 fn proxies_are_addresses_networks_or_the_socket() {
     for bad in [
         "",
-        "proxy.example.org",
-        "10.0.0.0/33",
+        ",",
         "127.0.0.1,",
+        "localhost",
+        "proxy.example.org",
+        "10.0.0.0/",
+        "10.0.0.0/33",
+        "::/129",
+        "10.0.0.0/+8",
+        "10.0.0.0/8/8",
+        "10.0.0.0/255.0.0.0",
+        "10.0.0",
         "127.0.0.1:80",
-        "10.0.0.1/8",
+        "[::1]",
+        "*",
+        "UNIX:",
+        "/8",
+        "::ffff:10.0.0.0/90",
     ] {
         refuses(
             &[("TRUSTED_PROXIES", bad)],
-            &["TRUSTED_PROXIES contains", "; give "],
+            &["TRUSTED_PROXIES contains", "10.0.0.0/8,fd00::/8, or unix"],
         );
     }
     let line = refuses(
@@ -247,17 +259,33 @@ fn origins_and_log_levels_are_checked() {
     for bad in [
         "",
         "example.org",
+        "null",
         "https://example.org/",
         "https://a,b",
         "*,https://a",
         "https://a b",
         "https://",
+        "://a",
+        "1http://a",
+        "http://a:",
+        "http://a:b",
+        "http://a:+1",
+        "http://a:99999",
+        "http://a:80:80",
+        "http://:80",
+        "http://user@a",
+        "http://::1",
+        "http://[::1",
+        "http://[]",
+        "http://[1.2.3.4]",
     ] {
         refuses(
             &[("CORS_ORIGINS", bad)],
             &["CORS_ORIGINS", "https://example.org"],
         );
     }
+    let good = "http://a,https://a.b:1,http://a:080,http://[::1],http://[::1]:80,app://x";
+    Server::start(&[("CORS_ORIGINS", good)]);
     for bad in ["", "loud", "info,sse_server=debug", "4"] {
         refuses(
             &[("RUST_LOG", bad)],

@@ -77,6 +77,8 @@ fn origins_are_compared_as_origins() {
         ("https://EXAMPLE.org", true),
         ("http://plain.example", true),
         ("http://plain.example:80", true),
+        ("http://plain.example:080", true),
+        ("http://plain.example:443", false),
         ("http://[::1]:3000", true),
         ("http://[0:0::1]:3000", true),
         ("app://x", true),

@@ -592,29 +592,52 @@ fn an_unusable_folder_is_one_clear_line() {
     let below = format!("{file}/data");
     let redis = "redis://127.0.0.1:1";
     let good = folder.0.to_str().expect("the path is UTF-8");
-    let cases: [(&[(&str, &str)], &str); 7] = [
+    let cases: [(&[(&str, &str)], &str); 5] = [
         (&[("DATA_DIR", "")], "DATA_DIR is empty"),
         (&[("DATA_DIR", file)], "give a folder"),
         (&[("DATA_DIR", &below)], "give a folder"),
         (&[("DATA_DIR", "/proc/none")], "give a folder"),
-        (
-            &[("SYNC", "sometimes")],
-            "SYNC is \"sometimes\"; give always",
-        ),
-        (&[("DATA_DIR", good), ("SYNC", "0s")], "SYNC is \"0s\""),
         (
             &[("DATA_DIR", good), ("REDIS_URL", redis)],
             "DATA_DIR and REDIS_URL are both set",
         ),
     ];
     for (variables, words) in cases {
-        let always = [("AUTH_TOKEN", TOKEN), ("LISTEN", "127.0.0.1:0")];
-        let output = run(&[], &[variables, &always].concat());
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{variables:?}: {text}");
-        assert!(
-            text.contains(words) && text.lines().count() == 1,
-            "{variables:?}: {text}"
-        );
+        is_refused(variables, words);
     }
+}
+
+#[test]
+fn a_time_to_sync_has_a_unit_and_is_at_most_a_minute() {
+    for bad in [
+        "",
+        "s",
+        "ms",
+        "0s",
+        "0ms",
+        "61s",
+        "60001ms",
+        "1",
+        "1m",
+        "-1s",
+        "+1s",
+        "1 s",
+        "Always",
+        "sometimes",
+        "99999999999999999999s",
+    ] {
+        is_refused(&[("SYNC", bad)], &format!("SYNC is {bad:?}; give always"));
+    }
+}
+
+#[track_caller]
+fn is_refused(variables: &[(&str, &str)], words: &str) {
+    let always = [("AUTH_TOKEN", TOKEN), ("LISTEN", "127.0.0.1:0")];
+    let output = run(&[], &[variables, &always].concat());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{variables:?}: {text}");
+    assert!(
+        text.contains(words) && text.lines().count() == 1,
+        "{variables:?}: {text}"
+    );
 }

@@ -6,6 +6,7 @@ use crate::cluster::{Cluster, RedisAddress};
 use crate::debts::{Answer, Book, Debts};
 use crate::event::{ChannelName, EventId};
 use crate::hub::{time, LastId, Limits, Published, Refusal, Server};
+use crate::idempotency::Publication;
 use crate::interest::Interest;
 use crate::ledger::NAMES;
 use crate::oracle::text_of;
@@ -248,7 +249,13 @@ impl Servers {
             outcomes.push((first, count, outcome));
         };
         let cluster = &self.members[member].cluster;
-        cluster.publish(name, None, texts.collect(), None, then);
+        let publication = Publication {
+            channel: name,
+            event_name: None,
+            messages: texts.collect(),
+            attempt: None,
+        };
+        cluster.publish(publication, then);
     }
 
     fn read(&mut self, client: usize) -> Result<(), String> {
