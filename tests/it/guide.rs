@@ -430,7 +430,8 @@ fn shell(block: &str, folder: &Path) -> Command {
 }
 
 #[test]
-fn needs_chromium_needs_firefox_esr_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_empty_folder() {
+fn needs_chromium_needs_firefox_esr_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_empty_folder(
+) {
     let (sse, site) = (common::port::free_port(), common::port::free_port());
     let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
     let _ = std::fs::remove_dir_all(&empty);
