@@ -17,7 +17,7 @@ const FOR_ASSISTANTS: &str = include_str!("../../assets/docs/llms.txt");
 /// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
 /// the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-Dzk/g8t4ZXqtzomCh5fgTOfrr+mIdEHhayjl0KICMZ0='; \
+    style-src 'sha256-QyMi1FtF9BRRYKXF7JrtZwq/nqcDU8rJ/Svdss04olc='; \
     script-src 'sha256-opSjqW4Bbvkn6JpLW6FhMk19NvtsZd/pc+zeGwmns/A='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
