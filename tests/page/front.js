@@ -17,6 +17,7 @@ export async function inFrontOf(behind) {
       answer.pipe(outgoing);
     });
     passed.on('error', () => outgoing.destroy());
+    outgoing.on('close', () => passed.destroy());
     incoming.pipe(passed);
   }).listen(0, '127.0.0.1');
   await once(listener, 'listening');

@@ -1048,7 +1048,8 @@ test('errors are in the language of the page, with what to do', async () => {
 
 test('whoever asks for too much, or a proxy that has no server, is told so in the language of the page', async () => {
   mayComplain = OF_THE_NETWORK;
-  await openClosed({ MAX_CLIENTS_PER_ADDRESS: '1' });
+  // The page's figures are a stream as well.
+  await openClosed({ MAX_CLIENTS_PER_ADDRESS: '2' });
   await page.close();
   const front = await inFrontOf(server);
   const leaving = new AbortController();
@@ -1056,8 +1057,10 @@ test('whoever asks for too much, or a proxy that has no server, is told so in th
   const stream = await fetch(`${server.url}sse/news`, { headers: { Authorization: `Bearer ${reader}` }, signal: leaving.signal });
   try {
     await visit(front.url);
+    await live();
     await unlock(reader);
     await until('the channels are listed', () => isShown('#listing'));
+    await live();
     await press('#watch-button');
     await until('it has a stream already', async () => said(/^Your address has as many streams/, /^Seu endereço já tem o máximo/).test(await watchState()));
     leaving.abort();
