@@ -17,8 +17,8 @@ const FOR_ASSISTANTS: &str = include_str!("../../assets/docs/llms.txt");
 /// The page's Content Security Policy (Level 3). The two hashes are of its style and its script; a test below prints
 /// the right ones after a change.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-DcmefbYBcpvG9InVEBx+XhgOWaTbRcfrrDkL0qvBALU='; \
-    script-src 'sha256-HrhqcpQp9h+gOmCCLkNgkImU9g+13qnTlP90aPvk+ds='; \
+    style-src 'sha256-QyMi1FtF9BRRYKXF7JrtZwq/nqcDU8rJ/Svdss04olc='; \
+    script-src 'sha256-opSjqW4Bbvkn6JpLW6FhMk19NvtsZd/pc+zeGwmns/A='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

@@ -1,16 +1,17 @@
-// A headless Chromium for tests/it/guide.rs: takes one command a line, as JSON, and answers each with one line of JSON,
-// {"ok": …} or {"error": …}. Ends when its input does.
+// A headless browser (BROWSER: chromium or firefox) for tests/it/guide.rs: takes one command a line, as JSON, and answers each
+// with one line of JSON, {"ok": …} or {"error": …}. Ends when its input does.
 import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
+import { chromium, firefox } from 'playwright-core';
 
 /** For a machine that is busy with other tests. */
 const BOUND = { timeout: 180_000 };
 
-const browser = await chromium.launch({
-  ...BOUND,
-  executablePath: process.env.CHROMIUM,
-  args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
-});
+const launch = {
+  chromium: () => chromium.launch({ ...BOUND, executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'] }),
+  // Debian's, driven by WebDriver BiDi.
+  firefox: () => firefox.launch({ ...BOUND, executablePath: '/usr/bin/firefox-esr', channel: 'moz-firefox' }),
+};
+const browser = await launch[process.env.BROWSER]();
 const page = await browser.newPage();
 page.setDefaultTimeout(BOUND.timeout);
 
@@ -72,7 +73,8 @@ const commands = {
   requests: () => requests,
   /** Writes into the field, and sends it. */
   send: async (text) => {
-    await page.fill('form input', text);
+    // Key by key, as users do: in Firefox React learns nothing of what `fill` writes.
+    await page.locator('form input').pressSequentially(text);
     await page.click('form button');
     return true;
   },

@@ -1,5 +1,5 @@
 //! The guide for React and Next.js: the chapter shows the files of tests/guide/, which are built with the real `next`
-//! and used in a real browser; and its commands make the same app of an empty folder.
+//! and used in real browsers; and its commands make the same app of an empty folder.
 
 use crate::common;
 
@@ -13,6 +13,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const CHAPTER: &str = "assets/docs/react.md";
+
+const BROWSERS: [&str; 2] = ["chromium", "firefox"];
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guide");
 
@@ -143,7 +145,7 @@ impl Drop for Group {
     }
 }
 
-/// Chromium with one page, driven by tests/guide/browser.mjs.
+/// A browser with one page, driven by tests/guide/browser.mjs.
 struct Page {
     /// Dropping it ends the browser.
     input: Option<ChildStdin>,
@@ -152,15 +154,15 @@ struct Page {
 }
 
 impl Page {
-    fn open(app: &App, port: u16) -> Page {
+    fn open(browser: &str, app: &App, port: u16) -> Page {
         let mut command = app.command("node");
         command.arg("browser.mjs");
-        Page::drive(command, port)
+        Page::drive(browser, command, port)
     }
 
-    fn drive(mut command: Command, port: u16) -> Page {
+    fn drive(browser: &str, mut command: Command, port: u16) -> Page {
         command
-            .env("CHROMIUM", "/usr/bin/chromium")
+            .env("BROWSER", browser)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut driver = command.spawn().expect("node runs");
@@ -233,19 +235,33 @@ fn publish(server: &Server, channel: &str, text: &str) -> String {
 }
 
 #[test]
-fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
+fn needs_chromium_needs_firefox_esr_needs_npm_the_guide_works_in_browsers() {
     let port = common::port::free_port();
     let origin = format!("http://localhost:{port}");
     let settings = [("AUTH_TOKEN", TOKEN), ("CORS_ORIGINS", &origin)];
     let server = Server::start(&settings);
     let listen = server.addr.to_string();
     let app = App::install(&server);
+    drop(server);
+    let settings = [&settings[..], &[("LISTEN", &listen)]].concat();
     app.finish("node_modules/.bin/next", &["build"]);
     let next = app.serve("start", port);
+    for browser in BROWSERS {
+        the_app_works(browser, &app, port, &settings);
+    }
+    drop(next);
+    let _next = app.serve("dev", port);
+    for browser in BROWSERS {
+        in_strict_mode_there_is_one_stream(browser, &app, port, &settings);
+    }
+}
 
+/// With a server of its own, as `settings` say.
+fn the_app_works(browser: &str, app: &App, port: u16, settings: &[(&str, &str)]) {
     // What was published before is there, and what is published now comes in.
+    let server = Server::start(settings);
     publish(&server, "chat", "before the page");
-    let mut page = Page::open(&app, port);
+    let mut page = Page::open(browser, app, port);
     page.sees("The stream is open");
     page.sees("before the page");
     publish(&server, "alerts", "olá 🦀");
@@ -268,7 +284,7 @@ fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
     drop(server);
     page.sees("The stream is lost");
     // And is full then: it refuses the page, whose EventSource gives up at that.
-    let full = [&settings[..], &[("LISTEN", &listen), ("MAX_CLIENTS", "1")]].concat();
+    let full = [settings, &[("MAX_CLIENTS", "1")]].concat();
     let (server, only_client) = full_server(&full);
     publish(&server, "chat", "while it was refused");
     page.ask("requested", format!("last_event_id={last}"));
@@ -307,8 +323,6 @@ fn needs_chromium_needs_npm_the_guide_works_in_a_browser() {
 
     an_operator_ends_the_stream(&server, &mut page);
     an_answer_survives_a_reload(&server, &mut page, port);
-    drop((page, next));
-    in_strict_mode_there_is_one_stream(&server, &app, port);
 }
 
 /// A server with room for one client, and that client: the page may be quicker, and then it begins again.
@@ -382,16 +396,18 @@ fn the_route_handler_takes_only_messages(page: &mut Page) {
 }
 
 /// React's StrictMode, which `next dev` has, mounts everything twice.
-fn in_strict_mode_there_is_one_stream(server: &Server, app: &App, port: u16) {
-    wait_until("the last page has left", PATIENCE, || {
-        server.stat("connected_clients") == 0
-    });
-    let _next = app.serve("dev", port);
-    let mut page = Page::open(app, port);
-    // MAX_CLIENTS is 1, so a second stream would be refused.
+fn in_strict_mode_there_is_one_stream(
+    browser: &str,
+    app: &App,
+    port: u16,
+    settings: &[(&str, &str)],
+) {
+    // A second stream would be refused.
+    let server = Server::start(&[settings, &[("MAX_CLIENTS", "1")]].concat());
+    let mut page = Page::open(browser, app, port);
     page.sees("The stream is open");
     page.sees("Clients\n1");
-    publish(server, "chat", "once");
+    publish(&server, "chat", "once");
     page.sees("once");
     let shown = page.ask("messages", ()).to_string();
     assert_eq!(shown.matches("once").count(), 1, "{shown}");
@@ -414,7 +430,8 @@ fn shell(block: &str, folder: &Path) -> Command {
 }
 
 #[test]
-fn needs_chromium_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_empty_folder() {
+fn needs_chromium_needs_firefox_esr_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_empty_folder(
+) {
     let (sse, site) = (common::port::free_port(), common::port::free_port());
     let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
     let _ = std::fs::remove_dir_all(&empty);
@@ -462,10 +479,13 @@ fn needs_chromium_needs_npm_needs_curl_each_command_of_the_guide_works_from_an_e
         }
     }
     assert_eq!(commands, 6, "commands of {CHAPTER}");
-    // The browser is driven from where its packages are.
-    let mut page = Page::drive(node::program("guide", "browser.mjs"), site);
-    page.sees("Hello from the shell");
-    page.publishes("from the page");
-    page.sees("from the page");
-    assert_eq!(page.ask("errors", ()), json!([]));
+    for browser in BROWSERS {
+        // It is driven from where its packages are.
+        let mut page = Page::drive(browser, node::program("guide", "browser.mjs"), site);
+        page.sees("Hello from the shell");
+        let text = format!("from the page in {browser}");
+        page.publishes(&text);
+        page.sees(&text);
+        assert_eq!(page.ask("errors", ()), json!([]));
+    }
 }

@@ -68,14 +68,36 @@ fn the_page_is_for_reading() {
     assert_eq!(server.get("/index.html").status, 404);
 }
 
+/// In both languages. With those of the other size, each language and each size is tried in both colours.
+#[track_caller]
+fn works(browser: &str, looks: [&str; 2]) {
+    for look in looks {
+        let variables = [("BROWSER", browser), ("LOOK", look)];
+        node::test("page", "page.test.js", &variables);
+    }
+}
+
+const DESKTOPS: [&str; 2] = ["desktop English light", "desktop Portuguese dark"];
+const PHONES: [&str; 2] = ["phone English dark", "phone Portuguese light"];
+
 #[test]
-fn needs_npm_needs_redis_server_needs_chromium_the_page_works_in_chromium() {
-    node::test("page", "page.test.js", &[("BROWSER", "chromium")]);
+fn needs_npm_needs_redis_server_needs_chromium_the_page_works_in_chromium_on_desktops() {
+    works("chromium", DESKTOPS);
 }
 
 #[test]
-fn needs_npm_needs_redis_server_needs_firefox_esr_the_page_works_in_firefox() {
-    node::test("page", "page.test.js", &[("BROWSER", "firefox")]);
+fn needs_npm_needs_redis_server_needs_chromium_the_page_works_in_chromium_on_phones() {
+    works("chromium", PHONES);
+}
+
+#[test]
+fn needs_npm_needs_redis_server_needs_firefox_esr_the_page_works_in_firefox_on_desktops() {
+    works("firefox", DESKTOPS);
+}
+
+#[test]
+fn needs_npm_needs_redis_server_needs_firefox_esr_the_page_works_in_firefox_on_phones() {
+    works("firefox", PHONES);
 }
 
 #[test]

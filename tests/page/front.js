@@ -4,9 +4,10 @@ import { createServer, request } from 'node:http';
 import { once } from 'node:events';
 
 export async function inFrontOf(behind) {
-  /** `held`: an answer to a path with this text waits for that. */
-  const front = { behind, held: ['/nothing', undefined] };
+  /** `held`: an answer to a path with this text waits for that. `status`: what it says by itself, if that is set. */
+  const front = { behind, held: ['/nothing', undefined], status: undefined };
   const listener = createServer((incoming, outgoing) => {
+    if (front.status) return void outgoing.writeHead(front.status).end('<h1>a proxy</h1>');
     const { host, ...headers } = incoming.headers;
     const passed = request(new URL(incoming.url, front.behind.url), { method: incoming.method, headers }, async (answer) => {
       const [path, until] = front.held;
@@ -16,6 +17,7 @@ export async function inFrontOf(behind) {
       answer.pipe(outgoing);
     });
     passed.on('error', () => outgoing.destroy());
+    outgoing.on('close', () => passed.destroy());
     incoming.pipe(passed);
   }).listen(0, '127.0.0.1');
   await once(listener, 'listening');

@@ -1,4 +1,5 @@
-// The statistics page in a real browser (BROWSER: chromium or firefox) against the real server. Called by tests/it/page.rs.
+// The statistics page in a real browser (BROWSER: chromium or firefox) against the real server, in one of its looks (LOOK). Called by
+// tests/it/page.rs.
 
 import { after, afterEach, before, test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -12,32 +13,29 @@ import { Redis } from './redis.js';
 import { Server, TOKEN, until } from './server.js';
 
 const NAME = process.env.BROWSER;
-const DESKTOP = { language: 'en-US', dark: false, width: 1280, height: 900 };
-const PHONE = { language: 'pt-BR', dark: true, width: 390, height: 844 };
-/** How the page is looked at by the test that runs. */
-let look = DESKTOP;
+/** How the page is looked at: "desktop English light". */
+const LOOK = process.env.LOOK.split(' ');
+const [isPhone, isPortuguese, isDark] = ['phone', 'Portuguese', 'dark'].map((word) => LOOK.includes(word));
+const SIZE = isPhone ? { width: 390, height: 844 } : { width: 1280, height: 900 };
+const LANGUAGE = isPortuguese ? 'pt-BR' : 'en-US';
 let browser;
-let browsers;
 let server;
 let page;
 
-/** A test of what people see, who have a desktop, English and light, or a phone, Portuguese and dark. */
-function inBothLooks(name, body) {
-  for (const each of [DESKTOP, PHONE]) test(`${name} (${each === PHONE ? 'phone, Portuguese, dark' : 'desktop, English, light'})`, () => { look = each; return body(); });
-}
+/** What no look changes is tested in one. */
+const once = isPhone || isPortuguese ? test.skip : test;
+const onDesktops = isPhone ? test.skip : test;
+const onPhones = isPhone ? test : test.skip;
 
-/** What the page should say in the language of the look. */
-const said = (english, portuguese) => (look.language === 'pt-BR' ? portuguese : english);
+/** What the page should say. */
+const said = (english, portuguese) => (isPortuguese ? portuguese : english);
 
 /** What a browser itself says about an answer that is an error, or that did not come: the tests below cause these. */
 const OF_THE_NETWORK = /Failed to load resource|NetworkError|ERR_/;
 let mayComplain = /(?!)/;
 
-before(async () => {
-  browsers = new Map([[DESKTOP, await Browser.open(NAME, DESKTOP)], [PHONE, await Browser.open(NAME, PHONE)]]);
-  browser = browsers.get(DESKTOP);
-});
-after(async () => { for (const each of browsers?.values() ?? []) await each.close(); });
+before(async () => { browser = await Browser.open(NAME, { dark: isDark }); });
+after(() => browser?.close());
 
 /** `size` is that of the look, unless another is given. */
 async function open(variables, size) {
@@ -47,8 +45,8 @@ async function open(variables, size) {
   return page;
 }
 
-async function visit(url, size = look) {
-  page = await browsers.get(look).page(url, size);
+async function visit(url, size = SIZE) {
+  page = await browser.page(url, { language: LANGUAGE, ...size });
 }
 
 afterEach(async () => {
@@ -56,7 +54,6 @@ afterEach(async () => {
   await page?.close();
   await server?.close();
   page = server = undefined;
-  look = DESKTOP;
   const allowed = mayComplain;
   mayComplain = /(?!)/;
   if (!seen) return;
@@ -66,7 +63,8 @@ afterEach(async () => {
   assert.ok(!seen.requests.some((url) => url.includes(TOKEN)), 'the token is in no URL');
 });
 
-const text = (selector) => page.$eval(selector, (element) => element.textContent);
+/** Where lines may not break is tested by itself. */
+const text = (selector) => page.$eval(selector, (element) => element.textContent.replaceAll('\u00a0', ' '));
 const attribute = (selector, name) => page.$eval(selector, (element, name) => element.getAttribute(name), name);
 const state = () => attribute('html', 'data-state');
 const figure = (series) => text(`.plot[data-series=${series}] .figure`);
@@ -111,19 +109,25 @@ const limitFiles = (bytes) => execFileSync('prlimit', ['--pid', `${server.child.
 
 test('it says at once that the server lives, and what it is', async () => {
   await open();
-  assert.equal(await text('#state-text'), 'Live');
+  assert.equal(await text('#state-text'), said('Live', 'Ao vivo'));
   const { version } = await server.stats();
   assert.equal(await text('#version'), version);
   assert.equal(await figure('clients'), '0');
-  assert.match(await text('#memory_bytes'), /^\d+\.?\d* MB$/);
-  assert.match(await text('#uptime_seconds'), /^\d+ sec/);
-  assert.equal(await attribute('html', 'lang'), 'en');
+  assert.match(await text('#memory_bytes'), said(/^\d+(\.\d)? MB$/, /^\d+(,\d)? MB$/));
+  assert.match(await text('#uptime_seconds'), said(/^\d+ sec$/, /^\d+ s$/));
+  assert.equal(await attribute('html', 'lang'), said('en', 'pt-BR'));
+  assert.equal(await text('#channels-title'), said('Channels', 'Canais'));
+  const [background, ink] = await page.evaluate(() => {
+    const style = getComputedStyle(document.body);
+    return [style.backgroundColor, style.color].map((colour) => Math.max(...colour.match(/\d+/g).slice(0, 3)));
+  });
+  assert.ok(isDark ? background < 40 && ink > 200 : background > 200 && ink < 40, `${ink} on ${background}`);
   for (const [at, path] of ['openapi.json', 'metrics', 'stats'].entries()) {
     assert.equal(await page.$eval(`footer a:nth-child(${at + 1})`, (link) => link.href), server.url + path);
   }
 });
 
-test('numbers and plots follow the traffic', async () => {
+once('numbers and plots follow the traffic', async () => {
   await open();
   const leave = await server.listen('news', 7);
   const quiet = server.traffic('news', 10);
@@ -143,7 +147,7 @@ test('numbers and plots follow the traffic', async () => {
   await until('the total is that of /stats', async () => number(await text('#messages_published')) === published);
 });
 
-test('it tells when the server goes away and comes back, and plots no line over it', async () => {
+once('it tells when the server goes away and comes back, and plots no line over it', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   for (let i = 0; i < 30; i++) await server.publish('news', 'x');
@@ -177,7 +181,7 @@ test('it tells when the server goes away and comes back, and plots no line over 
   await until('it says Live again', async () => (await text('#state-text')) === 'Live');
 });
 
-test('a server that only keeps its sockets counts as lost', async () => {
+once('a server that only keeps its sockets counts as lost', async () => {
   await open();
   server.freeze();
   try {
@@ -188,7 +192,7 @@ test('a server that only keeps its sockets counts as lost', async () => {
   await live();
 });
 
-test('a server that shuts down is waited for', async () => {
+once('a server that shuts down is waited for', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   server.child.kill('SIGTERM');
@@ -202,10 +206,10 @@ test('a token unlocks the channels, a wrong one is said, and it stays in the tab
   mayComplain = OF_THE_NETWORK;
   await server.publish('alerts', 'x');
   await unlock('not-the-token');
-  await until('the page says that it is wrong', async () => /does not know/.test(await text('#token-problem')));
+  await until('the page says that it is wrong', async () => said(/does not know/, /não conhece/).test(await text('#token-problem')));
   assert.ok(!(await isShown('#listing')));
   await unlock('não');
-  await until('and of one that is none', async () => /does not know/.test(await text('#token-problem')));
+  await until('and of one that is none', async () => said(/does not know/, /não conhece/).test(await text('#token-problem')));
   await unlocked();
   await until('the channel is there', async () => (await rows())[0]?.[0] === 'alerts');
   assert.equal(await text('#token-problem'), '');
@@ -223,16 +227,6 @@ test('a token unlocks the channels, a wrong one is said, and it stays in the tab
   assert.ok(await isShown('#unlock'));
 });
 
-test('a token that is no longer good is forgotten, and the figures go on without it', async () => {
-  await open();
-  mayComplain = OF_THE_NETWORK;
-  await unlocked();
-  await server.restart({ AUTH_TOKEN: 'another' });
-  await until('the page says so', async () => /no longer/.test(await text('#token-problem')));
-  await live();
-  assert.ok(await isShown('#unlock'));
-});
-
 test('the table says which channel is busy, and sorts', async () => {
   await open();
   for (const [channel, messages] of [['calm', 1], ['full', 5], ['tower', 3]]) for (let i = 0; i < messages; i++) await server.publish(channel, 'x');
@@ -240,8 +234,8 @@ test('the table says which channel is busy, and sorts', async () => {
   const quiet = server.traffic('calm', 10);
   await unlocked();
   const order = async () => (await rows()).map(([name]) => name).join(' ');
-  await until('the busy one is on top', async () => (await order()) === 'calm full tower' && number((await rows())[0][2]) > 1);
-  assert.match(await text('#active_channels'), /^3busiest: calm$/);
+  await until('the busy one is on top', async () => (await order()) === 'calm full tower' && parseFloat((await rows())[0][2]) > 1);
+  assert.equal(await text('#active_channels'), said('3busiest: calm', '3mais movimentado: calm'));
   const sortBy = async (column) => page.$eval(`#channels th:nth-child(${column}) button`, (button) => button.click());
   await sortBy(2);
   await until('by clients', async () => (await order()) === 'tower calm full');
@@ -254,15 +248,15 @@ test('the table says which channel is busy, and sorts', async () => {
   await until('by name', async () => (await order()) === 'calm full tower');
   const full = (await rows())[1];
   assert.deepEqual([full[1], full[3], full[4]], ['0', '5', '5'], 'clients, messages, history');
-  assert.match(full[5], /^(\d+ min ?)?(\d+ sec)?$/, 'idle time');
+  assert.match(full[5], /^(\d+ min ?)?(\d+ (sec|s))?$/, 'idle time');
   await page.click('#channels tbody tr:nth-child(3) button');
-  await until('a click on a channel watches it', async () => /^Watching tower/.test(await text('#watch-state')));
+  await until('a click on a channel watches it', async () => (await watchState()).startsWith(said('Watching tower', 'Acompanhando tower')));
   assert.equal(await page.$eval('#publish-channel', (field) => field.value), 'tower');
   quiet();
   leave();
 });
 
-test('ten thousand channels do not freeze it', async () => {
+once('ten thousand channels do not freeze it', async () => {
   await open();
   const names = Array.from({ length: 10_000 }, (_, at) => `room-${at}`);
   const publishers = Array.from({ length: 8 }, async () => { while (names.length) await server.publish(names.pop(), 'x'); });
@@ -302,17 +296,17 @@ test('the box publishes, and says what came of it', async () => {
   const leave = await server.listen('news', 2);
   await type('#publish-text', 'olá\nmundo');
   await press('#publish .main');
-  await until('without a token the server says why not', async () => /needs a token/.test(await text('#publish-result')));
+  await until('without a token the server says why not', async () => said(/needs a token/, /exige um token/).test(await text('#publish-result')));
   await unlocked();
   await type('#publish-event', 'alert');
   await press('#publish .main');
-  await until('the answer is shown', async () => /^Published as \d+-\d+; clients on this server: 2$/.test(await text('#publish-result')));
+  await until('the answer is shown', async () => said(/^Published as \d+-\d+; clients on this server: 2$/, /^Publicada como \d+-\d+; clientes neste servidor: 2$/).test(await text('#publish-result')));
   const { messages_published: published } = await server.stats();
   assert.equal(published, 1);
   await type('#publish-event', 'sse-mine');
   await page.focus('#publish-text');
   await page.keyboard.press('Control+Enter');
-  await until('and a problem is, with what would be right', async () => /“sse-mine” cannot be an event name/.test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
+  await until('and a problem is, with what would be right', async () => said(/“sse-mine” cannot be an event name/, /“sse-mine” não pode ser um nome de evento/).test(await text('#publish-result')) && /bad/.test(await attribute('#publish-result', 'class')));
   leave();
 });
 
@@ -333,7 +327,7 @@ test('a channel is watched live, and its messages are text', async () => {
 
   await page.click('#pause');
   for (let i = 0; i < 3; i++) await server.publish('news', `meanwhile ${i}`);
-  await until('a pause counts', async () => (await text('#watch-state')) === 'Paused: 3 messages meanwhile');
+  await until('a pause counts', async () => (await watchState()) === said('Paused: 3 messages meanwhile', 'Pausado: 3 mensagens enquanto isso'));
   assert.equal((await items()).length, 1);
   await page.click('#pause');
   await until('and shows them afterwards, newest first', async () => (await items()).map((item) => item.text).slice(0, 3).join() === 'meanwhile 2,meanwhile 1,meanwhile 0');
@@ -347,7 +341,7 @@ test('a channel is watched live, and its messages are text', async () => {
 
   await type('#watch-channel', 'not a name');
   await page.press('#watch-channel', 'Enter');
-  await until('a name that is none is said', async () => /not a name/.test(await text('#watch-state')));
+  await until('a name that is none is said', async () => said(/“not a name” cannot be/, /“not a name” não pode ser/).test(await watchState()));
 });
 
 /** What a new shell makes of a line, until it ends or has written what was waited for: a stream has no end. */
@@ -365,9 +359,9 @@ const RULES = join(tmpdir(), `sse-server-page-${process.pid}-${NAME}.json`);
 after(() => rm(RULES, { force: true }));
 
 /** A server on which everything takes a token. */
-async function openClosed(size) {
+async function openClosed(variables, size) {
   await writeFile(RULES, JSON.stringify({ tokens: [{ name: 'reader', token: 'reader-token-of-16-bytes', subscribe: ['*'], stats: true }] }));
-  return open({ ACCESS_FILE: RULES }, size);
+  return open({ ACCESS_FILE: RULES, ...variables }, size);
 }
 
 const copied = async (selector) => {
@@ -376,7 +370,7 @@ const copied = async (selector) => {
   return page.evaluate(() => window.copied);
 };
 
-inBothLooks('curl commands work in a new shell on a closed server, and do not show the token', async () => {
+test('curl commands work in a new shell on a closed server, and do not show the token', async () => {
   await openClosed();
   await type('#watch-channel', "joe's-room?,b");
   assert.equal(await text('#watch-command'), `curl -N '${server.url}sse/joe%27s-room%3F,b'`);
@@ -415,17 +409,17 @@ test('the keyboard reads a plot', async () => {
   const focused = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
   await page.keyboard.press('ArrowLeft');
   assert.notEqual(focused, 'none', 'focus is visible');
-  assert.match(await attribute('.plot .canvas', 'aria-valuetext'), /^\d+:\d\d:\d\d.*(0|no data)$/);
+  assert.match(await attribute('.plot .canvas', 'aria-valuetext'), /^\d+:\d\d:\d\d.*(0|no data|sem dados)$/);
   assert.equal(await attribute('.plot .canvas', 'aria-valuenow'), '-1');
   assert.match(await attribute('.plot[data-series=delivered] .cursor', 'd'), /^M/, 'all plots show that moment');
   await page.keyboard.press('Home');
-  assert.match(await attribute('.plot .canvas', 'aria-valuetext'), /no data$/);
+  assert.match(await attribute('.plot .canvas', 'aria-valuetext'), said(/no data$/, /sem dados$/));
   await page.keyboard.press('Escape');
   assert.equal(await attribute('.plot .cursor', 'd'), '');
 });
 
 for (const width of [320, 360]) {
-  test(`nothing is wider than a screen of ${width} px, in any state`, async () => {
+  onPhones(`nothing is wider than a screen of ${width} px, in any state`, async () => {
     await open({}, { width, height: 700 });
     mayComplain = OF_THE_NETWORK;
     const fits = async (when) => {
@@ -441,18 +435,18 @@ for (const width of [320, 360]) {
     await server.publish('b'.repeat(20), 'x');
     await unlocked();
     await until('the long name is there', async () => (await rows()).some(([name]) => name === long));
-    await until('it is the busiest', async () => /busiest/.test(await text('#active_channels')));
+    await until('it is the busiest', async () => said(/busiest/, /mais movimentado/).test(await text('#active_channels')));
     await fits('with channels');
     await type('#watch-channel', long);
     await page.press('#watch-channel', 'Enter');
-    await until('it is watched', async () => (await text('#watch-state')).startsWith('Watching W'));
+    await until('it is watched', async () => (await watchState()).startsWith(said('Watching W', 'Acompanhando W')));
     await server.publish(long, 'W'.repeat(3000), `?event=${'E'.repeat(60)}`);
     await until('the long message is there', async () => (await items()).some((item) => item.text.startsWith('WWWW')));
     await type('#publish-channel', long);
     await press('#publish .main');
     await type('#publish-text', 'x');
     await press('#publish .main');
-    await until('the answer is there', async () => /^Published/.test(await text('#publish-result')));
+    await until('the answer is there', async () => said(/^Published/, /^Publicada/).test(await text('#publish-result')));
     await fits('while it watches');
     quiet();
     await server.kill();
@@ -461,97 +455,94 @@ for (const width of [320, 360]) {
   });
 }
 
-for (const { language, dark, width } of [DESKTOP, PHONE, { ...DESKTOP, dark: true, language: 'pt-BR' }, { ...PHONE, dark: false, language: 'en-US' }]) {
-  test(`assistive technology finds nothing to complain about, in any state (${width} px, ${language}, ${dark ? 'dark' : 'light'})`, async () => {
-    mayComplain = OF_THE_NETWORK;
-    const axe = await readFile(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-    const own = browsers.get(dark ? PHONE : DESKTOP);
-    const folder = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
-    const redis = await Redis.start();
-    const member = await Server.start({ REDIS_URL: redis.url });
-    const go = async ({ url }) => {
-      page = await own.page(url, { language, width, height: 844 });
-      await page.evaluate(axe);
-    };
-    const isFine = async (when) => {
-      const found = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } }));
-      const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
-      assert.ok(found.passes.length > 20, 'it looked');
-      assert.deepEqual(violations, [], when);
-    };
-    const watch = async (channel) => {
-      await type('#watch-channel', channel);
-      await page.press('#watch-channel', 'Enter');
-    };
-    try {
-      await go(member);
-      await until('the cluster is shown', () => isShown('#servers tbody tr'));
-      await isFine('with several servers');
-      await redis.kill();
-      await until('Redis is away', () => isShown('#away'));
-      await isFine('without Redis');
-      await page.close();
+test('assistive technology finds nothing to complain about, in any state', async () => {
+  mayComplain = OF_THE_NETWORK;
+  const axe = await readFile(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+  const folder = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
+  const redis = await Redis.start();
+  const member = await Server.start({ REDIS_URL: redis.url });
+  const go = async ({ url }) => {
+    await visit(url);
+    await page.evaluate(axe);
+  };
+  const isFine = async (when) => {
+    const found = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } }));
+    const violations = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
+    assert.ok(found.passes.length > 20, 'it looked');
+    assert.deepEqual(violations, [], when);
+  };
+  const watch = async (channel) => {
+    await type('#watch-channel', channel);
+    await page.press('#watch-channel', 'Enter');
+  };
+  try {
+    await go(member);
+    await until('the cluster is shown', () => isShown('#servers tbody tr'));
+    await isFine('with several servers');
+    await redis.kill();
+    await until('Redis is away', () => isShown('#away'));
+    await isFine('without Redis');
+    await page.close();
 
-      server = await Server.start({ MAX_CLIENTS: '4' });
-      await go(server);
-      await live();
-      await isFine('at first');
-      await unlock('wrong');
-      await until('the token is wrong', async () => (await text('#token-problem')) !== '');
-      await isFine('with a wrong token');
-      const leave = await server.listen('a-channel', 2);
-      await unlocked();
-      await watch('news');
-      await until('it listens', async () => (await server.stats()).connected_clients === 3);
-      await isFine('with nothing yet');
-      await server.publish('news', '{"door": [1]}', '?event=alert');
-      await until('the message is there', async () => (await items()).length === 1);
-      // At first the list may be that of before.
-      await until('the client is listed', async () => (await page.$$('#clients tbody tr')).length === 1 && /news/.test(await text('#clients-title')));
-      await type('#publish-text', 'x');
-      await press('#publish .main');
-      await until('the answer is there', async () => /^Publi(shed|cada)/.test(await text('#publish-result')));
-      await page.click('#messages li:last-child button');
-      await page.focus('.plot .canvas');
-      await page.keyboard.press('ArrowLeft');
-      await isFine('in full use');
-      await page.click('#pause');
-      await type('#filter', 'nothing like it');
-      await until('nothing is found', () => isShown('#none'));
-      await isFine('paused, and with nothing found');
-      page.on('dialog', (dialog) => dialog.accept());
-      await page.click('#clients tbody button');
-      await until('the stream was ended', async () => (await attribute('#watch-state', 'class')) === 'bad');
-      await type('#publish-event', 'sse-x');
-      await press('#publish .main');
-      await until('the refusal is there', async () => /sse-x/.test(await text('#publish-result')));
-      await isFine('ended, and with a refusal');
-      await watch('no name');
-      await until('the refusal is there', async () => /no name/.test(await watchState()));
-      await isFine('with a name that is none');
-      await watch('news');
-      // Without an id of an event there is no gap.
-      await until('it has what is retained', async () => (await items()).length === 2);
-      leave();
-      await server.kill();
-      await until('it is lost', async () => (await state()) === 'lost');
-      await isFine('while it is lost');
-      await server.restart({ DATA_DIR: folder });
-      await until('a gap is told', async () => (await items()).some(({ about }) => about.includes('sse-gap')));
-      await isFine('with a gap');
-      limitFiles(1 << 20);
-      await until('a message is refused', () => server.publish('other', 'x'.repeat(60_000)).then(() => false, () => true));
-      await until('the disk fails', () => isShown('#away'));
-      await isFine('with a disk that fails');
-    } finally {
-      await member.close();
-      await redis.kill();
-      await rm(folder, { recursive: true, force: true });
-    }
-  });
-}
+    server = await Server.start({ MAX_CLIENTS: '4' });
+    await go(server);
+    await live();
+    await isFine('at first');
+    await unlock('wrong');
+    await until('the token is wrong', async () => (await text('#token-problem')) !== '');
+    await isFine('with a wrong token');
+    const leave = await server.listen('a-channel', 2);
+    await unlocked();
+    await watch('news');
+    await until('it listens', async () => (await server.stats()).connected_clients === 3);
+    await isFine('with nothing yet');
+    await server.publish('news', '{"door": [1]}', '?event=alert');
+    await until('the message is there', async () => (await items()).length === 1);
+    // At first the list may be that of before.
+    await until('the client is listed', async () => (await page.$$('#clients tbody tr')).length === 1 && /news/.test(await text('#clients-title')));
+    await type('#publish-text', 'x');
+    await press('#publish .main');
+    await until('the answer is there', async () => /^Publi(shed|cada)/.test(await text('#publish-result')));
+    await page.click('#messages li:last-child button');
+    await page.focus('.plot .canvas');
+    await page.keyboard.press('ArrowLeft');
+    await isFine('in full use');
+    await page.click('#pause');
+    await type('#filter', 'nothing like it');
+    await until('nothing is found', () => isShown('#none'));
+    await isFine('paused, and with nothing found');
+    page.on('dialog', (dialog) => dialog.accept());
+    await page.click('#clients tbody button');
+    await until('the stream was ended', async () => (await attribute('#watch-state', 'class')) === 'bad');
+    await type('#publish-event', 'sse-x');
+    await press('#publish .main');
+    await until('the refusal is there', async () => /sse-x/.test(await text('#publish-result')));
+    await isFine('ended, and with a refusal');
+    await watch('no name');
+    await until('the refusal is there', async () => /no name/.test(await watchState()));
+    await isFine('with a name that is none');
+    await watch('news');
+    // Without an id of an event there is no gap.
+    await until('it has what is retained', async () => (await items()).length === 2);
+    leave();
+    await server.kill();
+    await until('it is lost', async () => (await state()) === 'lost');
+    await isFine('while it is lost');
+    await server.restart({ DATA_DIR: folder });
+    await until('a gap is told', async () => (await items()).some(({ about }) => about.includes('sse-gap')));
+    await isFine('with a gap');
+    limitFiles(1 << 20);
+    await until('a message is refused', () => server.publish('other', 'x'.repeat(60_000)).then(() => false, () => true));
+    await until('the disk fails', () => isShown('#away'));
+    await isFine('with a disk that fails');
+  } finally {
+    await member.close();
+    await redis.kill();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
 
-test('its policy lets no other script run and no other server be asked', async () => {
+once('its policy lets no other script run and no other server be asked', async () => {
   await open();
   mayComplain = /Content.Security.Policy|Trusted ?Type|violates|blocked|Refused|Failed to load/i;
   const other = await Server.start();
@@ -572,7 +563,7 @@ test('its policy lets no other script run and no other server be asked', async (
   assert.deepEqual(outcome, { injected: false, asked: false });
 });
 
-inBothLooks('several servers are shown together, and that Redis is away', async () => {
+test('several servers are shown together, and that Redis is away', async () => {
   const redis = await Redis.start();
   const other = await Server.start({ REDIS_URL: redis.url });
   server = await Server.start({ REDIS_URL: redis.url });
@@ -603,7 +594,7 @@ inBothLooks('several servers are shown together, and that Redis is away', async 
   }
 });
 
-test('another server that answers in its place is no burst of messages', async () => {
+once('another server that answers in its place is no burst of messages', async () => {
   const older = await Server.start();
   for (let i = 0; i < 300; i++) await older.publish('news', 'x');
   await until('it is older by some seconds', async () => (await older.stats()).uptime_seconds >= 4);
@@ -627,22 +618,13 @@ test('another server that answers in its place is no burst of messages', async (
   }
 });
 
-test('it speaks Portuguese with those who do, and is dark for those who like it', async () => {
-  look = PHONE;
-  await open();
-  assert.equal(await attribute('html', 'lang'), 'pt-BR');
-  assert.equal(await text('#state-text'), 'Ao vivo');
-  assert.equal(await text('#channels-title'), 'Canais');
+once('numbers are written the Brazilian way for Brazilians', async () => {
+  await open({}, { language: 'pt-BR' });
   for (let i = 0; i < 1234; i++) await server.publish('news', 'x');
-  await until('numbers are written the Brazilian way', async () => (await text('#messages_published')) === '1.234');
-  const [background, ink] = await page.evaluate(() => {
-    const style = getComputedStyle(document.body);
-    return [style.backgroundColor, style.color].map((colour) => Math.max(...colour.match(/\d+/g).slice(0, 3)));
-  });
-  assert.ok(background < 40 && ink > 200, 'light on dark');
+  await until('a point is between the thousands', async () => (await text('#messages_published')) === '1.234');
 });
 
-test('every text is there in both languages', async () => {
+once('every text is there in both languages', async () => {
   const source = await readFile(new URL('../../assets/index.html', import.meta.url), 'utf8');
   const [html, script] = source.split('<script type="module">');
   const texts = [...script.matchAll(/\bt\('((?:\\'|[^'])+)'(, '((?:\\'|[^'])+)')?/g)];
@@ -653,13 +635,13 @@ test('every text is there in both languages', async () => {
   assert.deepEqual(bare.map(([, , , content]) => content).filter((content) => !/JavaScript|^stats$|^metrics$/.test(content)), []);
 });
 
-test('it is one file of less than 60 KB', async () => {
+once('it is one file of less than 60 KB', async () => {
   const source = await readFile(new URL('../../assets/index.html', import.meta.url));
   assert.ok(source.length < 60_000, `${source.length} bytes`);
 });
 
 
-inBothLooks('the plots show what was before the page, and go on where it was away', async () => {
+test('the plots show what was before the page, and go on where it was away', async () => {
   server = await Server.start();
   const quiet = server.traffic('news', 20);
   await until('there is something to show', async () => (await kept()).length >= 5);
@@ -678,7 +660,7 @@ inBothLooks('the plots show what was before the page, and go on where it was awa
   quiet();
 });
 
-inBothLooks('a history that comes late leaves no gap in the plots', async () => {
+test('a history that comes late leaves no gap in the plots', async () => {
   server = await Server.start();
   const quiet = server.traffic('news', 20);
   const front = await inFrontOf(server);
@@ -706,7 +688,7 @@ inBothLooks('a history that comes late leaves no gap in the plots', async () => 
   }
 });
 
-inBothLooks('watching begins with what is retained, and the address keeps it', async () => {
+test('watching begins with what is retained, and the address keeps it', async () => {
   await open();
   for (const channel of ['news', 'são paulo'.replace(' ', '-')]) await server.publish(channel, `in ${channel}`);
   assert.match(await text('#watch-empty'), said(/Messages appear here/, /As mensagens aparecem aqui/));
@@ -731,7 +713,7 @@ inBothLooks('watching begins with what is retained, and the address keeps it', a
   await live();
 });
 
-inBothLooks('a watch that ends says why, and comes back with the right token', async () => {
+test('a watch that ends says why, and comes back with the right token', async () => {
   await openClosed();
   mayComplain = OF_THE_NETWORK;
   await server.publish('news', 'before');
@@ -747,7 +729,7 @@ inBothLooks('a watch that ends says why, and comes back with the right token', a
   await until('it is live', async () => (await messages())[0] === 'after');
 });
 
-inBothLooks('a watch that a restart with another token ends is revived by that one', async () => {
+test('a watch that a restart with another token ends is revived by that one', async () => {
   await openClosed();
   mayComplain = OF_THE_NETWORK;
   await unlocked();
@@ -764,7 +746,7 @@ inBothLooks('a watch that a restart with another token ends is revived by that o
   await until('the button says again what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
 });
 
-inBothLooks('what is empty says what to do', async () => {
+test('what is empty says what to do', async () => {
   await open();
   assert.match(await text('#watch-empty'), said(/^Messages appear here: name a channel and press “Watch”/, /^As mensagens aparecem aqui: digite um canal e clique em “Acompanhar”/));
   assert.match(await text('#unlock'), said(/With the server's token/, /Com o token do servidor/));
@@ -781,7 +763,7 @@ inBothLooks('what is empty says what to do', async () => {
   await until('it watches', async () => said(/^No message yet. Publish one here/, /^Nenhuma mensagem ainda. Publique uma aqui/).test(await text('#watch-empty')));
 });
 
-inBothLooks('after a restart with another token it waits for that one', async () => {
+test('after a restart with another token it waits for that one', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await unlocked();
@@ -789,13 +771,14 @@ inBothLooks('after a restart with another token it waits for that one', async ()
   await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   await server.restart({ AUTH_TOKEN: 'another-token-of-16-bytes' });
   await until('the token is forgotten', () => isShown('#unlock'));
+  await until('it says so', async () => said(/no longer/, /não aceita mais/).test(await text('#token-problem')));
   await until('the channel is public, so it goes on', async () => (await watchState()).startsWith(said('Watching news', 'Acompanhando news')));
   await unlock('another-token-of-16-bytes');
   await until('the channels are listed', () => isShown('#listing'));
   assert.equal(await text('#token-problem'), '', 'the error went with its cause');
 });
 
-inBothLooks('after a restart the watch is back with the header', async () => {
+test('after a restart the watch is back with the header', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await page.click('#watch-button');
@@ -814,7 +797,7 @@ inBothLooks('after a restart the watch is back with the header', async () => {
   await until('the header ends the pause of the watch', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
 });
 
-inBothLooks('who is connected is listed, and a stream can be ended', async () => {
+test('who is connected is listed, and a stream can be ended', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await server.listen('tower', 2);
@@ -841,7 +824,32 @@ inBothLooks('who is connected is listed, and a stream can be ended', async () =>
   await until('the list of clients went with the token', async () => !(await isShown('#clients-card')));
 });
 
-inBothLooks('a message is formatted, copied and downloaded', async () => {
+test('how far each client is behind is told, and the farthest comes first', async () => {
+  await open();
+  await server.listen('calm', 1);
+  const slow = await server.stall('tower');
+  await unlocked();
+  const clients = async () => (await (await fetch(`${server.url}clients`, { headers: { Authorization: `Bearer ${TOKEN}` } })).json()).clients;
+  const lagging = async () => (await clients()).find(({ address }) => address.endsWith(`:${slow.localPort}`));
+  const large = 'x'.repeat(60_000);
+  let published = 0;
+  await until('it is behind', async () => {
+    await server.publish('tower', large);
+    published += 1;
+    return (await lagging()).lag >= 7;
+  });
+  // Its sockets' buffers have the others.
+  const { lag, messages } = await lagging();
+  assert.equal(messages + lag, published);
+  const shown = () => page.$$eval('#clients tbody tr', (rows) => rows.map(({ cells }) => [cells[0].firstChild.textContent, cells[2].textContent, cells[3].textContent]));
+  await until('both are listed', async () => (await shown())[0]?.[2] === `${lag}`);
+  assert.deepEqual(await shown(), [[`127.0.0.1:${slow.localPort}`, `${messages}`, `${lag}`], [(await clients()).find((client) => client.lag === 0).address, '0', '0']]);
+  slow.resume();
+  await until('it has come up', async () => (await lagging()).messages === published);
+  await until('it is no longer behind', async () => (await shown()).every(([, , behind]) => behind === '0'));
+});
+
+test('a message is formatted, copied and downloaded', async () => {
   await open();
   await server.publish('news', '{"door":{"open":true}}', '?event=alert');
   await server.publish('news', '{not json');
@@ -854,6 +862,17 @@ inBothLooks('a message is formatted, copied and downloaded', async () => {
   assert.equal(await copied('#messages li:last-child button:last-child'), '{"door":{"open":true}}', 'as it came');
   await page.click('#messages li:last-child button');
   assert.equal((await messages())[1], '{"door":{"open":true}}');
+  const long = '[no JSON '.repeat(200);
+  await server.publish('news', long);
+  await until('the long one is there, in short', async () => (await messages())[0].endsWith(said('… (1,800 characters)', '… (1.800 caracteres)')));
+  assert.ok((await messages())[0].length < 600);
+  assert.equal((await buttons())[0], said('Show all,Copy', 'Mostrar tudo,Copiar'));
+  await page.click('#messages li:first-child button');
+  assert.equal((await messages())[0], long);
+  assert.equal((await buttons())[0], said('Show less,Copy', 'Mostrar menos,Copiar'));
+  await page.click('#messages li:first-child button');
+  assert.ok((await messages())[0].length < 600);
+  assert.equal(await copied('#messages li:first-child button:last-child'), long, 'all of it');
   await page.evaluate(() => {
     const make = URL.createObjectURL;
     URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; }); return make(blob); };
@@ -862,13 +881,14 @@ inBothLooks('a message is formatted, copied and downloaded', async () => {
   await page.click('#download');
   const saved = await until('it is saved', () => page.evaluate(() => window.saved));
   assert.equal(await page.evaluate(() => window.savedAs), 'news.ndjson');
-  const [first, second] = saved.trimEnd().split('\n').map(JSON.parse);
+  const [first, second, third] = saved.trimEnd().split('\n').map(JSON.parse);
   assert.deepEqual([first.canal, first.event, first.mensagem], ['news', 'alert', '{"door":{"open":true}}']);
   assert.equal(second.mensagem, '{not json');
   assert.match(second.id, /^\d+-\d+$/);
+  assert.equal(third.mensagem, long);
 });
 
-inBothLooks('operators see limits, delays and refusals', async () => {
+test('operators see limits, delays and refusals', async () => {
   await open({ MAX_CLIENTS: '5' });
   mayComplain = OF_THE_NETWORK;
   await server.listen('news', 5);
@@ -883,7 +903,7 @@ inBothLooks('operators see limits, delays and refusals', async () => {
   assert.equal(await text('#watch-button'), said('Stop', 'Parar'), 'it goes on trying');
 });
 
-inBothLooks('focus stays where the work is, and the list stays sorted after a click', async () => {
+test('focus stays where the work is, and the list stays sorted after a click', async () => {
   await open();
   await server.publish('a', 'x');
   await server.publish('b', 'x');
@@ -895,15 +915,14 @@ inBothLooks('focus stays where the work is, and the list stays sorted after a cl
   const quiet = server.traffic('b', 20);
   await until('the busiest is on top though the pointer rests on the list', async () => (await order()) === 'ba');
   // On a phone what was chosen comes to the reader, and the focus with it.
-  assert.ok(await isFocused(look === PHONE ? '#watch-title' : '#channels button'), 'the focus went with its row');
-  if (look === DESKTOP) assert.equal(await page.evaluate(() => document.activeElement.textContent), 'a');
+  assert.ok(await isFocused(isPhone ? '#watch-title' : '#channels button'), 'the focus went with its row');
+  if (!isPhone) assert.equal(await page.evaluate(() => document.activeElement.textContent), 'a');
   quiet();
   await page.click('#forget');
   assert.ok(await isFocused('#token'), 'after it is forgotten');
 });
 
-test('on a phone a tap on a channel shows it, and nothing is cut off', async () => {
-  look = PHONE;
+onPhones('on a phone a tap on a channel shows it, and nothing is cut off', async () => {
   await open();
   const long = 'W'.repeat(128);
   for (const channel of [long, 'news', ...Array.from({ length: 20 }, (_, at) => `channel-${at}`)]) await server.publish(channel, 'x');
@@ -916,7 +935,7 @@ test('on a phone a tap on a channel shows it, and nothing is cut off', async () 
     return [found.getBoundingClientRect().height, labels, [scroll.scrollWidth, scroll.clientWidth]];
   });
   assert.ok(name <= 64, `a long name takes ${name} px`);
-  assert.deepEqual(labels, ['Clientes', 'Mensagens/s', 'Mensagens', 'Histórico', 'Parado há']);
+  assert.deepEqual(labels, said(['Clients', 'Messages/s', 'Messages', 'History', 'Idle'], ['Clientes', 'Mensagens/s', 'Mensagens', 'Histórico', 'Parado há']));
   assert.ok(table[0] <= table[1], `the table is ${table[0]} px wide in ${table[1]} px`);
   await page.$$eval('#channels .name', (buttons) => buttons.find(({ textContent }) => textContent === 'news').click());
   await until('the messages are on the screen', () => page.evaluate(() => {
@@ -926,7 +945,7 @@ test('on a phone a tap on a channel shows it, and nothing is cut off', async () 
   assert.ok(await isFocused('#watch-title'));
 });
 
-inBothLooks('everything to press has 24 px and more, and the heads of the tables do not collide', async () => {
+test('everything to press has 24 px and more, and the heads of the tables do not collide', async () => {
   await open();
   await server.publish('news', '{"a":1}');
   await unlocked();
@@ -937,13 +956,16 @@ inBothLooks('everything to press has 24 px and more, and the heads of the tables
     return [target.textContent || target.id, Math.round(width), Math.round(height)];
   }).filter(([, width, height]) => width < 24 || height < 24));
   assert.deepEqual(small, []);
-  // Also with the longest times.
-  const wide = await page.$$eval('table', (found) => found.filter((table) => table.checkVisibility()).map((table) => {
-    for (const { cells } of table.tBodies[0].rows) cells[table.id === 'channels' ? 5 : 1].textContent = '59 min 59 sec';
-    const { scrollWidth, clientWidth } = table.parentElement;
-    return [table.id, scrollWidth - clientWidth];
-  }).filter(([, more]) => more > 0));
-  assert.deepEqual(wide, [], 'no table is wider than its place');
+  for (const width of isPhone ? [320, 360, SIZE.width] : [761, 1024, 1279, SIZE.width]) {
+    await page.setViewportSize({ ...SIZE, width });
+    // Also with the longest times.
+    const wide = await page.$$eval('table', (found, longest) => found.filter((table) => table.checkVisibility()).map((table) => {
+      for (const { cells } of table.tBodies[0].rows) cells[table.id === 'channels' ? 5 : 1].textContent = longest;
+      const { scrollWidth, clientWidth } = table.parentElement;
+      return [table.id, scrollWidth - clientWidth];
+    }).filter(([, more]) => more > 0), said('59 min 59 sec', '59 min 59 s'));
+    assert.deepEqual(wide, [], `no table is wider than its place at ${width} px`);
+  }
   // The arrow that tells the order stands in 12 px behind the text.
   const heads = await page.$$eval('#channels th button', (found) => found.map((head) => {
     const { left, right, top } = head.getBoundingClientRect();
@@ -951,18 +973,44 @@ inBothLooks('everything to press has 24 px and more, and the heads of the tables
   }));
   for (const [at, [name, , right, top]] of heads.entries()) {
     const next = heads[at + 1];
-    if (next?.[3] === top) assert.ok(right <= next[1], `${name} ends at ${right}, ${next[0]} begins at ${next[1]}`);
+    if (next?.[3] === top) assert.ok(right + 4 <= next[1], `${name} ends at ${right}, ${next[0]} begins at ${next[1]}`);
   }
 });
 
-test('the two columns end together', async () => {
+test('a number is never alone on its line', async () => {
+  await open();
+  await server.listen('news', 10);
+  await unlocked();
+  await type('#publish-text', 'x');
+  await press('#publish .main');
+  await until('the answer is there', async () => /10$/.test(await text('#publish-result')));
+  const { height } = SIZE;
+  let lines = 0;
+  for (let width = isPhone ? 320 : 640; width < (isPhone ? 460 : 1400); width += isPhone ? 5 : 20) {
+    await page.setViewportSize({ width, height });
+    const [word, last] = await page.$eval('#publish-result', ({ firstChild }) => {
+      const top = (at) => {
+        const range = new Range();
+        range.setStart(firstChild, firstChild.length - at);
+        range.setEnd(firstChild, firstChild.length - at + 1);
+        return range.getBoundingClientRect().top;
+      };
+      return [top(4), top(1)];
+    });
+    assert.equal(word, last, `the number is alone at ${width} px`);
+    lines = Math.max(lines, await page.$eval('#publish-result', (result) => result.getClientRects()[0].height));
+  }
+  if (isPhone) assert.ok(lines > 30, 'it had to wrap');
+});
+
+onDesktops('the two columns end together', async () => {
   await open();
   const ends = () => page.$$eval('.columns > .stack > :last-child:not([hidden]), .columns > .stack:last-child > :first-child', (cards) => cards.map((card) => Math.round(card.getBoundingClientRect().bottom)));
   const [left, right] = await ends();
   assert.ok(Math.abs(left - right) < 3, `they end at ${left} and ${right}`);
 });
 
-inBothLooks('errors are in the language of the page, with what to do', async () => {
+test('errors are in the language of the page, with what to do', async () => {
   mayComplain = OF_THE_NETWORK;
   await open({ MAX_MESSAGE_BYTES: '10' });
   await type('#publish-text', 'oi');
@@ -978,6 +1026,15 @@ inBothLooks('errors are in the language of the page, with what to do', async () 
   await type('#watch-channel', 'a space');
   await page.press('#watch-channel', 'Enter');
   await until('the name is wrong', async () => said(/^“a space” cannot be a channel/, /^“a space” não pode ser um canal/).test(await watchState()));
+  for (const [field, channel, named] of [['watch', 'news,a b', 'a b'], ['watch', ', ,', ', ,'], ['watch', 'a*b', 'a*b'], ['watch', 'x'.repeat(200), 'xxx'],
+    ['publish', 'a,b', 'a,b'], ['publish', 'x*', 'x*'], ['publish', 'a/b', 'a/b'], ['publish', ',', ',']]) {
+    const outcome = { watch: '#watch-state', publish: '#publish-result' }[field];
+    await type(`#${field}-channel`, channel);
+    await type('#publish-text', 'oi');
+    await press(`#${field} .main`);
+    await until(`${channel} is wrong`, async () => (await text(outcome)).startsWith(`“${named}`) && (await text(outcome)).includes(said('” cannot be a channel', '” não pode ser um canal')));
+  }
+  await type('#publish-channel', 'news');
   await server.kill();
   await until('it is lost', async () => said(/^Lost for/, /^Sem conexão há/).test(await text('#state-text')));
   await type('#publish-text', 'oi');
@@ -985,9 +1042,43 @@ inBothLooks('errors are in the language of the page, with what to do', async () 
   await until('it is not reached', async () => said(/^The server cannot be reached/, /^O servidor está inacessível/).test(await text('#publish-result')));
   const english = await page.evaluate(() => document.body.innerText.match(/\b(the|token is|channel|type)\b/gi));
   assert.deepEqual(english ?? [], said(english, []));
+  await server.restart();
+  await until('the error went with its cause', async () => (await text('#publish-result')) === '');
 });
 
-inBothLooks('the disk is shown, and that it takes nothing', async () => {
+test('whoever asks for too much, or a proxy that has no server, is told so in the language of the page', async () => {
+  mayComplain = OF_THE_NETWORK;
+  // The page's figures are a stream as well.
+  await openClosed({ MAX_CLIENTS_PER_ADDRESS: '2' });
+  await page.close();
+  const front = await inFrontOf(server);
+  const leaving = new AbortController();
+  const reader = 'reader-token-of-16-bytes';
+  const stream = await fetch(`${server.url}sse/news`, { headers: { Authorization: `Bearer ${reader}` }, signal: leaving.signal });
+  try {
+    await visit(front.url);
+    await live();
+    await unlock(reader);
+    await until('the channels are listed', () => isShown('#listing'));
+    await live();
+    await press('#watch-button');
+    await until('it has a stream already', async () => said(/^Your address has as many streams/, /^Seu endereço já tem o máximo/).test(await watchState()));
+    leaving.abort();
+    await until('and gets one when there is room', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
+    assert.ok(stream.ok);
+    await type('#publish-text', 'oi');
+    await press('#publish .main');
+    await until('it may not publish', async () => said(/^The token is right, but not for this/, /^O token está certo, mas não vale para isto/).test(await text('#publish-result')));
+    front.status = 502;
+    await press('#publish .main');
+    await until('the server is not reached', async () => said(/^The server cannot be reached/, /^O servidor está inacessível/).test(await text('#publish-result')));
+  } finally {
+    leaving.abort();
+    front.close();
+  }
+});
+
+test('the disk is shown, and that it takes nothing', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'sse-server-page-'));
   try {
     await open();

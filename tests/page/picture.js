@@ -82,9 +82,9 @@ const server = await Server.start();
 let browser;
 try {
   const quiet = await traffic(server);
-  browser = await Browser.open('chromium', { hosts: `MAP ${ADDRESS} ${server.address}` });
   await new Promise((resolve) => setTimeout(resolve, SECONDS * 1000));
-  const page = await browser.page(`http://${ADDRESS}/`, { width: 1200, height: 1000 });
+  browser = await Browser.open('chromium', { hosts: `MAP ${ADDRESS} ${server.address}` });
+  const page = await browser.page(`http://${ADDRESS}/`, { width: 1280, height: 1000 });
   await page.fill('#token', TOKEN);
   await page.keyboard.press('Enter');
   await until('the channels are listed', () => page.$eval('#listing', (list) => list.checkVisibility()));

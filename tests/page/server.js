@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { request } from 'node:http';
 
 export const TOKEN = 'page-test-token-of-16-bytes';
@@ -122,6 +122,16 @@ export class Server {
       return channels.find(({ canal }) => canal === channel)?.clients >= count;
     });
     return leave;
+  }
+
+  /** A client that takes its stream's head and then nothing more, until its socket is read again. */
+  async stall(channel) {
+    const { hostname, port } = new URL(this.url);
+    const socket = connect(port, hostname);
+    this.#ends.push(() => socket.destroy());
+    socket.on('error', () => {}).write(`GET /sse/${encodeURIComponent(channel)} HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`);
+    await once(socket, 'data');
+    return socket.pause();
   }
 
   /** Publishes so often a second until the function that comes back is called. */
