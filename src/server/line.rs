@@ -4,6 +4,7 @@
 
 use crate::host;
 use socket2::{Domain, SockAddr, Socket, Type};
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -40,15 +41,13 @@ impl Line {
     /// A new tiny_http, and the one connection that it will ever have.
     ///
     /// # Errors
-    /// If the system gives no descriptor.
-    ///
-    /// # Panics
-    /// Inside tiny_http, if the system gives no thread. That ends the process.
+    /// If the system gives no descriptor or no thread.
     pub fn open() -> io::Result<Line> {
         let place = LineAddress::new()?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&place.address)?;
         socket.listen(1)?;
+        try_what_it_takes(&socket)?;
         let closing = socket.try_clone()?;
         let server = tiny_http::Server::from_listener(UnixListener::from(socket), None)
             .map_err(|error| io::Error::other(error.to_string()))?;
@@ -90,6 +89,31 @@ impl Line {
         self.server.is_closed.store(true, Ordering::SeqCst);
         (0..workers).for_each(|_| self.server.requests.unblock());
     }
+}
+
+/// More threads, and more descriptors, than tiny_http takes for one listener and one connection.
+const ITS_THREADS: usize = 8;
+
+/// tiny_http panics where it gets no thread or no descriptor. So they are tried first, and given back.
+fn try_what_it_takes(socket: &Socket) -> io::Result<()> {
+    let (end, ended) = crossbeam_channel::bounded::<Infallible>(0);
+    let mut threads = Vec::new();
+    let mut start = || {
+        let ended = ended.clone();
+        let wait = move || {
+            // Nothing is ever sent.
+            let _ = ended.recv();
+        };
+        let thread = std::thread::Builder::new().spawn(wait)?;
+        threads.push(thread);
+        socket.try_clone()
+    };
+    let tried: io::Result<Vec<Socket>> = (0..ITS_THREADS).map(|_| start()).collect();
+    drop(end);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    tried.map(drop)
 }
 
 /// Connects, and waits until tiny_http has read a first request.

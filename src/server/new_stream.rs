@@ -109,7 +109,8 @@ impl NewStream {
         counters.answers.count(self.family, 200);
         let connection = self.connection;
         let progress = self.life.subscription().progress().clone();
-        connection.tell(Note::Streams(connection.key(), progress));
+        let answers_once = matches!(self.life, Life::Poll(_));
+        connection.tell(Note::Streams(connection.key(), progress, answers_once));
         let ending = Ending(connection);
         let mut life = self.life;
         let finished = match &mut life {
