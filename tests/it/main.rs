@@ -80,6 +80,7 @@ mod replay;
 mod scripts;
 mod shutdown;
 mod socket_activation;
+mod starts;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;
