@@ -94,8 +94,15 @@ impl Line {
 /// More threads, and more descriptors, than tiny_http takes for one listener and one connection.
 const ITS_THREADS: usize = 8;
 
+/// Address space for their stacks, and some for the threads that come after them: one that finds none for its own signal
+/// stack panics as well.
+const ITS_MEMORY: usize = 24 << 20;
+
 /// tiny_http panics where it gets no thread or no descriptor. So they are tried first, and given back.
 fn try_what_it_takes(socket: &Socket) -> io::Result<()> {
+    if !host::has_memory(ITS_MEMORY) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
     let (end, ended) = crossbeam_channel::bounded::<Infallible>(0);
     let mut threads = Vec::new();
     let mut start = || {

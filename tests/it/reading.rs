@@ -474,6 +474,24 @@ fn a_waiting_client_that_closes_its_side_is_answered() {
 }
 
 #[test]
+fn a_stream_whose_client_closes_its_side_at_once_has_a_head() {
+    over_each_transport(&[], |transport, server| {
+        for target in ["/sse/a", "/messages/a?follow=1", "/stats/stream"] {
+            for _ in 0..20 {
+                let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+                let mut connection = server.send(request.as_bytes());
+                let closed = connection.shutdown(std::net::Shutdown::Write);
+                closed.expect("it can close its side");
+                let (answer, _) = common::http::read_until_closed(&mut connection, BOUND);
+                let head = String::from_utf8_lossy(&answer);
+                let is_whole = head.starts_with("HTTP/1.1 200 ") && head.contains("\r\n\r\n");
+                assert!(is_whole, "over {transport}, {target}: {head:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_client_with_a_slow_network_gets_a_long_answer_whole() {
     let server = Server::start(&[("HISTORY_EVENTS", "1000")]);
     let mut publisher = common::Publisher::new(&server);

@@ -37,7 +37,8 @@ fn the_exit_code_does_not_need_a_reader() {
 
 /// Starts it after a shell's words, and ends it if it serves. Returns what it has written, if it ended by itself.
 fn start_after(words: &str, variables: &[(&str, &str)]) -> Option<Output> {
-    let folder = Folder::new("starts-after");
+    // Tests that run at the same time have each their own.
+    let folder = Folder::new(&words.replace(' ', "-"));
     let listen = format!("unix:{}/socket", folder.0.display());
     let mut command: Command = binary_after(&[], words);
     command
