@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long it may take at the end to answer requests that never became complete.
-const LAST_ANSWERS: Duration = Duration::from_millis(700);
+const LAST_ANSWERS: Duration = Duration::from_millis(1200);
 
 /// Starts serving, and returns at once.
 ///

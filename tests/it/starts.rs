@@ -3,6 +3,7 @@
 use crate::common;
 
 use common::{bare_command, binary_after, run, Folder, Server, BOUND};
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
@@ -35,6 +36,12 @@ fn the_exit_code_does_not_need_a_reader() {
     }
 }
 
+/// Whether somebody answers: the system alone accepts connections to a socket as soon as it listens.
+fn answers(mut connection: UnixStream) -> bool {
+    let asked = connection.write_all(b"GET /health HTTP/1.0\r\n\r\n");
+    asked.is_ok() && connection.read(&mut [0; 64]).is_ok_and(|count| count > 0)
+}
+
 /// Starts it after a shell's words, and ends it if it serves. Returns what it has written, if it ended by itself.
 fn start_after(words: &str, variables: &[(&str, &str)]) -> Option<Output> {
     // Tests that run at the same time have each their own.
@@ -48,7 +55,7 @@ fn start_after(words: &str, variables: &[(&str, &str)]) -> Option<Output> {
     let mut child = command.spawn().expect("a shell runs");
     let mut is_up = false;
     common::wait_until("it serves or ends", BOUND, || {
-        is_up = UnixStream::connect(folder.0.join("socket")).is_ok();
+        is_up = UnixStream::connect(folder.0.join("socket")).is_ok_and(answers);
         is_up || child.try_wait().is_ok_and(|status| status.is_some())
     });
     if is_up {
