@@ -16,6 +16,7 @@ use sse_server::routes::{self, Addresses, App, ConnectedClients};
 use sse_server::server::{self, health, Listener, Settings};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,11 +37,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    queued_log::silence_caught_panics();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments[..] {
         [] => serve(),
         _ => commands::run(&arguments),
@@ -49,7 +47,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("sse-server: {}", failure.line);
+            // Where nobody can read it, the exit code still says what it is.
+            let _ = writeln!(std::io::stderr(), "sse-server: {}", failure.line);
             ExitCode::from(failure.code)
         }
     }
@@ -66,6 +65,7 @@ fn serve() -> Result<(), Failure> {
     host::block_signals().map_err(|error| system_failure("block signals", &error))?;
     host::spare_address_space();
     queued_log::start(config.log_level).map_err(no_thread)?;
+    watch_panics();
     for doubt in doubts(&config, &rules) {
         log::warn!("{doubt}");
     }
@@ -84,7 +84,7 @@ fn serve() -> Result<(), Failure> {
         None => Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?,
     };
     let address = listener.to_string();
-    let is_inherited = listener.is_inherited();
+    let socket_file = listener.file();
     let bound = listener.address().clone();
     let local = health::local_target(&bound);
     // For a person, the token is in the command to try.
@@ -122,8 +122,8 @@ fn serve() -> Result<(), Failure> {
         routes::largest_body(config.max_message_bytes),
         config.trusted_proxies.clone(),
     );
-    watch_panics();
-    let serving = server::start(listener, app, settings).map_err(no_thread)?;
+    let serving = server::start(listener, app, settings)
+        .map_err(|error| system_failure("start to serve", &error))?;
     health::keep_alive(local.clone(), notifier.clone()).map_err(no_thread)?;
     if is_for_people {
         let language = Language::of(|name| std::env::var_os(name));
@@ -166,9 +166,8 @@ fn serve() -> Result<(), Failure> {
         disk.leave(CLOSE_TIME);
     }
     serving.finish(last_moment);
-    if let (Listen::Unix(path), false) = (&config.listen, is_inherited) {
-        // The next start would remove it as well.
-        let _ = std::fs::remove_file(path);
+    if let Some(file) = socket_file {
+        file.remove();
     }
     log::info!(
         "event=stopped published={} delivered={}",
@@ -206,6 +205,7 @@ fn watch_panics() {
             std::process::abort();
         }
     }));
+    queued_log::silence_caught_panics();
 }
 
 /// Writes to the terminal, after what was logged. The terminal may be stopped, so this must not block.
@@ -232,11 +232,23 @@ fn raise_descriptor_limit(config: &Config) -> usize {
 }
 
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
+    let is_other_file = match &config.listen {
+        Listen::Tcp(_) => false,
+        Listen::Unix(path) => {
+            std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket())
+        }
+    };
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => match config.listen {
             Listen::Tcp(_) => "; stop what listens there, or set LISTEN or PORT to something else",
+            Listen::Unix(_) if is_other_file => {
+                "; what is there is no socket: move it away, or set LISTEN to something else"
+            }
             Listen::Unix(_) => "; stop what listens there, or set LISTEN to something else",
         },
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            "; make its folder, or set LISTEN to something else"
+        }
         std::io::ErrorKind::AddrNotAvailable => {
             "; it is not an address of this machine; set LISTEN to one that is"
         }

@@ -21,9 +21,10 @@ pub(super) fn check() -> Result<(), Failure> {
             // LISTEN includes it.
             "PORT" => continue,
             name if SECRET.contains(&name) => secret(name, &config),
-            name => match std::env::var(name) {
-                Ok(value) => value,
-                Err(_) => format!("{default} (default)"),
+            // A path need not be UTF-8.
+            name => match std::env::var_os(name) {
+                Some(value) => value.to_string_lossy().into_owned(),
+                None => format!("{default} (default)"),
             },
         };
         lines.push(format!("  {name:<23} {value}"));

@@ -14,6 +14,8 @@ pub use welcome::{Language, Welcome};
 
 use crate::disk;
 use crate::server::health;
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long `--healthcheck` waits for an answer.
@@ -23,20 +25,28 @@ const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What a person is told, unless it succeeds.
-pub fn run(arguments: &[&str]) -> Result<(), Failure> {
-    match arguments {
+pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
+    let texts: Vec<_> = arguments
+        .iter()
+        .map(|text| text.to_string_lossy())
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    match texts[..] {
         ["--help" | "-h"] | ["token", "--help" | "-h"] => print(&help::help()),
         ["--version" | "-V"] => print(&help::version()),
         ["--healthcheck"] => check_health(),
         ["--check"] => check::check(),
-        ["--check-data", folder] => check_data(folder),
-        ["token", rest @ ..] => token::token(rest),
-        _ => {
-            let unknown = arguments.first().unwrap_or(&"");
-            Err(Failure::misuse(format!(
-                "unknown argument {unknown:?}; sse-server takes token, --check, --check-data FOLDER, --healthcheck, --help or --version, and is configured by environment variables"
-            )))
-        }
+        // A path need not be UTF-8.
+        ["--check-data", _] => check_data(arguments[1].as_ref()),
+        ["--check-data", ..] => Err(Failure::misuse(
+            "--check-data takes one folder; give the one that DATA_DIR names",
+        )),
+        ["token", ref rest @ ..] => token::token(rest),
+        ["--help" | "-h" | "--version" | "-V" | "--healthcheck" | "--check", unknown, ..]
+        | [unknown, ..] => Err(Failure::misuse(format!(
+            "unknown argument {unknown:?}; sse-server takes token, --check, --check-data FOLDER, --healthcheck, --help or --version, and is configured by environment variables"
+        ))),
+        [] => Ok(()),
     }
 }
 
@@ -47,10 +57,10 @@ fn check_health() -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("the server is not healthy: {error}")))
 }
 
-fn check_data(folder: &str) -> Result<(), Failure> {
+fn check_data(folder: &Path) -> Result<(), Failure> {
     // What makes the store panic is reported as damage, in one line.
     std::panic::set_hook(Box::new(|_| {}));
-    let report = std::panic::catch_unwind(|| disk::check(folder.as_ref()))
+    let report = std::panic::catch_unwind(|| disk::check(folder))
         .unwrap_or_else(|_| {
             Err(format!(
                 "{folder:?} made sse-server panic; that is a bug in it"

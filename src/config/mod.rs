@@ -182,7 +182,7 @@ impl<G: Fn(&str) -> Option<OsString>> Environment<G> {
             }),
             (Some(listen), None) => Listen::parse(&listen).ok_or_else(|| {
                 BadValue(format!(
-                    "LISTEN is {listen:?}; give an IP address and a port, as in 0.0.0.0:8080 or [::1]:8080, localhost:8080, :8080, or unix:/path"
+                    "LISTEN is {listen:?}; give an IP address and a port, as in 0.0.0.0:8080 or [::1]:8080, localhost:8080, :8080, or unix:/path of up to 103 bytes"
                 ))
             }),
             (Some(listen), Some(port)) => Err(BadValue(format!(

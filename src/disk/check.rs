@@ -57,6 +57,9 @@ pub fn check(path: &Path) -> Result<String, String> {
 /// One line for a person, if it would fail.
 pub fn outlook(data_dir: &DataDir) -> Result<String, OpenError> {
     let path = data_dir.path();
+    if let Some(what) = folder::obstacle(path) {
+        return Err(OpenError::new(path, true, what));
+    }
     let mut there = path
         .ancestors()
         .filter(|above| !above.as_os_str().is_empty());

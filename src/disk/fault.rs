@@ -93,10 +93,11 @@ impl From<redb::Error> for Fault {
                 io::ErrorKind::UnexpectedEof => Fault::damaged("its end is missing"),
                 _ => error.into(),
             },
-            redb::Error::Corrupted(what) if what.starts_with("Expected file format version") => {
-                Fault::new(Kind::Newer, what)
-            }
+            redb::Error::Corrupted(what) if is_newer(&what) => Fault::new(Kind::Newer, what),
             redb::Error::Corrupted(what) => Fault::damaged(what),
+            redb::Error::UpgradeRequired(_) => {
+                Fault::damaged("no sse-server has written its format")
+            }
             redb::Error::TableTypeMismatch { .. }
             | redb::Error::TableIsMultimap(_)
             | redb::Error::TypeDefinitionChanged { .. } => {
@@ -105,6 +106,18 @@ impl From<redb::Error> for Fault {
             other => Fault::new(Kind::Failed, other.to_string()),
         }
     }
+}
+
+/// The store's format is one of the next. What is further away is what a damaged byte looks like: no version has written
+/// it, and whoever waited for one would have no server.
+const NEXT_FORMATS: u32 = 3;
+
+/// Whether redb says that a newer redb has written the file: "Expected file format version <= 3, found 4".
+fn is_newer(what: &str) -> bool {
+    let numbers = what.split(|c: char| !c.is_ascii_digit());
+    let numbers: Vec<u32> = numbers.filter_map(|number| number.parse().ok()).collect();
+    what.starts_with("Expected file format version")
+        && matches!(numbers[..], [known, found] if (1..=NEXT_FORMATS).contains(&found.saturating_sub(known)))
 }
 
 impl OpenError {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub(super) const STORE: &str = "history.redb";
+const NEW_STORE: &str = "history.redb.new";
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const LOCK: &str = "lock";
 
@@ -26,8 +27,8 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if it is missing, and takes it for this process alone.
     pub(super) fn take(path: &Path) -> Result<Folder, OpenError> {
-        if path.is_file() {
-            return Err(OpenError::new(path, true, "is a file; give a folder"));
+        if let Some(what) = obstacle(path) {
+            return Err(OpenError::new(path, true, what));
         }
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -66,12 +67,12 @@ impl Folder {
         locked.is_ok_and(|locked| there.is_ok_and(|there| is_same(locked, there)))
     }
 
-    /// Looks whether the store is there, in the folder that was taken.
+    /// Looks whether its files are there, in the folder that was taken. What is written to a removed file is lost.
     pub(super) fn look_after(&self) -> Result<(), Fault> {
-        if self.is_locked() && self.store().exists() {
+        if self.is_locked() && self.store().exists() && self.journal().exists() {
             return Ok(());
         }
-        let reason = "the folder or the file history.redb was removed";
+        let reason = "the folder or a file in it was removed";
         Err(Fault::new(Kind::Failed, reason))
     }
 
@@ -99,7 +100,7 @@ impl Folder {
 
     /// Where a store is written anew, before it takes the place of the other.
     pub(super) fn new_store(&self) -> PathBuf {
-        self.path.join("history.redb.new")
+        self.path.join(NEW_STORE)
     }
 
     pub(super) fn journal(&self) -> PathBuf {
@@ -162,8 +163,32 @@ pub(super) fn wall_ms() -> u64 {
     now.unwrap_or_default().as_millis() as u64
 }
 
+/// What is there and is not what a server has made, in words for a person. To open a pipe would wait for ever, and a
+/// device keeps nothing.
+pub(super) fn obstacle(path: &Path) -> Option<String> {
+    if path.is_file() {
+        return Some("is a file; give a folder".into());
+    }
+    if std::fs::symlink_metadata(path).is_ok() && !path.is_dir() {
+        return Some("is not a folder, and does not lead to one; give a folder".into());
+    }
+    let is_other = |name: &&str| {
+        let there = std::fs::metadata(path.join(name));
+        there.is_ok_and(|there| !there.is_file())
+    };
+    let name = [STORE, NEW_STORE, JOURNAL, LOCK]
+        .into_iter()
+        .find(is_other)?;
+    Some(format!(
+        "{name} in it is not a file; move it away, or give another folder"
+    ))
+}
+
 /// Whether a server has the folder now. As long as the file is open that is returned, none can take it.
 pub(super) fn look(path: &Path) -> io::Result<(bool, Option<File>)> {
+    if let Some(what) = obstacle(path) {
+        return Err(io::Error::other(what));
+    }
     match File::open(path.join(LOCK)) {
         Ok(lock) => Ok((!host::lock_file(&lock)?, Some(lock))),
         // Every server that has a folder has made one.

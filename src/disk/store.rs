@@ -6,10 +6,10 @@ use super::fault::{Fault, Kind};
 use super::overlay::Overlay;
 use super::record::{self, FORMAT, META_KEY};
 use crate::event::EventId;
+use crate::log::catch_panic;
 use redb::backends::FileBackend;
 use redb::{Database, ReadableTable, StorageBackend, TableDefinition, TableError};
 use std::fs::File;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
@@ -37,14 +37,14 @@ impl Store {
     /// Opens what another run has written, after looking whether every byte of it is as it was written.
     pub(super) fn check(backend: impl StorageBackend) -> Result<Store, Fault> {
         // redb takes for granted in places that its file is its own.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
+        let opened = catch_panic(|| {
             let mut database = builder().create_with_backend(backend)?;
             database.check_integrity()?;
             Ok::<Database, redb::DatabaseError>(database)
-        }));
+        });
         match opened {
-            Ok(database) => Ok(Store(database?)),
-            Err(_) => Err(Fault::damaged("its pages are inconsistent")),
+            Some(database) => Ok(Store(database?)),
+            None => Err(Fault::damaged("its pages are inconsistent")),
         }
     }
 

@@ -20,6 +20,8 @@ impl Target {
         // A fragment does not belong in a request; some clients send one anyway.
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        // `http://host?query`.
+        let path = if path.is_empty() { "/" } else { path };
         Target {
             path: path.into(),
             query: Query::parse(query),
@@ -36,7 +38,7 @@ fn strip_origin(target: &str) -> &str {
     });
     match scheme_end {
         None => target,
-        Some(start) => match target[start..].find(['/', '?']) {
+        Some(start) => match target[start..].find(['/', '?', '#']) {
             Some(end) => &target[start + end..],
             None => "/",
         },
@@ -114,10 +116,11 @@ mod tests {
             ("/a", "/a"),
             ("http://host:1/a?b", "/a"),
             ("HTTP://host", "/"),
-            ("http://host?b", ""),
+            ("http://host?b", "/"),
+            ("http://host#b", "/"),
             ("/a#b?c", "/a"),
             ("*", "*"),
-            ("", ""),
+            ("", "/"),
         ] {
             assert_eq!(Target::parse(target).path, path, "path of {target:?}");
         }

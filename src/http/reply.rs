@@ -4,7 +4,7 @@ use super::cors::Header;
 use super::rest::Rest;
 use super::status::reason;
 use std::fmt::Write;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What happens to the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Reply {
             // Every answer is only right for the moment.
             head.push_str("Cache-Control: no-store\r\n");
         }
-        let date = httpdate::fmt_http_date(SystemTime::now());
+        let date = httpdate::fmt_http_date(with_a_date(SystemTime::now()));
         let _ = write!(head, "Date: {date}\r\n");
         match after {
             After::Close => head.push_str("Connection: close\r\n"),
@@ -160,5 +160,35 @@ impl Reply {
             After::KeepAlive => {}
         }
         head
+    }
+}
+
+/// The nearest time that a date can tell: 1970 to 9999. A clock can be set to anything.
+fn with_a_date(time: SystemTime) -> SystemTime {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_has_a_date() {
+        let second = Duration::from_secs(1);
+        let century = second * 3_200_000_000;
+        let times = [
+            SystemTime::UNIX_EPOCH.checked_sub(century),
+            SystemTime::UNIX_EPOCH.checked_sub(second),
+            SystemTime::UNIX_EPOCH.checked_add(second * 2_000_000_000 * 1000),
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1 << 60)),
+        ];
+        let dates = times
+            .into_iter()
+            .flatten()
+            .map(|time| httpdate::fmt_http_date(with_a_date(time)));
+        let first = "Thu, 01 Jan 1970 00:00:00 GMT";
+        let last = "Fri, 31 Dec 9999 23:59:59 GMT";
+        assert!(dates.eq([first, first, last, last]));
     }
 }

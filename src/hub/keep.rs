@@ -215,6 +215,9 @@ fn records(table: &Table, now: Moment) -> impl Iterator<Item = (ChannelName, Cha
     names.filter_map(move |name| Some((name.clone(), record_of(table, &name, now)?)))
 }
 
+/// If an event's date is off by more, the clock was set since: the date no longer says when the channel was used.
+const SET_CLOCK: Duration = Duration::from_secs(1);
+
 /// What is to be kept of the channel, unless its events say it.
 fn record_of(table: &Table, name: &ChannelName, now: Moment) -> Option<ChannelRecord> {
     let newest = table.history.events_of(name).next_back();
@@ -228,7 +231,10 @@ fn record_of(table: &Table, name: &ChannelName, now: Moment) -> Option<ChannelRe
     let Some(channel) = channel.filter(|channel| channel.messages > 0) else {
         return table.history.former.known(name).map(ChannelRecord::Former);
     };
-    let is_said = newest.is_some_and(|event| event.at >= channel.last_used);
+    let is_said = newest.is_some_and(|event| {
+        event.at >= channel.last_used
+            && at(event.timestamp_ms, now) + SET_CLOCK >= channel.last_used
+    });
     if is_said && channel.named == 0 {
         return None;
     }

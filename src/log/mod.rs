@@ -5,8 +5,10 @@
 //! is full, the oldest line is dropped, and the number of dropped lines is logged: so the last lines before an exit,
 //! which say why, are kept.
 
+mod caught;
 mod logged;
 
+pub use caught::{catch_panic, silence_caught_panics};
 pub use logged::Logged;
 
 use ::log::{Level, LevelFilter, Log, Metadata, Record};

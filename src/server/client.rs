@@ -8,6 +8,7 @@ use super::inbox::{Arrival, Inbox};
 use super::pending::{self, PendingBody};
 use super::pool::Pool;
 use super::settings::Settings;
+use super::uptake::Uptake;
 use crate::host::Readiness;
 use crate::http::problem::Problem;
 use crate::http::reply::After;
@@ -25,11 +26,6 @@ const BODY_TIME: Duration = Duration::from_secs(20);
 /// A connection without a request is closed after this long. Anything under a minute would race with sensors that post
 /// each minute through a proxy that keeps connections.
 const IDLE_TIME: Duration = Duration::from_secs(75);
-
-/// Time allowed for a client to read its answer, plus an allowance per byte, including bytes that the system holds for
-/// it: 250 KB/s.
-const ANSWER_TIME: Duration = Duration::from_millis(500);
-const TIME_FOR_A_BYTE: Duration = Duration::from_micros(4);
 
 /// How long a closing connection is still read, so that the answer is not lost: closing a socket with unread data
 /// resets it, and a reset may overtake the answer (RFC 9112, section 9.6).
@@ -51,9 +47,9 @@ enum Phase {
     /// The body that a route has asked for, and its largest size.
     ReadsBody(Box<PendingBody>, usize, Box<Parts>),
     /// The client, to take the rest of its answer.
-    Sends { is_last: bool },
-    /// The end of an event stream.
-    Streams { progress: Arc<Progress> },
+    Sends { is_last: bool, uptake: Uptake },
+    /// The end of an event stream. If that answers once, a client that has closed its side can still read the answer.
+    Streams(Arc<Progress>, bool),
     /// The client, to close its side.
     Lingers { budget: usize },
 }
@@ -112,20 +108,24 @@ impl Client {
     /// Records a change of the socket.
     pub fn note(&mut self, event: &Readiness) {
         self.inbox.note(event);
-        if let (Phase::Streams { progress }, true) = (&self.phase, event.is_ended) {
+        if let (Phase::Streams(progress, answers_once), true) = (&self.phase, event.is_ended) {
             progress.client_has_gone();
-            // The stream's thread may be inside a write.
-            self.connection.cut();
+            if !answers_once {
+                // The stream's thread may be inside a write.
+                self.connection.cut();
+            }
         }
     }
 
     /// The server stops: looks once more for a request, and closes the connection if there is none. A client that has
-    /// not sent any request yet is about to, and gets `patience` for that, if given.
-    pub fn close_when_idle(&mut self, patience: Option<Duration>) {
+    /// not sent any request yet is about to, and gets until the first moment for that, if given; one that has sent part
+    /// of a request gets until the last one.
+    pub fn close_when_idle(&mut self, moments: Option<(Instant, Instant)>) {
         self.inbox.look_again();
         self.closes_when_idle = self.has_asked;
-        if let (false, Some(patience)) = (self.has_asked, patience) {
-            self.deadline = self.deadline.min(Instant::now() + patience);
+        if let Some((first, last)) = moments {
+            let moment = if self.has_asked { last } else { first };
+            self.deadline = self.deadline.min(moment);
         }
     }
 
@@ -139,7 +139,7 @@ impl Client {
     }
 
     pub fn is_stream(&self) -> bool {
-        matches!(self.phase, Phase::Streams { .. })
+        matches!(self.phase, Phase::Streams(..))
     }
 
     fn enter(&mut self, phase: Phase, time: Duration) {
@@ -149,9 +149,8 @@ impl Client {
 
     /// The client has not taken all of its answer.
     pub fn send_rest(&mut self, is_last: bool) {
-        let bytes = u32::try_from(self.connection.untaken_bytes()).unwrap_or(u32::MAX);
-        let time = ANSWER_TIME + TIME_FOR_A_BYTE * bytes;
-        self.enter(Phase::Sends { is_last }, time);
+        let (uptake, time) = Uptake::begin(self.connection.untaken_bytes(), Instant::now());
+        self.enter(Phase::Sends { is_last, uptake }, time);
     }
 
     /// A route wants the body.
@@ -170,9 +169,9 @@ impl Client {
     }
 
     /// It has become an event stream.
-    pub fn streams(&mut self, progress: Arc<Progress>) {
+    pub fn streams(&mut self, progress: Arc<Progress>, answers_once: bool) {
         self.inbox.clear();
-        self.phase = Phase::Streams { progress };
+        self.phase = Phase::Streams(progress, answers_once);
     }
 
     /// Sends nothing more, and waits for the client to close its side.
@@ -189,7 +188,7 @@ impl Client {
         match self.phase {
             // Nobody reports that the answer is out.
             Phase::Answers { .. } => self.connection.turn() != Turn::Taken,
-            Phase::Streams { .. } => false,
+            Phase::Streams(..) => false,
             _ => now >= self.deadline,
         }
     }
@@ -213,11 +212,15 @@ impl Client {
             // The route answers.
             Phase::ReadsBody(pending, ..) => pending.fail(why),
             // The next step brings it to one of the others.
-            Phase::Answers { .. } | Phase::Streams { .. } => {}
-            Phase::Reads { .. } | Phase::Sends { .. } | Phase::Lingers { .. } => {
-                self.connection.cut();
-                self.phase = Phase::Lingers { budget: 0 };
+            Phase::Answers { .. } | Phase::Streams(..) => {}
+            Phase::Sends { uptake, .. } if why == BodyError::TooSlow => {
+                let now = Instant::now();
+                match uptake.look(self.connection.untaken_bytes(), now) {
+                    Some(time) => self.deadline = now + time,
+                    None => self.cut(),
+                }
             }
+            Phase::Reads { .. } | Phase::Sends { .. } | Phase::Lingers { .. } => self.cut(),
         }
     }
 
@@ -234,7 +237,7 @@ impl Client {
                 }
             },
             Phase::ReadsBody(..) => self.step_body(),
-            Phase::Sends { is_last } => {
+            Phase::Sends { is_last, .. } => {
                 let is_last = *is_last;
                 match self.connection.send_unsent() {
                     Ok(true) if is_last => {
@@ -246,7 +249,7 @@ impl Client {
                     Err(_) => Step::Close,
                 }
             }
-            Phase::Streams { .. } => Step::Wait,
+            Phase::Streams(..) => Step::Wait,
             // Discards what the client still sends, until it closes.
             Phase::Lingers { budget } => {
                 *budget = budget.saturating_sub(self.inbox.clear());
@@ -357,6 +360,11 @@ impl Client {
             _ => 0,
         };
         self.inbox.size() + more
+    }
+
+    fn cut(&mut self) {
+        self.connection.cut();
+        self.phase = Phase::Lingers { budget: 0 };
     }
 
     /// Answers something that is no request, and ends the connection: nobody can tell where the next request begins.

@@ -199,9 +199,9 @@ impl Door {
                 }
                 key
             }
-            Note::Streams(key, progress) => {
+            Note::Streams(key, progress, answers_once) => {
                 if let Some(client) = self.clients.get(key) {
-                    client.streams(progress);
+                    client.streams(progress, answers_once);
                     let socket = client.connection.socket();
                     // What has come to an end already is told once more.
                     let _ = self.poll.change(socket, key, Interest::End);
@@ -220,7 +220,7 @@ impl Door {
                 self.answering = Some(answering);
                 return self.stop();
             }
-            Note::Finish => return self.finish(),
+            Note::Finish(last_moment) => return self.finish(last_moment),
         };
         self.advance(key);
     }
@@ -357,24 +357,25 @@ impl Door {
         self.close_idle(None);
     }
 
-    fn close_idle(&mut self, patience: Option<Duration>) {
+    fn close_idle(&mut self, moments: Option<(Instant, Instant)>) {
         for key in self.clients.keys(|_| true) {
             if let Some(client) = self.clients.get(key) {
-                client.close_when_idle(patience);
+                client.close_when_idle(moments);
                 self.advance(key);
             }
         }
     }
 
-    /// Accepts those who wait already, and then nobody.
-    fn finish(&mut self) {
+    /// Accepts those who wait already, and then nobody. What is incomplete at the last moment is answered so.
+    fn finish(&mut self, last_moment: Instant) {
         self.is_finishing = true;
         while self.listener.is_some() && self.has_arrivals && !self.is_full {
             self.accept();
         }
         self.stop_listening();
-        self.close_idle(Some(LAST_PATIENCE));
-        self.next_sweep = Instant::now();
+        let now = Instant::now();
+        self.close_idle(Some((now + LAST_PATIENCE, last_moment)));
+        self.next_sweep = now;
     }
 
     fn stop_listening(&mut self) {

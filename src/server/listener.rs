@@ -7,9 +7,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Connections that may wait to be accepted. With std's 128 a burst of clients waits a second for a SYN retransmit.
@@ -104,6 +104,14 @@ impl Listener {
         self.is_inherited
     }
 
+    /// The file of its Unix socket, if this process has made it.
+    pub fn file(&self) -> Option<SocketFile> {
+        match &self.address {
+            Listen::Unix(path) if !self.is_inherited => SocketFile::at(path),
+            _ => None,
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &Listen {
         &self.address
@@ -115,6 +123,31 @@ impl fmt::Display for Listener {
         match &self.address {
             Listen::Tcp(address) => address.fmt(f),
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The file of a Unix socket.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and number.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<SocketFile> {
+        let there = std::fs::symlink_metadata(path).ok()?;
+        Some(SocketFile {
+            path: path.into(),
+            identity: (there.dev(), there.ino()),
+        })
+    }
+
+    /// Removes it, as the next start would. If another server has its socket at the path by now, that one stays.
+    pub fn remove(&self) {
+        if SocketFile::at(&self.path).is_some_and(|there| there.identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

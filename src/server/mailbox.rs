@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Identifies a connection. Never reused.
 pub type Key = u64;
@@ -21,14 +22,14 @@ pub enum Note {
     Unsent(Key, bool),
     /// The route wants the request's body, of at most this size.
     ReadBody(Key, usize, Box<Parts>),
-    /// It became an event stream, which has to learn when its client has gone.
-    Streams(Key, Arc<Progress>),
+    /// It became an event stream, which has to learn when its client has gone; whether that answers once.
+    Streams(Key, Arc<Progress>, bool),
     /// The stream has written all that it had.
     Ended(Key),
     /// The server stops. The sender is dropped when all but the streams have their answers.
     Stop(Sender<Infallible>),
-    /// The last streams have ended: no more connections are accepted.
-    Finish,
+    /// The last streams have ended: no more connections are accepted, and what is there has until this moment.
+    Finish(Instant),
 }
 
 /// Notes in their order. Shared by the door and everybody who tells it something.

@@ -20,6 +20,7 @@ mod pool;
 mod settings;
 mod stream;
 mod threads;
+mod uptake;
 
 pub use listener::Listener;
 pub use settings::Settings;
@@ -31,7 +32,10 @@ use mailbox::{Mailbox, Note};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long it may take at the end to answer requests that never became complete.
+const LAST_ANSWERS: Duration = Duration::from_millis(1200);
 
 /// Starts serving, and returns at once.
 ///
@@ -71,10 +75,12 @@ impl Serving {
         }
     }
 
-    /// Accepts no more connections, and waits until the last one is closed.
-    pub fn finish(&self, deadline: Instant) {
-        self.mailbox.leave(Note::Finish);
+    /// Accepts no more connections, and waits until the last one is closed. Requests that are incomplete at the last
+    /// moment are answered even so, which takes a little longer.
+    pub fn finish(&self, last_moment: Instant) {
+        self.mailbox.leave(Note::Finish(last_moment));
+        let end = last_moment.max(Instant::now()) + LAST_ANSWERS;
         // Nothing is ever sent: this waits for the door to end.
-        let _ = self.all_closed.recv_deadline(deadline);
+        let _ = self.all_closed.recv_deadline(end);
     }
 }

@@ -107,9 +107,16 @@ impl NewStream {
         counters.answers.count(self.family, 200);
         let connection = self.connection;
         let progress = self.life.subscription().progress().clone();
-        connection.tell(Note::Streams(connection.key(), progress));
-        let ending = Ending(connection);
         let mut life = self.life;
+        let answers_once = matches!(life, Life::Poll(_));
+        if let Life::Stream(stream) = &mut life {
+            // Before the door looks for the end: who has closed its side already gets the head even so.
+            if stream.writer.begin().is_err() {
+                connection.cut();
+            }
+        }
+        connection.tell(Note::Streams(connection.key(), progress, answers_once));
+        let ending = Ending(connection);
         let finished = match &mut life {
             Life::Stream(stream) => stream.run(),
             Life::Poll(poll) => poll.run(),

@@ -45,7 +45,8 @@ impl Poll {
             }
         };
         let reason = match end {
-            Some(End::Gone) => GONE,
+            // It may have closed only its own side: then it reads the answer.
+            Some(End::Gone) => self.answer(GONE, up_to.to_string(), body),
             Some(End::Shutdown) => self.answer("shutdown", up_to.to_string(), body),
             Some(End::Expired) => self.answer("expired", up_to.to_string(), body),
             Some(End::Revoked) => self.answer("revoked", up_to.to_string(), body),

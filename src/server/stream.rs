@@ -206,7 +206,11 @@ impl StreamWriter {
         self.is_chunked
     }
 
-    fn begin(&mut self) -> io::Result<()> {
+    /// Writes what comes first, unless that was done.
+    ///
+    /// # Errors
+    /// If the client is gone, or takes nothing.
+    pub fn begin(&mut self) -> io::Result<()> {
         let beginning = std::mem::take(&mut self.beginning);
         self.connection.write_all(&beginning)
     }

@@ -48,6 +48,40 @@ fn each_line_is_a_message() {
 }
 
 #[test]
+fn every_json_value_is_a_message() {
+    let server = Server::start(&[]);
+    let mut stream = server.subscribe("a");
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    for value in [
+        "1e400",
+        "-0.0",
+        "123456789012345678901234567890",
+        r#"{"a":1,"a":2}"#,
+        // Half of a pair: JSON's grammar has it, and the text is passed on as it is.
+        r#"{"a":"\ud800"}"#,
+        &deep,
+    ] {
+        let reply = publish(&server, "/publish/a", value.as_bytes());
+        assert_eq!(reply.status, 200, "{:.40}: {}", value, reply.text());
+        assert!(stream.next().data == value, "{value:.40}");
+    }
+    // A string is a text, and half of a pair is none.
+    for bad in [
+        r#""\ud800""#,
+        "[1,]",
+        "01",
+        "1e",
+        "nul",
+        "{\"a\"}",
+        "[[",
+        "\"a\tb\"",
+    ] {
+        let reply = publish(&server, "/publish/a", bad.as_bytes());
+        assert_eq!(reply.status, 400, "{bad}: {}", reply.text());
+    }
+}
+
+#[test]
 fn all_or_nothing() {
     let server = Server::start(&[("MAX_MESSAGE_BYTES", "100")]);
     let long = format!("\"ok\"\n\"{}\"", "x".repeat(101));

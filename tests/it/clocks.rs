@@ -59,6 +59,37 @@ fn needs_cc_a_client_that_missed_something_before_a_restart_with_a_slow_clock_is
     }
 }
 
+#[cfg(feature = "disk")]
+#[test]
+fn needs_cc_a_channel_that_was_used_before_the_clock_was_set_is_not_old_after_a_restart() {
+    let clock = Clock::new("used-before");
+    let folder = common::Folder::new("clock-used-before");
+    let data_dir = folder.0.to_str().expect("the path is UTF-8");
+    let variables = [("DATA_DIR", data_dir), ("CHANNEL_TTL", "3600")];
+    let start = || Server::start_with(&variables, |command| clock.give_to(command));
+    // A board without a battery: the time comes with the network.
+    clock.set_seconds_off(-86_400);
+    let mut server = start();
+    let first = server.publish("a", "before the clock was set");
+    clock.set_seconds_off(0);
+    assert!(server.terminate().0.success());
+    let mut server = start();
+    // The janitor has looked by then.
+    common::wait_until("some seconds pass", common::BOUND, || {
+        server.stat("uptime_seconds") >= 3
+    });
+    assert!(!server.log().contains("event=expire"), "{}", server.log());
+    let reply = server.get("/messages/a").text();
+    assert!(reply.contains(&first), "{reply}");
+    // And once more: what is known of the channel has a right date now.
+    assert!(server.terminate().0.success());
+    let server = start();
+    common::wait_until("some seconds pass", common::BOUND, || {
+        server.stat("uptime_seconds") >= 3
+    });
+    assert!(server.get("/messages/a").text().contains(&first));
+}
+
 #[test]
 fn needs_cc_a_clock_that_is_set_back_and_forth_makes_no_gap() {
     let clock = Clock::new("back-and-again");

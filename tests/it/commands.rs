@@ -127,6 +127,21 @@ fn nonsensical_options_are_one_line_and_exit_2() {
 }
 
 #[test]
+fn the_argument_that_is_wrong_is_named() {
+    for (arguments, words) in [
+        (&["--healthcheck", "now"][..], "unknown argument \"now\""),
+        (&["--help", "me"], "unknown argument \"me\""),
+        (&["--check-data"], "takes one folder"),
+        (&["--check-data", "a", "b"], "takes one folder"),
+        (&["serve"], "unknown argument \"serve\""),
+        (&[""], "unknown argument \"\""),
+    ] {
+        let line = fails(&run(arguments, &[]), 2);
+        assert!(line.contains(words), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
 fn a_token_is_explained() {
     let rules = RulesFile::new(
         json!({

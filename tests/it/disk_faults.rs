@@ -271,6 +271,110 @@ fn what_was_damaged_is_never_served_and_never_thrown_away() {
     }
 }
 
+/// Bytes that redb's header is made of: its own format stands at 64 and at 192.
+#[test]
+fn every_bit_of_the_header_and_every_length_is_told_in_one_line() {
+    let folder = Folder::new("disk-header");
+    let missed = published(&folder, "always", 20, libc::SIGTERM);
+    let good = std::fs::read(folder.0.join("history.redb")).expect("it is there");
+    let flipped = [0, 9, 12, 64, 192].into_iter().flat_map(|place| {
+        let good = &good;
+        (0..8).map(move |bit| {
+            let mut bytes = good.clone();
+            bytes[place] ^= 1 << bit;
+            bytes
+        })
+    });
+    let cut = [1, 300, 4096, good.len() / 2, good.len() - 1];
+    let cut = cut.into_iter().map(|length| good[..length].to_vec());
+    let longer = [&good[..], b"more"].concat();
+    for bytes in flipped.chain(cut).chain([longer]) {
+        let copy = Folder::new("disk-header-copy");
+        for name in ["journal", "lock"] {
+            let _ = std::fs::copy(folder.0.join(name), copy.0.join(name));
+        }
+        std::fs::write(copy.0.join("history.redb"), &bytes).expect("it can be written");
+        let variables = [("DATA_DIR", path(&copy)), ("HISTORY_EVENTS", "1000")];
+        for command in ["--check", "--check-data"] {
+            let folder = (command == "--check-data").then(|| path(&copy));
+            let arguments: Vec<_> = [command].into_iter().chain(folder).collect();
+            let output = run(&arguments, &variables);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(error.lines().count() <= 1, "{command}: {error}");
+        }
+        let server = Server::start(&variables);
+        let is_told = server.log().contains("event=disk_damaged");
+        let (found, has_gap) = retained_after(&server, "a", &missed.last);
+        assert_eq!(has_gap, is_told, "a gap is told where the log tells it");
+        assert!(is_told || found == missed.texts, "something is missing");
+        // Another test shows that the threads that all depend on are heard.
+        assert!(!server.log().contains("panic"), "{}", server.log());
+    }
+}
+
+#[test]
+fn what_is_no_file_is_one_line_and_blocks_nothing() {
+    let make_pipe = |path: &std::path::Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.is_ok_and(|made| made.success()), "there are pipes");
+    };
+    let make_folder = |path: &std::path::Path| std::fs::create_dir(path).expect("it can be made");
+    let make_device = |path: &std::path::Path| {
+        std::os::unix::fs::symlink("/dev/zero", path).expect("it can be made")
+    };
+    for name in ["history.redb", "history.redb.new", "journal", "lock"] {
+        let kinds: [&dyn Fn(&std::path::Path); 3] = [&make_pipe, &make_folder, &make_device];
+        for make in kinds {
+            let folder = Folder::new("disk-no-file");
+            make(&folder.0.join(name));
+            let variables = [("DATA_DIR", path(&folder)), ("LISTEN", "127.0.0.1:0")];
+            for (arguments, code) in [
+                (&[][..], 2),
+                (&["--check"], 2),
+                (&["--check-data", path(&folder)], 1),
+            ] {
+                let output = run(arguments, &variables);
+                let text = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+                let what = format!("{name} in it is not a file; move it away");
+                assert!(text.contains(&what), "{arguments:?}: {text}");
+            }
+        }
+    }
+    let folder = Folder::new("disk-link");
+    let nowhere = folder.0.join("link");
+    std::os::unix::fs::symlink("/no/such/folder", &nowhere).expect("it can be made");
+    for data_dir in [nowhere.to_str().expect("the path is UTF-8"), "/dev/null"] {
+        let output = run(&[], &[("DATA_DIR", data_dir), ("LISTEN", "127.0.0.1:0")]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("is not a folder"), "{text}");
+    }
+}
+
+#[test]
+fn the_path_of_a_folder_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let outer = Folder::new("disk-not-text");
+    let data = outer.0.join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    let server = Server::start_with(&[], |command| {
+        command.env("DATA_DIR", &data);
+    });
+    assert_eq!(publish(&server, "x").status, 200);
+    drop(server);
+    let mut command = common::bare_command();
+    let output = command.arg("--check-data").arg(&data).output();
+    let output = output.expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 messages in 1 channels"), "{output:?}");
+    let mut command = common::bare_command();
+    let output = command.arg("--check").env("DATA_DIR", &data).output();
+    let output = output.expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let is_shown = |line: &str| line.contains(" DATA_DIR ") && line.contains("/d\u{fffd}");
+    assert!(text.lines().any(is_shown), "{text}");
+}
+
 #[test]
 fn a_damaged_newest_commit_is_made_good_by_the_journal_or_told() {
     let folder = Folder::new("disk-newest");
@@ -315,17 +419,21 @@ fn a_damaged_journal_is_told_and_one_that_ends_in_the_middle_is_not() {
 
 #[test]
 fn a_removed_file_is_written_again() {
-    let folder = Folder::new("disk-removed");
-    let mut server = Server::start(&[("DATA_DIR", path(&folder))]);
-    assert_eq!(publish(&server, "1").status, 200);
-    std::fs::remove_file(folder.0.join("history.redb")).expect("it can be removed");
-    wait_until("the file is there again", 2 * BOUND, || {
-        folder.0.join("history.redb").exists() && server.get("/health/ready").status == 200
-    });
-    assert_eq!(publish(&server, "2").status, 200);
-    server.stop(libc::SIGKILL);
-    let server = Server::start(&[("DATA_DIR", path(&folder))]);
-    assert_eq!(retained(&server, "a").0, ["1", "2"]);
+    for file in ["history.redb", "journal"] {
+        let folder = Folder::new("disk-removed");
+        let mut server = Server::start(&[("DATA_DIR", path(&folder))]);
+        assert_eq!(publish(&server, "1").status, 200);
+        std::fs::remove_file(folder.0.join(file)).expect("it can be removed");
+        wait_until("the file is there again", 2 * BOUND, || {
+            folder.0.join(file).exists() && server.get("/health/ready").status == 200
+        });
+        for text in ["2", "3", "4"] {
+            assert_eq!(publish(&server, text).status, 200);
+        }
+        server.stop(libc::SIGKILL);
+        let server = Server::start(&[("DATA_DIR", path(&folder))]);
+        assert_eq!(retained(&server, "a").0, ["1", "2", "3", "4"], "{file}");
+    }
 }
 
 #[test]

@@ -81,6 +81,7 @@ mod replay;
 mod scripts;
 mod shutdown;
 mod socket_activation;
+mod starts;
 mod statistics;
 #[cfg(feature = "ship-tests")]
 mod units;

@@ -3,9 +3,9 @@
 use crate::common;
 
 use common::tokens::{self, in_seconds, jwt, RulesFile, SECRET};
-use common::{id, wait_until, EventStream, Publisher, Server, BOUND, TOKEN};
+use common::{id, over_each_transport, wait_until, EventStream, Publisher, Server, BOUND, TOKEN};
 use serde_json::{json, Value};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 /// What an answer that ends has: its lines, and the id with which to go on.
@@ -440,6 +440,85 @@ fn a_waiting_client_may_leave_and_a_stop_answers_it() {
     let reply = common::http::read_reply(&mut waiting, false).expect("an answer");
     assert_eq!((reply.status, reply.body.len()), (200, 0));
     assert!(reply.header("Last-Event-ID").is_some());
+}
+
+#[test]
+fn a_waiting_client_that_closes_its_side_is_answered() {
+    over_each_transport(&[("HEARTBEAT", "1")], |transport, server| {
+        let wait = "GET /messages/a?wait=300 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let before = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+        // At once, behind another request, and while it waits.
+        for (request, heads, waits) in [
+            (wait.to_string(), 1, false),
+            (before.to_string() + wait, 2, false),
+            (wait.to_string(), 1, true),
+        ] {
+            let mut connection = server.send(request.as_bytes());
+            if waits {
+                wait_until("it waits", BOUND, || server.stat("connected_clients") == 1);
+            }
+            let closed = connection.shutdown(std::net::Shutdown::Write);
+            closed.expect("it can close its side");
+            let (answer, _) = common::http::read_until_closed(&mut connection, BOUND);
+            let replies = common::http::replies(&answer, 0)
+                .unwrap_or_else(|problem| panic!("over {transport}: {problem}"));
+            assert_eq!(replies.len(), heads, "over {transport}");
+            let reply = &replies[heads - 1];
+            assert_eq!((reply.status, reply.body.len()), (200, 0));
+            assert!(reply.header("Last-Event-ID").is_some());
+            wait_until("it is gone", BOUND, || {
+                server.stat("connected_clients") == 0
+            });
+        }
+    });
+}
+
+#[test]
+fn a_stream_whose_client_closes_its_side_at_once_has_a_head() {
+    over_each_transport(&[], |transport, server| {
+        for target in ["/sse/a", "/messages/a?follow=1", "/stats/stream"] {
+            for _ in 0..20 {
+                let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+                let mut connection = server.send(request.as_bytes());
+                let closed = connection.shutdown(std::net::Shutdown::Write);
+                closed.expect("it can close its side");
+                let (answer, _) = common::http::read_until_closed(&mut connection, BOUND);
+                let head = String::from_utf8_lossy(&answer);
+                let is_whole = head.starts_with("HTTP/1.1 200 ") && head.contains("\r\n\r\n");
+                assert!(is_whole, "over {transport}, {target}: {head:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_with_a_slow_network_gets_a_long_answer_whole() {
+    let server = Server::start(&[("HISTORY_EVENTS", "1000")]);
+    let mut publisher = common::Publisher::new(&server);
+    for _ in 0..20 {
+        publisher.publish("a", "x".repeat(60_000));
+    }
+    let whole = server.get("/messages/a").body;
+    let socket = server.address.socket();
+    let set = socket.set_recv_buffer_size(8 << 10);
+    set.expect("a socket option can be set");
+    server.address.connect_with(&socket);
+    let mut connection = socket;
+    connection
+        .write_all(b"GET /messages/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("it is sent");
+    // 20 KB a second, until much more time has passed than most clients need.
+    let begun = Instant::now();
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1 << 10]);
+    while begun.elapsed() < Duration::from_secs(9) {
+        let count = connection.read(&mut buffer).expect("it goes on");
+        answer.extend_from_slice(&buffer[..count]);
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let (rest, _) = common::http::read_until_closed(&mut connection, BOUND);
+    answer.extend(rest);
+    let replies = common::http::replies(&answer, 0).expect("it is whole");
+    assert!(replies[0].body == whole, "it is what there is");
 }
 
 #[test]

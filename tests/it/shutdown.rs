@@ -126,3 +126,39 @@ fn while_it_stops_the_server_says_that_it_is_not_ready() {
     drop(sleeper);
     assert!(stopping.join().expect("the server stops").success());
 }
+
+#[test]
+fn a_request_that_is_incomplete_at_the_end_is_answered() {
+    let request = "POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: 10\r\n\r\n";
+    let whole = "GET /health HTTP/1.1\r\nHost: test\r\n\r\n";
+    // With and without somebody who keeps the server busy to its last seconds.
+    for is_busy in [false, true] {
+        let mut server = Server::start(&[]);
+        let _sleeper = is_busy.then(|| subscribe_and_sleep(&server));
+        let mut connections: Vec<_> = [
+            request[..40].to_string(),
+            format!("{request}half"),
+            format!("{whole}{}", &request[..40]),
+            format!("{whole}{request}half"),
+        ]
+        .iter()
+        .map(|bytes| server.send(bytes.as_bytes()))
+        .collect();
+        // They were accepted, and read as far as they go.
+        for connection in &mut connections[2..] {
+            let reply = http::read_reply(connection, false).expect("the first one is answered");
+            assert_eq!(reply.status, 200);
+        }
+        let (status, took) = server.terminate();
+        assert!(
+            status.success() && took < Duration::from_secs(10),
+            "{status} after {took:?}"
+        );
+        for (number, mut connection) in connections.into_iter().enumerate() {
+            let what = format!("number {number}, busy: {is_busy}");
+            let reply = http::read_reply(&mut connection, false);
+            let reply = reply.unwrap_or_else(|problem| panic!("{what}: {problem}"));
+            assert_eq!(reply.status, 408, "{what}");
+        }
+    }
+}
