@@ -217,10 +217,12 @@ impl Client {
                 let now = Instant::now();
                 match uptake.look(self.connection.untaken_bytes(), now) {
                     Some(time) => self.deadline = now + time,
-                    None => self.cut(),
+                    None => self.phase = Phase::Lingers { budget: 0 },
                 }
             }
-            Phase::Reads { .. } | Phase::Sends { .. } | Phase::Lingers { .. } => self.cut(),
+            Phase::Reads { .. } | Phase::Sends { .. } | Phase::Lingers { .. } => {
+                self.phase = Phase::Lingers { budget: 0 };
+            }
         }
     }
 
@@ -360,11 +362,6 @@ impl Client {
             _ => 0,
         };
         self.inbox.size() + more
-    }
-
-    fn cut(&mut self) {
-        self.connection.cut();
-        self.phase = Phase::Lingers { budget: 0 };
     }
 
     /// Answers something that is no request, and ends the connection: nobody can tell where the next request begins.
