@@ -16,12 +16,18 @@ impl Target {
     /// Parses a target in origin form (`/path?query`), or in absolute form (`http://host/path`), which servers have to
     /// accept too (RFC 9112, section 3.2.2).
     pub fn parse(target: &str) -> Target {
-        let target = strip_origin(target);
+        let (target, is_absolute) = match strip_origin(target) {
+            Some(rest) => (rest, true),
+            None => (target, false),
+        };
         // A fragment does not belong in a request; some clients send one anyway.
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        // `http://host?query`.
-        let path = if path.is_empty() { "/" } else { path };
+        // Only `http://host?query` may leave it out.
+        let path = match path {
+            "" if is_absolute => "/",
+            path => path,
+        };
         Target {
             path: path.into(),
             query: Query::parse(query),
@@ -29,20 +35,14 @@ impl Target {
     }
 }
 
-fn strip_origin(target: &str) -> &str {
-    let scheme_end = ["http://", "https://"].iter().find_map(|scheme| {
-        target
-            .get(..scheme.len())
-            .filter(|start| start.eq_ignore_ascii_case(scheme))
-            .map(str::len)
-    });
-    match scheme_end {
-        None => target,
-        Some(start) => match target[start..].find(['/', '?', '#']) {
-            Some(end) => &target[start + end..],
-            None => "/",
-        },
-    }
+/// What stands behind the host of an absolute form.
+fn strip_origin(target: &str) -> Option<&str> {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    Some(&rest[end..])
 }
 
 /// Decoded bytes are not UTF-8.
@@ -120,7 +120,8 @@ mod tests {
             ("http://host#b", "/"),
             ("/a#b?c", "/a"),
             ("*", "*"),
-            ("", "/"),
+            ("", ""),
+            ("?a", ""),
         ] {
             assert_eq!(Target::parse(target).path, path, "path of {target:?}");
         }
