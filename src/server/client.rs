@@ -118,14 +118,12 @@ impl Client {
     }
 
     /// The server stops: looks once more for a request, and closes the connection if there is none. A client that has
-    /// not sent any request yet is about to, and gets until the first moment for that, if given; one that has sent part
-    /// of a request gets until the last one.
-    pub fn close_when_idle(&mut self, moments: Option<(Instant, Instant)>) {
+    /// not sent any request yet is about to, and gets `patience` for that, if given.
+    pub fn close_when_idle(&mut self, patience: Option<Duration>) {
         self.inbox.look_again();
         self.closes_when_idle = self.has_asked;
-        if let Some((first, last)) = moments {
-            let moment = if self.has_asked { last } else { first };
-            self.deadline = self.deadline.min(moment);
+        if let (false, Some(patience)) = (self.has_asked, patience) {
+            self.deadline = self.deadline.min(Instant::now() + patience);
         }
     }
 

@@ -64,7 +64,8 @@ pub struct Door {
     is_busy: bool,
     trimmer: Trimmer,
     is_stopping: bool,
-    is_finishing: bool,
+    /// Set when nothing new is accepted. What is incomplete then is answered so.
+    last_moment: Option<Instant>,
     /// Dropped when a stopping server has nothing left to answer.
     answering: Option<Sender<Infallible>>,
     /// Dropped when the door has closed its last connection.
@@ -101,7 +102,7 @@ impl Door {
             is_busy: false,
             trimmer: Trimmer::new(CROWD),
             is_stopping: false,
-            is_finishing: false,
+            last_moment: None,
             answering: None,
             _open: open,
         };
@@ -111,7 +112,7 @@ impl Door {
     /// The door's life. It ends when it was told to stop and the last connection is closed.
     pub fn run(mut self) {
         let mut events = Vec::new();
-        while !(self.is_finishing && self.clients.len() == 0) {
+        while self.last_moment.is_none() || self.clients.len() > 0 {
             if let Err(error) = self.wait(&mut events) {
                 // Nothing can be served any more. The panic hook ends the process.
                 panic!("cannot wait for sockets: {error}");
@@ -336,9 +337,14 @@ impl Door {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now + if self.is_finishing { LAST_SWEEP } else { SWEEP };
+        let is_finishing = self.last_moment.is_some();
+        self.next_sweep = now + if is_finishing { LAST_SWEEP } else { SWEEP };
         self.dispatcher.reopen(&self.poll);
-        for key in self.clients.keys(|client| client.is_overdue(now)) {
+        let is_last = self.last_moment.is_some_and(|moment| now >= moment);
+        for key in self
+            .clients
+            .keys(|client| is_last || client.is_overdue(now))
+        {
             if let Some(client) = self.clients.get(key) {
                 client.give_up(self.dispatcher.pool(), BodyError::TooSlow);
                 self.advance(key);
@@ -357,10 +363,10 @@ impl Door {
         self.close_idle(None);
     }
 
-    fn close_idle(&mut self, moments: Option<(Instant, Instant)>) {
+    fn close_idle(&mut self, patience: Option<Duration>) {
         for key in self.clients.keys(|_| true) {
             if let Some(client) = self.clients.get(key) {
-                client.close_when_idle(moments);
+                client.close_when_idle(patience);
                 self.advance(key);
             }
         }
@@ -368,14 +374,13 @@ impl Door {
 
     /// Accepts those who wait already, and then nobody. What is incomplete at the last moment is answered so.
     fn finish(&mut self, last_moment: Instant) {
-        self.is_finishing = true;
+        self.last_moment = Some(last_moment);
         while self.listener.is_some() && self.has_arrivals && !self.is_full {
             self.accept();
         }
         self.stop_listening();
-        let now = Instant::now();
-        self.close_idle(Some((now + LAST_PATIENCE, last_moment)));
-        self.next_sweep = now;
+        self.close_idle(Some(LAST_PATIENCE));
+        self.next_sweep = Instant::now();
     }
 
     fn stop_listening(&mut self) {

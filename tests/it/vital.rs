@@ -63,26 +63,30 @@ fn is_vital((_, name): &(u32, String)) -> bool {
     !["worker", "waiting", "log"].contains(&&name[..])
 }
 
+/// The threads that all depend on, once each has its name: a new one has that of the thread that started it.
+fn vital_threads(server: &Server) -> Vec<(u32, String)> {
+    let mut threads = Vec::new();
+    common::wait_until("all threads have their names", common::BOUND, || {
+        threads = server.named_threads();
+        threads.retain(is_vital);
+        let is_there = |name: &&str| threads.iter().any(|(_, own)| own == name);
+        // With the main one, and tiny_http's, which have its name.
+        threads.len() >= 9
+            && ["announcer", "janitor", "statistics", "door"]
+                .iter()
+                .all(is_there)
+    });
+    threads
+}
+
 #[test]
 fn needs_gdb_a_panic_of_any_thread_that_all_depend_on_ends_the_process_with_one_line() {
-    let first = Server::start(&[]);
-    let vital = first.named_threads().into_iter().filter(is_vital);
-    let names: Vec<String> = vital.map(|(_, name)| name).collect();
-    for name in ["announcer", "janitor", "statistics", "door"] {
-        assert!(names.iter().any(|own| own == name), "{name}: {names:?}");
-    }
-    // The main one, and tiny_http's, which have its name.
-    assert!(names.len() >= 9, "{names:?}");
-    drop(first);
+    let count = vital_threads(&Server::start(&[])).len();
     std::thread::scope(|scope| {
-        for place in 0..names.len() {
+        for place in 0..count {
             scope.spawn(move || {
                 let mut server = Server::start(&[]);
-                let thread = server
-                    .named_threads()
-                    .into_iter()
-                    .filter(is_vital)
-                    .nth(place);
+                let thread = vital_threads(&server).into_iter().nth(place);
                 let_panic(
                     &mut server,
                     &thread.expect("all servers have the same threads"),
