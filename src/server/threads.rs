@@ -15,8 +15,9 @@ const RESERVED_MEMORY: usize = 32 << 20;
 /// Threads that begin between two looks at the memory: they take less than what is reserved.
 const BETWEEN_LOOKS: usize = 64;
 
-/// A thread that has done its work waits this long for more. A browser connects again after one to three seconds, and a
-/// script that polls at once; to make a thread costs several times as much as to wake one.
+/// A thread that has done its work waits this long for more, and up to twice as long: the threads of a crowd that has left
+/// do not all end at once, which would hold up everybody else. A browser connects again after one to three seconds, and
+/// a script that polls at once; to make a thread costs several times as much as to wake one.
 const SPARE_TIME: Duration = Duration::from_secs(5);
 
 /// The threads of one kind, which all do the same with the work that they get.
@@ -73,10 +74,12 @@ impl<W: Send + 'static> Threads<W> {
         if !self.has_memory() {
             return Err((io::ErrorKind::OutOfMemory.into(), work));
         }
+        let part = self.unlooked.load(Ordering::Relaxed) as f64 / BETWEEN_LOOKS as f64;
         let life = Life {
             run: self.run,
             first: work,
             spare: self.spare.clone(),
+            patience: SPARE_TIME.mul_f64(1.0 + part),
         };
         host::spawn(self.name, self.stack, Life::live, life)
             .map_err(|(error, life)| (error, life.first))
@@ -101,12 +104,13 @@ struct Life<W> {
     run: fn(W),
     first: W,
     spare: Receiver<W>,
+    patience: Duration,
 }
 
 impl<W> Life<W> {
     fn live(self) {
         (self.run)(self.first);
-        while let Ok(work) = self.spare.recv_timeout(SPARE_TIME) {
+        while let Ok(work) = self.spare.recv_timeout(self.patience) {
             (self.run)(work);
         }
     }
