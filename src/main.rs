@@ -185,7 +185,8 @@ const EXPENDABLE: [&str; 3] = ["worker", "stream", "waiting"];
 fn watch_panics() {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
-        let name = thread.name().unwrap_or("tiny_http");
+        let name = host::spawned_name().or(thread.name());
+        let name = name.unwrap_or("tiny_http");
         if name == queued_log::THREAD {
             return;
         }

@@ -1,9 +1,19 @@
 //! Threads of which there may be thousands.
 
+use std::cell::Cell;
 use std::ffi::{c_void, CStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+
+thread_local! {
+    static NAME: Cell<Option<&'static CStr>> = const { Cell::new(None) };
+}
+
+/// The name that `spawn` has given this thread; std does not know of it. Shown by tests/it/vital.rs.
+pub fn spawned_name() -> Option<&'static str> {
+    NAME.get().and_then(|name| name.to_str().ok())
+}
 
 /// What a thread begins with.
 struct Beginning<W> {
@@ -68,14 +78,15 @@ fn create(
 extern "C" fn begin<W>(beginning: *mut c_void) -> *mut c_void {
     // SAFETY: `spawn` has made it for this thread alone.
     let Beginning { name, run, work } = *unsafe { Box::from_raw(beginning.cast::<Beginning<W>>()) };
-    set_name(name);
+    NAME.set(Some(name));
+    show_name(name);
     // Nothing may unwind into C.
     let _ = catch_unwind(AssertUnwindSafe(|| run(work)));
     std::ptr::null_mut()
 }
 
 /// Names this thread for `ps` and debuggers (`prctl(2)`). Elsewhere it has none.
-fn set_name(name: &'static CStr) {
+fn show_name(name: &'static CStr) {
     #[cfg(target_os = "linux")]
     // SAFETY: the name is a string with an end, and the call only reads it.
     unsafe {

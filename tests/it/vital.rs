@@ -58,6 +58,32 @@ fn let_panic(server: &mut Server, (number, name): &(u32, String)) {
     assert_eq!(server.count_in_log("panic"), 1, "{name}: {}", server.log());
 }
 
+/// Where a sleeping thread's registers are known by name.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn needs_gdb_a_panic_of_a_streams_thread_costs_that_stream_alone() {
+    let server = Server::start(&[]);
+    let mut lost = server.subscribe("a");
+    let number = thread(&server, "stream");
+    let mut other = server.subscribe("a");
+    // It goes on as if its own code had called the function, so that the panic unwinds through that.
+    let go_on = [
+        "set var $orig_rax = -1".to_string(),
+        "set var $rdi = 1".to_string(),
+        format!("set var $pc = &{}", panicking_function(&server)),
+    ];
+    let commands = go_on.iter().flat_map(|command| ["-ex", command]);
+    let gdb = Command::new("gdb")
+        .args(["-nx", "-batch", "-p", &number.to_string()])
+        .args(commands)
+        .output();
+    assert!(gdb.is_ok(), "gdb runs");
+    server.wait_for_log("event=panic thread=stream");
+    lost.ending();
+    let id = server.publish("a", "to the other");
+    assert_eq!(other.next().id, Some(id));
+}
+
 /// Whether all depend on it. A worker's panic costs one request; one of the log's thread is nobody's to tell of.
 fn is_vital((_, name): &(u32, String)) -> bool {
     !["worker", "waiting", "log"].contains(&&name[..])
