@@ -37,7 +37,6 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    queued_log::silence_caught_panics();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments[..] {
         [] => serve(),

@@ -1,5 +1,6 @@
 //! Where Redis is: what `REDIS_URL` may be, and what is wrong with it.
 
+use crate::numbers::digits;
 use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::io;
@@ -62,8 +63,8 @@ fn read(rest: &str) -> Result<RedisAddress, &'static str> {
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let database = match database {
         "" => 0,
-        digits => {
-            number(digits).ok_or("has a database that is not a number; in a password / is %2F")?
+        text => {
+            digits(text).ok_or("has a database that is not a number; in a password / is %2F")?
         }
     };
     let (user, password, place) = match authority.rsplit_once('@') {
@@ -85,7 +86,7 @@ fn read(rest: &str) -> Result<RedisAddress, &'static str> {
     let (host, port) = match place.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (
             host,
-            number(port)
+            digits(port)
                 .filter(|port| *port > 0)
                 .ok_or("has a port that is not 1 to 65535")?,
         ),
@@ -98,12 +99,6 @@ fn read(rest: &str) -> Result<RedisAddress, &'static str> {
         port,
         database,
     })
-}
-
-/// Only digits: no sign.
-fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
-    let is_plain = digits.bytes().all(|b| b.is_ascii_digit());
-    digits.parse().ok().filter(|_| is_plain)
 }
 
 fn decoded(text: &str) -> Result<String, &'static str> {

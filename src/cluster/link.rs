@@ -128,9 +128,9 @@ impl Link {
             let bytes = &mut answers.bytes;
             let came = bytes.len();
             bytes.resize(came + came.clamp(LEAST_ROOM, MOST_ROOM), 0);
-            let count = self.socket.read(&mut bytes[came..])?;
-            bytes.truncate(came + count);
-            if count == 0 {
+            let more = self.socket.read(&mut bytes[came..])?;
+            bytes.truncate(came + more);
+            if more == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }

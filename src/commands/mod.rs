@@ -13,6 +13,7 @@ pub use setup::{read_config, read_rules, Failure};
 pub use welcome::{Language, Welcome};
 
 use crate::disk;
+use crate::log::{catch_panic, silence_caught_panics};
 use crate::server::health;
 use std::ffi::OsString;
 use std::path::Path;
@@ -26,6 +27,7 @@ const HEALTHCHECK_TIME: Duration = Duration::from_secs(5);
 /// # Errors
 /// What a person is told, unless it succeeds.
 pub fn run(arguments: &[OsString]) -> Result<(), Failure> {
+    silence_caught_panics();
     let texts: Vec<_> = arguments
         .iter()
         .map(|text| text.to_string_lossy())
@@ -58,10 +60,8 @@ fn check_health() -> Result<(), Failure> {
 }
 
 fn check_data(folder: &Path) -> Result<(), Failure> {
-    // What makes the store panic is reported as damage, in one line.
-    std::panic::set_hook(Box::new(|_| {}));
-    let report = std::panic::catch_unwind(|| disk::check(folder))
-        .unwrap_or_else(|_| {
+    let report = catch_panic(|| disk::check(folder))
+        .unwrap_or_else(|| {
             Err(format!(
                 "{folder:?} made sse-server panic; that is a bug in it"
             ))

@@ -187,7 +187,7 @@ mod tests {
     use crate::access::{Access, Rules};
     use crate::counters::Counters;
     use crate::event::{Form, Kind, Topic};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn message(channel: &ChannelName, seq: u64) -> Arc<Event> {
         Arc::new(Event {
@@ -204,15 +204,9 @@ mod tests {
     #[test]
     fn who_has_the_notice_of_a_gap_still_gets_the_next_message_of_that_millisecond() {
         let limits = Limits {
-            history_events: 10,
             history_bytes: 10_000,
-            history_age: None,
-            channel_ttl: Duration::from_secs(60),
-            max_clients: 10,
-            max_channels: 10,
-            client_queue: 10,
-            heartbeat: Duration::MAX,
             ids_come_from_outside: true,
+            ..Limits::SMALL
         };
         let (hub, mut turns, _open) = Hub::without_threads(limits, Arc::new(Counters::new()));
         let channel = ChannelName::parse("a").expect("a good name");

@@ -25,6 +25,22 @@ pub struct Limits {
     pub ids_come_from_outside: bool,
 }
 
+#[cfg(test)]
+impl Limits {
+    /// Enough for a unit test.
+    pub(super) const SMALL: Limits = Limits {
+        history_events: 10,
+        history_bytes: 1000,
+        history_age: None,
+        channel_ttl: Duration::from_secs(60),
+        max_clients: 10,
+        max_channels: 10,
+        client_queue: 10,
+        heartbeat: Duration::MAX,
+        ids_come_from_outside: false,
+    };
+}
+
 /// Why the hub refuses a publish or a subscribe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {

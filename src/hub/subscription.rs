@@ -223,7 +223,6 @@ mod tests {
     use crate::access::{Access, Rules};
     use crate::counters::Counters;
     use crate::event::{heartbeat_frame, ChannelName, Event, Kind};
-    use std::time::Duration;
 
     /// A client that takes three bytes at a time.
     #[derive(Debug)]
@@ -246,18 +245,7 @@ mod tests {
     }
 
     fn connected() -> (Arc<Subscriber>, Subscription) {
-        let limits = Limits {
-            history_events: 10,
-            history_bytes: 1000,
-            history_age: None,
-            channel_ttl: Duration::from_secs(60),
-            max_clients: 10,
-            max_channels: 10,
-            client_queue: 10,
-            heartbeat: Duration::MAX,
-            ids_come_from_outside: false,
-        };
-        let shared = Arc::new(Shared::new(limits, Arc::new(Counters::new())));
+        let shared = Arc::new(Shared::new(Limits::SMALL, Arc::new(Counters::new())));
         let access = Access::new(None, None, Rules::without_file());
         let caller = access.identify(None).expect("no token is fine");
         let permit = caller.follow(&[]).expect("everybody may follow nothing");

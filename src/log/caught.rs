@@ -9,9 +9,9 @@ thread_local! {
 
 /// What the work returns, or `None` if it panics. What it works on must not be used afterwards.
 pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
-    IS_CATCHING.set(true);
+    let was_catching = IS_CATCHING.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
-    IS_CATCHING.set(false);
+    IS_CATCHING.set(was_catching);
     done.ok()
 }
 

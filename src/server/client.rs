@@ -49,7 +49,10 @@ enum Phase {
     /// The client, to take the rest of its answer.
     Sends { is_last: bool, uptake: Uptake },
     /// The end of an event stream. If that answers once, a client that has closed its side can still read the answer.
-    Streams(Arc<Progress>, bool),
+    Streams {
+        progress: Arc<Progress>,
+        answers_once: bool,
+    },
     /// The client, to close its side.
     Lingers { budget: usize },
 }
@@ -108,7 +111,14 @@ impl Client {
     /// Records a change of the socket.
     pub fn note(&mut self, event: &Readiness) {
         self.inbox.note(event);
-        if let (Phase::Streams(progress, answers_once), true) = (&self.phase, event.is_ended) {
+        let Phase::Streams {
+            progress,
+            answers_once,
+        } = &self.phase
+        else {
+            return;
+        };
+        if event.is_ended {
             progress.client_has_gone();
             if !answers_once {
                 // The stream's thread may be inside a write.
@@ -137,7 +147,7 @@ impl Client {
     }
 
     pub fn is_stream(&self) -> bool {
-        matches!(self.phase, Phase::Streams(..))
+        matches!(self.phase, Phase::Streams { .. })
     }
 
     fn enter(&mut self, phase: Phase, time: Duration) {
@@ -169,7 +179,10 @@ impl Client {
     /// It has become an event stream.
     pub fn streams(&mut self, progress: Arc<Progress>, answers_once: bool) {
         self.inbox.clear();
-        self.phase = Phase::Streams(progress, answers_once);
+        self.phase = Phase::Streams {
+            progress,
+            answers_once,
+        };
     }
 
     /// Sends nothing more, and waits for the client to close its side.
@@ -186,7 +199,7 @@ impl Client {
         match self.phase {
             // Nobody reports that the answer is out.
             Phase::Answers { .. } => self.connection.turn() != Turn::Taken,
-            Phase::Streams(..) => false,
+            Phase::Streams { .. } => false,
             _ => now >= self.deadline,
         }
     }
@@ -210,7 +223,7 @@ impl Client {
             // The route answers.
             Phase::ReadsBody(pending, ..) => pending.fail(why),
             // The next step brings it to one of the others.
-            Phase::Answers { .. } | Phase::Streams(..) => {}
+            Phase::Answers { .. } | Phase::Streams { .. } => {}
             Phase::Sends { uptake, .. } if why == BodyError::TooSlow => {
                 let now = Instant::now();
                 match uptake.look(self.connection.untaken_bytes(), now) {
@@ -249,7 +262,7 @@ impl Client {
                     Err(_) => Step::Close,
                 }
             }
-            Phase::Streams(..) => Step::Wait,
+            Phase::Streams { .. } => Step::Wait,
             // Discards what the client still sends, until it closes.
             Phase::Lingers { budget } => {
                 *budget = budget.saturating_sub(self.inbox.clear());
