@@ -1,6 +1,6 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build static measure install uninstall test simulate test-ship test-musl test-docker check-systems test-hostile torture soak bench screenshots lint fmt readme ci cargo
+.PHONY: help run build static measure install uninstall test test-browsers simulate test-ship test-musl test-docker check-systems test-hostile torture soak bench screenshots lint fmt readme ci cargo
 
 BUILD := $${CARGO_TARGET_DIR:-target}
 # Where `make static` leaves its binary.
@@ -72,8 +72,11 @@ uninstall: ## remove what install has installed
 	rm -f "$(DESTDIR)$(PREFIX)/bin/sse-server" "$(DESTDIR)$(UNITDIR)/sse-server.service" "$(DESTDIR)$(UNITDIR)/sse-server.socket"
 	rm -rf "$(DESTDIR)$(PREFIX)/share/sse-server"
 
-test: cargo ## run the tests, after installing what they need
+test: cargo ## run the tests but those with browsers, after installing what they need
 	tests/run
+
+test-browsers: cargo ## run the tests with real browsers and with packages of npm
+	tests/run --browsers
 
 test-hostile: cargo ## run the long tests with hostile clients and full machines
 	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak:: torture:: disk::answered_messages_survive_200
@@ -141,7 +144,7 @@ fmt: cargo ## format the code
 readme: cargo ## follow README.md and its chapters in a fresh clone, command by command
 	tests/readme
 
-ci: lint build test test-ship check-systems test-docker test-hostile readme ## everything that has to pass
+ci: lint build test test-browsers test-ship check-systems test-docker test-hostile readme ## everything that has to pass
 
 cargo:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs, or on Debian with apt-get install cargo" >&2; exit 1; }
