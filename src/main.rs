@@ -63,6 +63,7 @@ fn serve() -> Result<(), Failure> {
     // Before the first thread: all threads inherit it.
     host::block_signals().map_err(|error| system_failure("block signals", &error))?;
     host::spare_address_space();
+    host::prepare_for_many();
     queued_log::start(config.log_level).map_err(no_thread)?;
     watch_panics();
     for doubt in doubts(&config, &rules) {

@@ -5,7 +5,7 @@ use crate::host;
 use crossbeam_channel::{Receiver, Sender};
 use std::ffi::CStr;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +15,13 @@ const RESERVED_MEMORY: usize = 32 << 20;
 /// Threads that begin between two looks at the memory: they take less than what is reserved.
 const BETWEEN_LOOKS: usize = 64;
 
-/// A thread that has done its work waits this long for more, and up to twice as long: the threads of a crowd that has left
-/// do not all end at once, which would hold up everybody else. A browser connects again after one to three seconds, and
+/// A thread that has done its work waits this long for more. A browser connects again after one to three seconds, and
 /// a script that polls at once; to make a thread costs several times as much as to wake one.
 const SPARE_TIME: Duration = Duration::from_secs(5);
+
+/// And this much longer for each that waits already: the threads of a crowd that has left end one after the other. All at
+/// once they would hold up everybody else.
+const BETWEEN_ENDS: Duration = Duration::from_millis(5);
 
 /// The threads of one kind, which all do the same with the work that they get.
 pub struct Threads<W> {
@@ -34,6 +37,8 @@ pub struct Threads<W> {
     /// Without a buffer: only a thread that is waiting takes work.
     work: Sender<W>,
     spare: Receiver<W>,
+    /// Their number.
+    waiting: Arc<AtomicU32>,
 }
 
 impl<W: Send + 'static> Threads<W> {
@@ -49,6 +54,7 @@ impl<W: Send + 'static> Threads<W> {
             run,
             work,
             spare,
+            waiting: Arc::default(),
         }
     }
 
@@ -74,12 +80,11 @@ impl<W: Send + 'static> Threads<W> {
         if !self.has_memory() {
             return Err((io::ErrorKind::OutOfMemory.into(), work));
         }
-        let part = self.unlooked.load(Ordering::Relaxed) as f64 / BETWEEN_LOOKS as f64;
         let life = Life {
             run: self.run,
             first: work,
             spare: self.spare.clone(),
-            patience: SPARE_TIME.mul_f64(1.0 + part),
+            waiting: self.waiting.clone(),
         };
         host::spawn(self.name, self.stack, Life::live, life)
             .map_err(|(error, life)| (error, life.first))
@@ -104,14 +109,20 @@ struct Life<W> {
     run: fn(W),
     first: W,
     spare: Receiver<W>,
-    patience: Duration,
+    waiting: Arc<AtomicU32>,
 }
 
 impl<W> Life<W> {
     fn live(self) {
         (self.run)(self.first);
-        while let Ok(work) = self.spare.recv_timeout(self.patience) {
-            (self.run)(work);
+        loop {
+            let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+            let work = self.spare.recv_timeout(SPARE_TIME + BETWEEN_ENDS * before);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match work {
+                Ok(work) => (self.run)(work),
+                Err(_) => return,
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{id, value, wait_until, Crowd, EventStream, Publisher, Server, BOUND};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_publish_reaches_one_and_two_subscribers() {
@@ -385,6 +385,28 @@ fn the_log_tells_who_came_what_was_published_and_who_left() {
 }
 
 #[cfg(target_os = "linux")]
+/// All at once they would hold up everybody else.
+#[test]
+fn the_threads_of_a_crowd_that_has_left_end_one_after_the_other() {
+    const CROWD: usize = 300;
+    let server = Server::start(&[]);
+    let streams = || {
+        let threads = server.named_threads();
+        threads.iter().filter(|(_, name)| name == "stream").count()
+    };
+    let crowd: Vec<_> = (0..CROWD).map(|_| server.subscribe("a")).collect();
+    assert_eq!(streams(), CROWD);
+    drop(crowd);
+    wait_until("a first thread ends", 4 * BOUND, || streams() < CROWD);
+    let first = Instant::now();
+    wait_until("the last one ends", 4 * BOUND, || streams() == 0);
+    let between = first.elapsed();
+    assert!(
+        between >= Duration::from_secs(1),
+        "all {CROWD} threads have ended within {between:?}"
+    );
+}
+
 #[test]
 fn a_client_that_comes_back_gets_a_thread_that_is_there_already() {
     let server = Server::start(&[]);

@@ -3,8 +3,9 @@
 use crate::common;
 use crate::door::crowds::{a_newcomer_misses_nothing, crowd, Kind};
 
+use super::rate::rate;
 use common::witness::{answers, Witness};
-use common::{http, over_one_transport_after_another, Crowd, BOUND};
+use common::{http, over_one_transport_after_another, wait_until, Crowd, Server, BOUND};
 use std::io::Write;
 use std::time::Duration;
 
@@ -56,5 +57,23 @@ fn a_newcomer_misses_nothing_when_a_thousand_or_three_thousand_leave() {
         for count in [1000, 3000] {
             a_newcomer_misses_nothing(transport, &server, count);
         }
+    });
+}
+
+/// Whoever wakes a thread has to find it among all that sleep.
+#[test]
+fn publishing_is_as_fast_beside_thousands_of_sleeping_streams() {
+    const STREAMS: usize = 5000;
+    let quiet = Server::start_quietly(&[("RUST_LOG", "warn")]);
+    let crowded = Server::start_quietly(&[("RUST_LOG", "warn"), ("MAX_CLIENTS", "6000")]);
+    let crowd = Crowd::subscribe(&crowded, "a", STREAMS);
+    crowd.wait_for_all("each is served", |client| client.served_after.is_some());
+    let mut ratios = Vec::new();
+    wait_until("0.8 of the rate beside nobody", 6 * BOUND, || {
+        let (beside, alone) = (rate(&crowded), rate(&quiet));
+        ratios.push(beside / alone);
+        ratios.sort_unstable_by(f64::total_cmp);
+        println!("{beside:.0}/s beside {STREAMS} streams, {alone:.0}/s beside nobody");
+        ratios.len() >= 3 && ratios[ratios.len() / 2] >= 0.8
     });
 }
