@@ -63,10 +63,10 @@ fn a_newcomer_misses_nothing_when_a_thousand_or_three_thousand_leave() {
 /// Whoever wakes a thread has to find it among all that sleep.
 #[test]
 fn publishing_is_as_fast_beside_thousands_of_sleeping_streams() {
-    const STREAMS: usize = 5000;
+    const STREAMS: usize = 10_000;
     let quiet = Server::start_quietly(&[("RUST_LOG", "warn")]);
-    let crowded = Server::start_quietly(&[("RUST_LOG", "warn"), ("MAX_CLIENTS", "6000")]);
-    let crowd = Crowd::subscribe(&crowded, "a", STREAMS);
+    let crowded = Server::start_quietly(&[("RUST_LOG", "warn"), ("MAX_CLIENTS", "11000")]);
+    let crowd = Crowd::subscribe(&crowded, "another", STREAMS);
     crowd.wait_for_all("each is served", |client| client.served_after.is_some());
     let mut ratios = Vec::new();
     wait_until("0.8 of the rate beside nobody", 6 * BOUND, || {
