@@ -462,6 +462,8 @@ impl EventStream {
                 self.take(&buffer[..n]);
                 true
             }
+            // A machine that was paused ends a wait before its time.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => {
                 self.is_over = !is_timeout(&error);
                 false
