@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{id, run, value, wait_until, Folder, Publisher, Server, BOUND, TOKEN};
+use common::{id, number_in, run, value, wait_until, Folder, Publisher, Server, BOUND, TOKEN};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -640,4 +640,50 @@ fn is_refused(variables: &[(&str, &str)], words: &str) {
         text.contains(words) && text.lines().count() == 1,
         "{variables:?}: {text}"
     );
+}
+
+/// Bytes that the process has caused to be written to storage (`proc_pid_io(5)`).
+fn written(server: &Server) -> u64 {
+    let io = format!("/proc/{}/io", server.pid());
+    number_in(&io, "write_bytes:").expect("it runs")
+}
+
+#[test]
+fn little_is_written_for_a_message_and_nothing_at_rest() {
+    let little = |sync, most| {
+        let folder = Folder::new(&format!("disk-written-{sync}"));
+        let path = folder.0.to_str().expect("the path is UTF-8");
+        let server = Server::start(&[("DATA_DIR", path), ("SYNC", sync)]);
+        let mut publisher = Publisher::new(&server);
+        let mut publish = |count| {
+            for _ in 0..count {
+                publisher.publish("a", [b'x'; 200]);
+            }
+        };
+        publish(200);
+        let before = written(&server);
+        publish(500);
+        let bytes = (written(&server) - before) / 500;
+        println!("SYNC={sync}: {bytes} bytes a message");
+        assert!(bytes <= most, "SYNC={sync}: {bytes} bytes a message");
+        // What waits for company is written alone after a while. Then it is quiet.
+        let mut last = (written(&server), Instant::now());
+        wait_until(
+            "nothing is written any more",
+            Duration::from_secs(60),
+            || {
+                let now = written(&server);
+                if now != last.0 {
+                    last = (now, Instant::now());
+                }
+                last.1.elapsed() > Duration::from_secs(7)
+            },
+        );
+        let target = format!("/stats?access_token={TOKEN}");
+        assert_eq!(server.get(&target).json()["disk"]["state"], "writable");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| little("always", 12_000));
+        scope.spawn(|| little("1s", 4000));
+    });
 }

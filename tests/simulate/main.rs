@@ -92,7 +92,7 @@ fn seeds() -> Range<u64> {
     let (first, end) = value.split_once("..").unwrap_or(("0", &value));
     match (first.parse(), end.parse()) {
         (Ok(first), Ok(end)) => first..end,
-        _ if value.is_empty() => 0..2000,
+        _ if value.is_empty() => 0..1000,
         _ => panic!("SEEDS={value:?} is neither a number nor two with .. between"),
     }
 }

@@ -1,10 +1,9 @@
-//! What the disk costs: how many messages it takes per second, how soon a server with a full one is ready, and how much
-//! is written per message.
+//! What the disk costs: how many messages it takes per second, and how soon a server with a full one is ready.
 
 use crate::common;
 
 use super::rate::rate;
-use common::{number_in, value, wait_until, Folder, Publisher, Server, TOKEN};
+use common::{value, wait_until, Folder, Publisher, Server};
 use std::time::{Duration, Instant};
 
 /// A folder in memory, if there is one: how long a real disk takes to sync is not our concern.
@@ -77,47 +76,5 @@ fn a_server_with_100_000_messages_starts_within_a_second() {
             server.stop(signal);
             false
         });
-    }
-}
-
-/// Bytes that the process has caused to be written to storage (`proc_pid_io(5)`).
-fn written(server: &Server) -> u64 {
-    let io = format!("/proc/{}/io", server.pid());
-    number_in(&io, "write_bytes:").expect("it runs")
-}
-
-#[test]
-fn little_is_written_for_a_message_and_nothing_at_rest() {
-    for (sync, most) in [("always", 12_000), ("1s", 4000)] {
-        let folder = Folder::new("disk-written");
-        let path = folder.0.to_str().expect("the path is UTF-8");
-        let server = Server::start(&[("DATA_DIR", path), ("SYNC", sync)]);
-        let mut publisher = Publisher::new(&server);
-        let mut publish = |count| {
-            for _ in 0..count {
-                publisher.publish("a", [b'x'; 200]);
-            }
-        };
-        publish(200);
-        let before = written(&server);
-        publish(500);
-        let bytes = (written(&server) - before) / 500;
-        println!("SYNC={sync}: {bytes} bytes a message");
-        assert!(bytes <= most, "SYNC={sync}: {bytes} bytes a message");
-        // What waits for company is written alone after a while. Then it is quiet.
-        let mut last = (written(&server), Instant::now());
-        wait_until(
-            "nothing is written any more",
-            Duration::from_secs(60),
-            || {
-                let now = written(&server);
-                if now != last.0 {
-                    last = (now, Instant::now());
-                }
-                last.1.elapsed() > Duration::from_secs(7)
-            },
-        );
-        let target = format!("/stats?access_token={TOKEN}");
-        assert_eq!(server.get(&target).json()["disk"]["state"], "writable");
     }
 }
