@@ -92,10 +92,7 @@ impl Announcer {
                 Work::Carry(deliveries) => {
                     let begin = now();
                     self.carry(deliveries);
-                    let pause = begin.elapsed() / 2;
-                    if pause >= SHORTEST_PAUSE {
-                        std::thread::sleep(pause.min(LONGEST_PAUSE));
-                    }
+                    self.pause(begin.elapsed() / 2);
                 }
                 Work::Nothing => std::thread::park(),
                 Work::End => break,
@@ -105,6 +102,27 @@ impl Announcer {
             }
         }
         self.shared.end_all_streams();
+    }
+
+    /// Lets messages gather for at most this long, until they fill a batch.
+    fn pause(&self, most: Duration) {
+        if most < SHORTEST_PAUSE {
+            return;
+        }
+        let end = now() + most.min(LONGEST_PAUSE);
+        let fills_a_batch = || {
+            self.shared
+                .lock()
+                .pending
+                .has(self.batch_messages, BATCH_BYTES)
+        };
+        loop {
+            let left = end.saturating_duration_since(now());
+            if left.is_zero() || fills_a_batch() {
+                return;
+            }
+            std::thread::sleep(left.min(BREATH));
+        }
     }
 
     /// Sends each audience its events, as far as it keeps up, and tells publishers who has to wait.

@@ -34,9 +34,14 @@ impl Pending {
         std::mem::take(&mut self.events)
     }
 
+    /// Whether there are this many events, or this many bytes of them.
+    pub(super) fn has(&self, events: usize, bytes: usize) -> bool {
+        self.events.len() >= events || self.bytes >= bytes
+    }
+
     /// Whether all publishers have to wait: the announcer is behind, or memory is full.
     pub(super) fn has_no_room(&self) -> bool {
-        self.events.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES || self.memory_is_full
+        self.has(MAX_EVENTS, MAX_BYTES) || self.memory_is_full
     }
 
     /// Whether the announcer sleeps although something is pending. The caller then has to wake it.

@@ -6,7 +6,6 @@ mod crowds;
 #[cfg(feature = "disk")]
 mod disk_rates;
 mod memory;
-#[cfg(any(feature = "disk", feature = "redis"))]
 mod rate;
 #[cfg(feature = "redis")]
 mod redis_rates;
