@@ -81,7 +81,7 @@ test-browsers: cargo ## run the tests with real browsers, and with packages of n
 test-hostile: cargo ## run the long tests with hostile clients and full machines
 	RUST_TEST_THREADS=2 tests/run --features hostile-tests hostile_clients:: hostile_machine:: hostile_bytes:: soak:: torture:: disk::answered_messages_survive_200
 	cargo test --release --locked --features hostile-tests --lib disk::power::
-	SEEDS=1000..4000 cargo test --release --locked --test simulate
+	@$(MAKE) --no-print-directory simulate SEEDS=1000..4000
 
 torture: cargo ## 3 minutes in which servers, lines and Redis fail at random, and nothing accepted is lost; SECONDS, SEED
 	TORTURE_SECONDS="$(or $(SECONDS),180)" TORTURE_SEED="$(or $(SEED),$(shell date +%s))" \

@@ -2,14 +2,15 @@
 //!
 //! It never waits for a client. While a stream's thread sleeps, the announcer writes in its place, as much as the
 //! client takes at once: that saves waking a thread. What is published during a round, and in the pause behind it, goes out
-//! with the next one, so batches form by themselves. An audience that does not keep up gets a backlog here: publishers to its channels wait,
-//! everybody else goes on.
+//! with the next one, so batches form by themselves. An audience that does not keep up gets a backlog here: publishers to
+//! its channels wait, everybody else goes on.
 
 use super::audience::{AudienceId, Delivery, Members};
 use super::batch::Encoded;
 use super::pace::{Pace, PaceCounts};
 use super::round::{Helpers, Round};
 use super::shared::Shared;
+use super::table::Table;
 use super::time::{now, running_ms};
 use crate::event::Event;
 use std::collections::hash_map::Entry;
@@ -110,15 +111,10 @@ impl Announcer {
             return;
         }
         let end = now() + most.min(LONGEST_PAUSE);
-        let fills_a_batch = || {
-            self.shared
-                .lock()
-                .pending
-                .has(self.batch_messages, BATCH_BYTES)
-        };
+        let fills_a_batch = |table: &Table| table.pending.has(self.batch_messages, BATCH_BYTES);
         loop {
             let left = end.saturating_duration_since(now());
-            if left.is_zero() || fills_a_batch() {
+            if left.is_zero() || fills_a_batch(&self.shared.lock()) {
                 return;
             }
             std::thread::sleep(left.min(BREATH));

@@ -115,16 +115,17 @@ struct Life<W> {
 impl<W> Life<W> {
     fn live(self) {
         (self.run)(self.first);
-        loop {
-            let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-            let work = self.spare.recv_timeout(SPARE_TIME + BETWEEN_ENDS * before);
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            match work {
-                Ok(work) => (self.run)(work),
-                Err(_) => return,
-            }
+        while let Some(work) = wait(&self.spare, &self.waiting) {
+            (self.run)(work);
         }
     }
+}
+
+fn wait<W>(spare: &Receiver<W>, waiting: &AtomicU32) -> Option<W> {
+    let before = waiting.fetch_add(1, Ordering::Relaxed);
+    let work = spare.recv_timeout(SPARE_TIME + BETWEEN_ENDS * before);
+    waiting.fetch_sub(1, Ordering::Relaxed);
+    work.ok()
 }
 
 /// A place among the threads of one kind. Dropping it frees the place.

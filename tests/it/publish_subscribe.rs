@@ -384,8 +384,8 @@ fn the_log_tells_who_came_what_was_published_and_who_left() {
     );
 }
 
-#[cfg(target_os = "linux")]
 /// All at once they would hold up everybody else.
+#[cfg(target_os = "linux")]
 #[test]
 fn the_threads_of_a_crowd_that_has_left_end_one_after_the_other() {
     const CROWD: usize = 300;
@@ -407,6 +407,7 @@ fn the_threads_of_a_crowd_that_has_left_end_one_after_the_other() {
     );
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_client_that_comes_back_gets_a_thread_that_is_there_already() {
     let server = Server::start(&[]);

@@ -3,9 +3,9 @@
 use crate::common;
 use crate::door::crowds::{a_newcomer_misses_nothing, crowd, Kind};
 
-use super::rate::rate;
+use super::rate::keeps;
 use common::witness::{answers, Witness};
-use common::{http, over_one_transport_after_another, wait_until, Crowd, Server, BOUND};
+use common::{http, over_one_transport_after_another, Crowd, Server, BOUND};
 use std::io::Write;
 use std::time::Duration;
 
@@ -68,12 +68,5 @@ fn publishing_is_as_fast_beside_thousands_of_sleeping_streams() {
     let crowded = Server::start_quietly(&[("RUST_LOG", "warn"), ("MAX_CLIENTS", "11000")]);
     let crowd = Crowd::subscribe(&crowded, "another", STREAMS);
     crowd.wait_for_all("each is served", |client| client.served_after.is_some());
-    let mut ratios = Vec::new();
-    wait_until("0.8 of the rate beside nobody", 6 * BOUND, || {
-        let (beside, alone) = (rate(&crowded), rate(&quiet));
-        ratios.push(beside / alone);
-        ratios.sort_unstable_by(f64::total_cmp);
-        println!("{beside:.0}/s beside {STREAMS} streams, {alone:.0}/s beside nobody");
-        ratios.len() >= 3 && ratios[ratios.len() / 2] >= 0.8
-    });
+    keeps(0.8, &crowded, &quiet, 6 * BOUND);
 }

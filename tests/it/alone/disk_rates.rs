@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use super::rate::rate;
+use super::rate::keeps;
 use common::{value, wait_until, Folder, Publisher, Server};
 use std::time::{Duration, Instant};
 
@@ -34,15 +34,7 @@ fn sixteen_publishers_get_at_least_half_of_the_rate_without_a_disk() {
     let path = folder.0.as_str();
     let alone = Server::start_quietly(&[("RUST_LOG", "warn")]);
     let with = Server::start_quietly(&[("RUST_LOG", "warn"), ("DATA_DIR", path)]);
-    // In turns, and more than once: other work on the machine falls on one of the two.
-    let mut ratios = Vec::new();
-    wait_until("half of the rate", Duration::from_secs(30), || {
-        let (without, with) = (rate(&alone), rate(&with));
-        ratios.push(with / without);
-        ratios.sort_unstable_by(f64::total_cmp);
-        println!("{with:.0}/s on the disk, {without:.0}/s without");
-        ratios.len() >= 3 && ratios[ratios.len() / 2] >= 0.5
-    });
+    keeps(0.5, &with, &alone, Duration::from_secs(30));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use super::rate::rate;
+use super::rate::keeps;
 use crate::redis::three;
 use common::redis::Redis;
 use common::{redis, wait_until, Publisher, Server, BOUND, TOKEN};
@@ -17,15 +17,7 @@ fn needs_redis_server_16_publishers_get_at_least_half_of_the_rate_without_redis(
     let url = redis.url();
     let with = Server::start_quietly(&[("RUST_LOG", "warn"), ("REDIS_URL", &url)]);
     redis::wait_for_ready(&with);
-    // In turns, and more than once: other work on the machine falls on one of the two.
-    let mut ratios = Vec::new();
-    wait_until("half of the rate", Duration::from_secs(30), || {
-        let (without, with) = (rate(&alone), rate(&with));
-        ratios.push(with / without);
-        ratios.sort_unstable_by(f64::total_cmp);
-        println!("{with:.0}/s with Redis, {without:.0}/s without");
-        ratios.len() >= 3 && ratios[ratios.len() / 2] >= 0.5
-    });
+    keeps(0.5, &with, &alone, Duration::from_secs(30));
 }
 
 #[test]
