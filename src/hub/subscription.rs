@@ -111,9 +111,14 @@ impl Subscription {
             Some(end) => return Next::End(end),
             None => {}
         }
+        let mut received = self.queue.try_recv();
+        // Whoever ends a stream gives the reason before its queue closes, so this is read after the queue.
         let over = self.is_over();
-        let end = over.map(|(end, _)| end);
-        match self.queue.try_recv() {
+        if over.is_some() && received.is_err() {
+            // Something may have been published just before the end.
+            received = self.queue.try_recv();
+        }
+        match received {
             Ok(queued) => match over {
                 // As above.
                 Some((end, since)) if queued.batch.oldest > since && queued.written == 0 => {
@@ -121,9 +126,10 @@ impl Subscription {
                 }
                 _ => Next::Batch(queued),
             },
-            Err(TryRecvError::Empty) => end.map_or(Next::Nothing, Next::End),
+            Err(TryRecvError::Empty) => over.map_or(Next::Nothing, |(end, _)| Next::End(end)),
             Err(TryRecvError::Disconnected) => {
-                Next::End(self.progress.cut().or(end).unwrap_or(End::Shutdown))
+                let end = self.progress.cut().or(over.map(|(end, _)| end));
+                Next::End(end.unwrap_or(End::Shutdown))
             }
         }
     }
@@ -273,6 +279,24 @@ mod tests {
             at: Instant::now(),
         });
         Arc::new(Batch::new(&[event], Form::Plain, &Arc::default()).expect("a message"))
+    }
+
+    #[test]
+    fn a_stream_that_is_looking_while_it_is_ended_finds_the_reason() {
+        // Often: the moment in question is a short one.
+        for round in 0..20_000 {
+            let (subscriber, subscription) = connected();
+            let end = std::thread::scope(|scope| {
+                scope.spawn(move || subscriber.progress.end(End::Revoked));
+                loop {
+                    match subscription.try_next() {
+                        Next::End(end) => break end,
+                        _ => std::hint::spin_loop(),
+                    }
+                }
+            });
+            assert_eq!(end, End::Revoked, "round {round}");
+        }
     }
 
     #[test]
