@@ -28,6 +28,15 @@ impl Stored {
             ..Stored::default()
         }
     }
+
+    /// The ids of all its messages, if they can be told from the first and the last one: Redis numbers the entries of
+    /// one millisecond without a gap.
+    pub(super) fn ids(&self, messages: usize) -> Option<impl Iterator<Item = EventId>> {
+        let Stored { first, last, .. } = *self;
+        let is_known =
+            first.ms == last.ms && last.seq.checked_sub(first.seq)? + 1 == messages as u64;
+        is_known.then(|| (first.seq..=last.seq).map(move |seq| EventId { seq, ..first }))
+    }
 }
 
 /// What is to be done with an answer. It must not wait for anybody.

@@ -79,6 +79,21 @@ impl StreamEntry {
         self.event.as_ref().map_or(0, |event| event.cost())
     }
 
+    /// A message that this server has stored under this id.
+    pub(super) fn stored(
+        id: EventId,
+        channel: &ChannelName,
+        name: Option<&EventName>,
+        message: &str,
+    ) -> StreamEntry {
+        let event = message_of(id, channel.clone(), name.cloned(), message);
+        StreamEntry {
+            id,
+            event: Some(Arc::new(event)),
+            ..StreamEntry::default()
+        }
+    }
+
     fn read(answer: Answer) -> Option<StreamEntry> {
         let mut parts = answer.list()?;
         let mut entry = StreamEntry {
@@ -105,15 +120,19 @@ impl StreamEntry {
                 _ => {}
             }
         }
-        Some(Event {
-            id: self.id,
-            channel: channel?,
-            name,
-            text: message?.into(),
-            kind: Kind::Message,
-            timestamp_ms: self.id.ms,
-            at: system::now(),
-        })
+        Some(message_of(self.id, channel?, name, message?))
+    }
+}
+
+fn message_of(id: EventId, channel: ChannelName, name: Option<EventName>, text: &str) -> Event {
+    Event {
+        id,
+        channel,
+        name,
+        text: text.into(),
+        kind: Kind::Message,
+        timestamp_ms: id.ms,
+        at: system::now(),
     }
 }
 

@@ -72,6 +72,39 @@ impl Job {
         matches!(self, Job::Publish(publication, ..) if publication.attempt.is_some())
     }
 
+    /// Reads its answers. `mark` is its lot's.
+    fn result(&self, answers: &[Answer], mark: &str) -> Result<Stored, Refusal> {
+        let refused = || Err(Refusal::RedisRefused(Fault::among(answers).reason));
+        match self {
+            Job::Publish(publication, ..) => match &publication.attempt {
+                Some(attempt) => {
+                    let outcome = |&answer| once::outcome(answer, attempt, mark);
+                    answers.first().and_then(outcome).unwrap_or_else(refused)
+                }
+                None => {
+                    let ids: Vec<EventId> = answers.iter().copied().filter_map(entry::id).collect();
+                    match ids[..] {
+                        [first, ..] if ids.len() == publication.messages.len() => {
+                            Ok(Stored::new(first, ids[ids.len() - 1]))
+                        }
+                        [] => refused(),
+                        // The ids ran out in the middle of a batch.
+                        _ => Err(Refusal::Unconfirmed),
+                    }
+                }
+            },
+            Job::AskNewest(_) => {
+                let info = answers.first();
+                let newest = info
+                    .and_then(|info| info.field("last-generated-id"))
+                    .and_then(entry::id);
+                let newest = newest.unwrap_or(EventId::ZERO);
+                Ok(Stored::new(newest, newest))
+            }
+            Job::Leave(_) => Ok(Stored::default()),
+        }
+    }
+
     /// Appends its commands, and returns their number.
     fn pack(&self, out: &mut Vec<u8>, mark: &mut Mark, shared: &ClusterShared) -> usize {
         match self {
@@ -118,11 +151,20 @@ impl<'a> Mark<'a> {
 }
 
 /// What became of a lot.
-pub(super) enum Settlement<'a> {
-    /// It is done: these are the answers, and the entries read after it.
-    Done(Vec<Answer<'a>>, Vec<StreamEntry>),
+pub(super) enum Settlement {
+    Done(Done),
     /// There was no stream, so nothing was stored.
     NoStream,
+}
+
+/// Redis's answers to a lot.
+pub(super) struct Done {
+    /// One for each job.
+    pub(super) results: Vec<Result<Stored, Refusal>>,
+    /// What the stream has after the id that the hub had.
+    pub(super) entries: Vec<StreamEntry>,
+    /// Why Redis refused a job, if it did.
+    pub(super) fault: Option<Fault>,
 }
 
 /// The publishes of one transaction, from the queue to their answers.
@@ -159,7 +201,7 @@ impl Lot {
         }
     }
 
-    /// Packs its commands, and those that read `seen` and what comes after it. Returns the number of answers.
+    /// Packs its commands, behind those that read `seen` and what others have stored since. Returns the number of answers.
     pub(super) fn pack(
         &self,
         out: &mut Vec<u8>,
@@ -168,31 +210,80 @@ impl Lot {
         shared: &ClusterShared,
     ) -> usize {
         pack(out, &["MULTI"]);
+        out.extend(entry::read_one(seen));
+        out.extend(entry::read_after(seen, wanted, None));
         let mut mark = Mark {
             text: &self.mark,
             is_taken: false,
         };
         let jobs = self.jobs.iter();
         let count: usize = jobs.map(|job| job.pack(out, &mut mark, shared)).sum();
-        out.extend(entry::read_one(seen));
-        out.extend(entry::read_after(seen, wanted, None));
         pack(out, &["EXEC"]);
         count + 4
     }
 
-    /// Reads the answer to the transaction. `None` if Redis has refused all of it.
-    pub(super) fn outcome<'a>(&self, transaction: Answer<'a>) -> Option<Settlement<'a>> {
-        let mut answers: Vec<Answer> = transaction.list()?.collect();
-        let mut read = answers.pop().and_then(entry::entries).unwrap_or_default();
-        let seen = answers.pop();
-        if !seen.is_some_and(entry::has_one) {
-            // Nobody knows what came before them. The follower will find out.
-            read.clear();
-        }
+    /// Reads the answer to the transaction, which read up to `wanted` entries. `None` if Redis has refused all of it.
+    pub(super) fn outcome(&self, transaction: Answer, wanted: usize) -> Option<Settlement> {
+        let mut answers = transaction.list()?;
+        let has_seen = answers.next().is_some_and(entry::has_one);
+        let read = answers.next().and_then(entry::entries);
+        let answers: Vec<Answer> = answers.collect();
         if answers.contains(&Answer::Nil) {
             return Some(Settlement::NoStream);
         }
-        Some(Settlement::Done(answers, read))
+        let results = self.results(&answers);
+        let is_refusal = |result: &Result<_, _>| matches!(result, Err(Refusal::RedisRefused(_)));
+        let fault = results
+            .iter()
+            .any(is_refusal)
+            .then(|| Fault::among(&answers));
+        // Otherwise nobody knows what came before them, and the follower will find out.
+        let mut entries = read.filter(|_| has_seen).unwrap_or_default();
+        if has_seen && entries.len() < wanted {
+            self.append_own(&results, &mut entries);
+        }
+        Some(Settlement::Done(Done {
+            results,
+            entries,
+            fault,
+        }))
+    }
+
+    /// One for each job.
+    fn results(&self, mut answers: &[Answer]) -> Vec<Result<Stored, Refusal>> {
+        let result = |job: &Job| {
+            let (own, rest) = answers.split_at(job.answers().min(answers.len()));
+            answers = rest;
+            job.result(own, &self.mark)
+        };
+        self.jobs.iter().map(result).collect()
+    }
+
+    /// Appends its entries as the stream has them, as far as their ids are known.
+    fn append_own(&self, results: &[Result<Stored, Refusal>], entries: &mut Vec<StreamEntry>) {
+        for (job, result) in self.jobs.iter().zip(results) {
+            let (publication, stored) = match (job, result) {
+                (Job::Publish(publication, ..), Ok(stored)) if !stored.is_repeated => {
+                    (publication, stored)
+                }
+                // A part of it may be there.
+                (_, Err(Refusal::Unconfirmed)) => return,
+                _ => continue,
+            };
+            let Publication {
+                channel,
+                event_name,
+                messages,
+                ..
+            } = publication;
+            let Some(ids) = stored.ids(messages.len()) else {
+                return;
+            };
+            let own = ids.zip(messages);
+            entries.extend(own.map(|(id, message)| {
+                StreamEntry::stored(id, channel, event_name.as_ref(), message)
+            }));
+        }
     }
 
     /// Whether its entries have to be looked for if its fate is unknown.
@@ -266,73 +357,22 @@ impl Lot {
         }
     }
 
-    /// Answers each job from the transaction's answers. Returns whether all was done.
-    pub(super) fn hand_out(self, answers: &[Answer], shared: &ClusterShared) -> bool {
-        let mut rest = answers;
-        let mut is_good = true;
-        for job in self.jobs {
-            let (own, after) = rest.split_at(job.answers().min(rest.len()));
-            rest = after;
-            is_good &= hand_out(job, own, &self.mark, shared);
+    /// Gives each job its result.
+    pub(super) fn hand_out(self, results: Vec<Result<Stored, Refusal>>, shared: &ClusterShared) {
+        for (job, result) in self.jobs.into_iter().zip(results) {
+            match (job, result) {
+                // A repeated one has waited for that already, wherever it was.
+                (Job::Publish(_, then, _), Ok(stored)) if !stored.is_repeated => {
+                    shared.answers.wait_for(stored, then);
+                }
+                (job, result) => job.answer(result),
+            }
         }
-        is_good
     }
 
     pub(super) fn refuse(self, refusal: &Refusal) {
         for job in self.jobs {
             job.answer(Err(refusal.clone()));
-        }
-    }
-}
-
-/// Answers one job. Returns whether it was done.
-fn hand_out(job: Job, answers: &[Answer], mark: &str, shared: &ClusterShared) -> bool {
-    match job {
-        Job::Publish(publication, then, _) if publication.attempt.is_some() => {
-            let outcome = |&answer| once::outcome(answer, publication.attempt.as_ref()?, mark);
-            match answers.first().and_then(outcome) {
-                // The first one has waited for that already, wherever it was.
-                Some(Ok(stored)) if stored.is_repeated => then.answer(Ok(stored)),
-                Some(Ok(stored)) => shared.answers.wait_for(stored, then),
-                Some(Err(refusal)) => then.answer(Err(refusal)),
-                None => {
-                    let reason = Fault::among(answers).reason;
-                    then.answer(Err(Refusal::RedisRefused(reason)));
-                    return false;
-                }
-            }
-            true
-        }
-        Job::Publish(publication, then, _) => {
-            let ids: Vec<EventId> = answers.iter().copied().filter_map(entry::id).collect();
-            match ids[..] {
-                [first, ..] if ids.len() == publication.messages.len() => {
-                    let last = ids[ids.len() - 1];
-                    let stored = Stored::new(first, last);
-                    shared.answers.wait_for(stored, then);
-                    return true;
-                }
-                // The ids ran out in the middle of a batch.
-                [_, ..] => then.answer(Err(Refusal::Unconfirmed)),
-                [] => {
-                    let reason = Fault::among(answers).reason;
-                    then.answer(Err(Refusal::RedisRefused(reason)));
-                }
-            }
-            false
-        }
-        Job::AskNewest(then) => {
-            let newest = answers
-                .first()
-                .and_then(|info| info.field("last-generated-id"))
-                .and_then(entry::id)
-                .unwrap_or(EventId::ZERO);
-            then.answer(Ok(Stored::new(newest, newest)));
-            true
-        }
-        Job::Leave(then) => {
-            then.answer(Ok(Stored::default()));
-            true
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The writer: one thread that stores what publishers bring. It takes everything that waits, sends it as one
 //! transaction, and hands out the answers. While Redis works on one lot the next one gathers, so the round trip does
 //! not limit the rate. (A transaction wakes followers once for all of it, and a batch is stored as a whole or not at
-//! all.) Once a second it reports this server's figures, which also shows whether Redis takes writes.
+//! all.) The transaction also reads what others have stored before the lot, so the hub gets the lot at once, and the
+//! messages do not come back from Redis. Once a second it reports this server's figures, which also shows whether Redis takes writes.
 //!
 //! A lot that was under way when the connection died is settled by looking: the next connection ends the previous one,
 //! so that Redis does nothing more for it, and reads the end of the stream. What is there was stored; what is not is
@@ -175,15 +176,15 @@ impl Writer<'_> {
             };
             let taken = system::now() - begun;
             let answers = answers.all();
-            match answers.last().and_then(|last| lot.outcome(*last)) {
-                Some(Settlement::Done(done, read)) => {
+            match answers.last().and_then(|last| lot.outcome(*last, wanted)) {
+                Some(Settlement::Done(done)) => {
                     let jobs = lot.jobs.len() as u64;
                     self.shared.round_trip.observe(taken, jobs);
                     if self.shared.state.is_up() {
-                        self.shared.take(read);
+                        self.shared.take(done.entries);
                     }
-                    let is_good = lot.hand_out(&done, self.shared);
-                    return is_good.then_some(()).ok_or_else(|| Fault::among(&done));
+                    lot.hand_out(done.results, self.shared);
+                    return done.fault.map_or(Ok(()), Err);
                 }
                 Some(Settlement::NoStream) => {
                     if !stream::can_grow(seen) {

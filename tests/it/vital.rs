@@ -89,34 +89,32 @@ fn is_vital((_, name): &(u32, String)) -> bool {
     !["worker", "waiting", "log"].contains(&&name[..])
 }
 
+/// Those with names below, the main one, and tiny_http's, which have its name.
+const VITAL_THREADS: usize = 9;
+
 /// The threads that all depend on, once each has its name: a new one has that of the thread that started it.
 fn vital_threads(server: &Server) -> Vec<(u32, String)> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut threads = Vec::new();
     common::wait_until("all threads have their names", common::BOUND, || {
         threads = server.named_threads();
+        let count = |name: &str| threads.iter().filter(|(_, own)| own == name).count();
+        let have_names = count("worker") == cores.max(2)
+            && ["announcer", "janitor", "statistics", "door"].map(count) == [1; 4];
         threads.retain(is_vital);
-        let is_there = |name: &&str| threads.iter().any(|(_, own)| own == name);
-        // With the main one, and tiny_http's, which have its name.
-        threads.len() >= 9
-            && ["announcer", "janitor", "statistics", "door"]
-                .iter()
-                .all(is_there)
+        have_names && threads.len() == VITAL_THREADS
     });
     threads
 }
 
 #[test]
 fn needs_gdb_a_panic_of_any_thread_that_all_depend_on_ends_the_process_with_one_line() {
-    let count = vital_threads(&Server::start(&[])).len();
     std::thread::scope(|scope| {
-        for place in 0..count {
+        for place in 0..VITAL_THREADS {
             scope.spawn(move || {
                 let mut server = Server::start(&[]);
-                let thread = vital_threads(&server).into_iter().nth(place);
-                let_panic(
-                    &mut server,
-                    &thread.expect("all servers have the same threads"),
-                );
+                let thread = vital_threads(&server).swap_remove(place);
+                let_panic(&mut server, &thread);
             });
         }
     });
