@@ -138,6 +138,9 @@ impl ClusterShared {
         let mut position = self.position();
         position.has_all_of(stream);
         self.hub.feed().skip_to(stream.newest);
+        drop(position);
+        // Also those whose last messages were removed before they were read.
+        self.answers.arrived(stream.newest);
     }
 
     /// Makes this server start over, with ids smaller than before.

@@ -48,7 +48,13 @@ const TRIM_ROUND: Duration = Duration::from_secs(60);
 
 pub(super) fn start(shared: Arc<ClusterShared>) -> std::io::Result<Sender<Job>> {
     let (sender, jobs) = crossbeam_channel::bounded(MOST_WAITING);
-    system::spawn("writer", move || run(&shared, &jobs))?;
+    system::spawn("writer", move || {
+        run(&shared, &jobs);
+        // They came too late to be stored with the last.
+        for job in jobs.try_iter() {
+            job.answer(Err(Refusal::Closing));
+        }
+    })?;
     Ok(sender)
 }
 

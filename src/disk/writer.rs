@@ -13,7 +13,7 @@ use super::settings::SyncTime;
 use super::state::State;
 use super::store::{self, Store};
 use crate::event::EventId;
-use crate::hub::Hub;
+use crate::hub::{Hub, Refusal};
 use crate::idempotency::LIFETIME;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::VecDeque;
@@ -119,6 +119,10 @@ impl Writer {
             self.look_after();
         };
         self.close();
+        // They came too late to be stored with the last.
+        for job in self.jobs.try_iter() {
+            job.refuse(Refusal::Closing);
+        }
         if let Some(stop) = stop {
             // Nobody waits any more if the time was over.
             let _ = stop.send(());

@@ -118,7 +118,7 @@ impl Arrivals {
 }
 
 /// Notices that messages of these topics after `after` are, or may be, lost. They have the id `newest`, which no later
-/// message has: so they come after what was there, and clients that join later do not get them.
+/// message has: so they come after what was there, and clients that join after they went out do not get them.
 pub(super) fn gap_notices(
     topics: Vec<Topic>,
     newest: EventId,

@@ -129,6 +129,8 @@ impl Feed<'_> {
         table.arrivals = fresh.arrivals;
         table.pending.take();
         drop(table);
+        // What publishers waited behind is gone, and no announcer brings it anywhere.
+        self.shared.tell_of_room();
         send_away(&left);
     }
 
@@ -232,5 +234,41 @@ mod tests {
             panic!("the client gets the message");
         };
         assert_eq!(queued.batch().last(), next.id);
+    }
+
+    #[test]
+    fn publishers_that_wait_for_room_go_on_when_ids_start_over() {
+        let limits = Limits {
+            history_bytes: 10_000,
+            ids_come_from_outside: true,
+            ..Limits::SMALL
+        };
+        let (hub, mut turns, _open) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        hub.feed().set_filled();
+        let channel = ChannelName::parse("a").expect("a good name");
+        let access = Access::new(None, None, Rules::without_file());
+        let caller = access.identify(None).expect("no token is fine");
+        let permit = caller.follow(&[]).expect("everybody may follow nothing");
+        let topics = [Topic::from(channel.clone())];
+        let client = hub.subscribe(&topics, Form::Plain, Start::NOW, permit);
+        let messages = (1..=4096).map(|seq| message(&channel, seq));
+        hub.feed().append(messages.collect());
+        assert!(!hub.has_room_for(&channel));
+        let (report, reports) = crossbeam_channel::unbounded();
+        let publisher = hub.clone();
+        std::thread::spawn(move || {
+            let _ = report.send("waits");
+            publisher.wait_until_room_for(&channel);
+            let _ = report.send("goes on");
+        });
+        assert_eq!(reports.recv(), Ok("waits"));
+        // Most likely it does by now.
+        (0..10_000).for_each(|_| std::thread::yield_now());
+        hub.feed().start_over();
+        turns.take();
+        let report = reports.recv_timeout(std::time::Duration::from_secs(10));
+        hub.close();
+        assert_eq!(report, Ok("goes on"));
+        drop(client);
     }
 }

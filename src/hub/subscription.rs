@@ -195,6 +195,12 @@ impl Subscription {
         result
     }
 
+    /// Gives the client's place in the hub to others, before the last bytes are written: who has those may come again at
+    /// once. Nothing more can be published to this one.
+    pub fn leave(&self) {
+        self.shared.leave(self.number);
+    }
+
     /// Reports that a live batch has been written.
     pub fn delivered(&self, batch: &Batch) {
         let Progress { lag, messages, .. } = &*self.progress;
@@ -217,7 +223,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         // The announcer may still have messages for it.
         self.progress.client_has_gone();
-        self.shared.leave(self.number);
+        self.leave();
     }
 }
 

@@ -43,6 +43,17 @@ impl Joining {
         }
     }
 
+    /// Whether it may still have what it asked for: it may have waited.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.access.still_grants(&self.permit) {
+            return Ok(());
+        }
+        Err(denied(Denial::NotAllowed))
+    }
+
     /// Lists the client, and hands its stream over.
     pub(super) fn stream(
         self,
@@ -53,9 +64,7 @@ impl Joining {
         answer_by: Option<Instant>,
     ) -> Result<Outcome, Problem> {
         // A reload in between did not see this one among the open streams.
-        if !self.access.still_grants(&subscription.permit) {
-            return Err(denied(Denial::NotAllowed));
-        }
+        self.check()?;
         let listed = self
             .clients
             .add(&subscription, topics, self.peer, &self.caller);

@@ -82,13 +82,13 @@ impl Reader {
         match self.wish.until {
             Until::Now => {
                 let reading = hub.read(topics, start).map_err(refused)?;
-                Ok(Outcome::Reply(self.answer(reading)))
+                self.answer(reading)
             }
             Until::First(time) => {
                 let until = Instant::now() + time;
                 let permit = self.joining.permit.clone();
                 match hub.poll(topics, form, start, permit).map_err(refused)? {
-                    Polled::There(reading) => Ok(Outcome::Reply(self.answer(reading))),
+                    Polled::There(reading) => self.answer(reading),
                     Polled::Waits(subscription) => {
                         self.stream(subscription, answer_of(form), Some(until))
                     }
@@ -102,7 +102,8 @@ impl Reader {
         }
     }
 
-    fn answer(&self, reading: Reading) -> Reply {
+    fn answer(&self, reading: Reading) -> Result<Outcome, Problem> {
+        self.joining.check()?;
         let form = self.wish.form;
         let replay = reading.replay;
         let delivered = &self.joining.hub.counters().delivered;
@@ -118,9 +119,10 @@ impl Reader {
         pieces.encode_next(&mut body);
         // A second time, for the length that the head has to tell.
         let size = pieces.clone().map(|piece| piece.len()).sum();
-        answer_of(form)
+        let reply = answer_of(form)
             .with("Last-Event-ID", reading.up_to.to_string())
-            .with_content(body, (size > 0).then(|| Rest::new(size, pieces)))
+            .with_content(body, (size > 0).then(|| Rest::new(size, pieces)));
+        Ok(Outcome::Reply(reply))
     }
 
     fn stream(

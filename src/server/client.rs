@@ -141,7 +141,7 @@ impl Client {
     pub fn is_idle(&self) -> bool {
         match self.phase {
             Phase::Reads { .. } => self.inbox.is_empty(),
-            Phase::Answers { .. } => self.connection.turn() == Turn::Free,
+            Phase::Answers { .. } => self.inbox.is_empty() && self.connection.turn() == Turn::Free,
             _ => false,
         }
     }

@@ -124,8 +124,8 @@ impl Door {
                 self.meet(event);
             }
             self.accept();
-            self.dispatcher.send(&self.poll);
             self.sweep();
+            self.dispatcher.send(&self.poll);
             self.report_answers();
         }
         self.dispatcher.close();
@@ -375,6 +375,8 @@ impl Door {
     /// Accepts those who wait already, and then nobody. What is incomplete at the last moment is answered so.
     fn finish(&mut self, last_moment: Instant) {
         self.last_moment = Some(last_moment);
+        // They may have come since the last look.
+        self.has_arrivals = true;
         while self.listener.is_some() && self.has_arrivals && !self.is_full {
             self.accept();
         }

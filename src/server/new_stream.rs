@@ -35,7 +35,12 @@ pub struct NewStream {
     hub: Arc<Hub>,
     /// Its place among all streams.
     place: Option<ThreadPlace>,
-    /// Its place among the streams of its client's address, if those are limited.
+    admission: Admission,
+}
+
+/// What the client has taken, and others may have before its last bytes are written.
+struct Admission {
+    /// Its place among the streams of its address, if those are limited.
     _address: Option<routes::AddressPlace>,
     /// Its entry in the list of clients.
     _listed: Option<routes::ListedClient>,
@@ -56,8 +61,10 @@ impl NewStream {
             peer,
             started: Instant::now(),
         };
-        let address = granted.place.take();
-        let listed = granted.listed.take();
+        let admission = Admission {
+            _address: granted.place.take(),
+            _listed: granted.listed.take(),
+        };
         Box::new(NewStream {
             connection: exchange.connection().clone(),
             life: Life::new(exchange, granted),
@@ -65,8 +72,7 @@ impl NewStream {
             family,
             hub,
             place: None,
-            _address: address,
-            _listed: listed,
+            admission,
         })
     }
 
@@ -92,7 +98,7 @@ impl NewStream {
 
     fn refuse(self: Box<Self>, lack: &str, exchange: Exchange, cors: Vec<Header>) {
         log::warn!("event=disconnect {} reason=no_{lack}", self.client);
-        drop(self.life);
+        drop((self.life, self.admission));
         let problem = Problem::unavailable(
             format!("the server has no {lack} left for another stream; try again later"),
             RETRY_AFTER,
@@ -117,9 +123,11 @@ impl NewStream {
         }
         connection.tell(Note::Streams(connection.key(), progress, answers_once));
         let ending = Ending(connection);
+        let admission = self.admission;
+        let release = || drop(admission);
         let finished = match &mut life {
-            Life::Stream(stream) => stream.run(),
-            Life::Poll(poll) => poll.run(),
+            Life::Stream(stream) => stream.run(release),
+            Life::Poll(poll) => poll.run(release),
         };
         if self.family != Family::Other {
             counters.disconnected.count(finished.reason);

@@ -24,8 +24,8 @@ pub struct Poll {
 const ENOUGH_BYTES: usize = 1 << 20;
 
 impl Poll {
-    /// Waits, and answers.
-    pub fn run(&mut self) -> Finished {
+    /// Waits, calls `release`, and answers: who has the answer may ask again at once.
+    pub fn run(&mut self, release: impl FnOnce()) -> Finished {
         let mut body = Vec::new();
         let mut up_to = self.subscription.joined_after;
         let end = loop {
@@ -44,6 +44,8 @@ impl Poll {
                 Next::Nothing => self.subscription.sleep(Some(self.until)),
             }
         };
+        self.subscription.leave();
+        release();
         let reason = match end {
             // It may have closed only its own side: then it reads the answer.
             Some(End::Gone) => self.answer(GONE, up_to.to_string(), body),

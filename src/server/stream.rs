@@ -57,9 +57,12 @@ impl EventStream {
         writer.beginning.extend(bytes);
     }
 
-    /// Writes the stream to its end.
-    pub fn run(&mut self) -> Finished {
-        let reason = match self.write_all() {
+    /// Writes the stream to its end, and calls `release` before the last bytes: who has them may come again at once.
+    pub fn run(&mut self, release: impl FnOnce()) -> Finished {
+        let end = self.write_all();
+        self.subscription.leave();
+        release();
+        let reason = match end {
             Ok(End::Shutdown) => self.finish("shutdown"),
             Ok(End::SentAway) => self.finish("sent_away"),
             Ok(End::Expired) => self.take_leave("expired"),

@@ -435,6 +435,29 @@ fn reloads_under_load_end_no_stream_that_keeps_its_right() {
     });
 }
 
+#[cfg(feature = "redis")]
+#[test]
+fn needs_redis_server_a_reader_that_has_waited_is_checked_again() {
+    let redis = common::redis::Redis::start();
+    let rules = RulesFile::new(rules_for(&["one"], &["a"]));
+    let server = start(&rules, &[("REDIS_URL", &redis.url())]);
+    common::redis::wait_for_ready(&server);
+    // The server asks Redis about an id that it does not know.
+    redis.signal(libc::SIGSTOP);
+    let ahead =
+        "GET /messages/a?access_token=one&since=9999999999999-0 HTTP/1.1\r\nHost: test\r\n\r\n";
+    let mut connection = server.send(ahead.as_bytes());
+    wait_until("it waits", BOUND, || {
+        let mut threads = server.named_threads().into_iter();
+        threads.any(|(_, name)| name == "waiting")
+    });
+    rules.write(rules_for(&["two"], &["a"]));
+    reload(&server);
+    redis.signal(libc::SIGCONT);
+    let reply = common::http::read_reply(&mut connection, false).expect("it is answered");
+    assert_eq!(reply.status, 403, "{}", reply.text());
+}
+
 #[test]
 fn a_client_that_connects_during_a_reload_is_checked() {
     let rules = RulesFile::new(rules_for(&["one"], &["a"]));

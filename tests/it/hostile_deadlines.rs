@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::http::{read_until_closed, replies, Left};
-use common::{over_each_transport, Publisher};
+use common::{over_each_transport, Publisher, Server};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -124,4 +124,28 @@ fn a_late_request_gets_408_and_nobody_else_notices() {
             });
         });
     });
+}
+
+#[test]
+fn a_late_body_is_answered_as_soon_as_that_is_noticed() {
+    let server = Server::start(&[]);
+    let mut late: Vec<Duration> = std::thread::scope(|scope| {
+        let server = &server;
+        let refused = |delay: u64| {
+            scope.spawn(move || {
+                // At different times, since the door looks once a second.
+                std::thread::park_timeout(Duration::from_millis(delay));
+                let mut connection =
+                    server.send(format!("{HEAD}Content-Length: 5\r\n\r\nx").as_bytes());
+                let begun = Instant::now();
+                let (answer, _) = read_until_closed(&mut connection, Duration::from_secs(30));
+                assert!(answer.starts_with(b"HTTP/1.1 408"));
+                begun.elapsed().saturating_sub(Duration::from_secs(20))
+            })
+        };
+        let all = [0, 250, 500, 750].map(refused);
+        all.map(|one| one.join().expect("it is answered")).into()
+    });
+    late.sort();
+    assert!(late[0] < Duration::from_millis(900), "{late:?}");
 }

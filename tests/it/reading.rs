@@ -3,7 +3,9 @@
 use crate::common;
 
 use common::tokens::{self, in_seconds, jwt, RulesFile, SECRET};
-use common::{id, over_each_transport, wait_until, EventStream, Publisher, Server, BOUND, TOKEN};
+use common::{
+    http, id, over_each_transport, wait_until, EventStream, Publisher, Server, BOUND, TOKEN,
+};
 use serde_json::{json, Value};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -628,6 +630,28 @@ fn streams_of_an_address_are_counted_together() {
     let _lines = follow(&server, "/messages/a?follow=1");
     assert_eq!(server.get("/messages/a?wait=1").status, 429);
     assert_eq!(server.get("/messages/a").status, 200);
+}
+
+#[test]
+fn who_has_an_answer_may_wait_again_at_once() {
+    for limit in ["MAX_CLIENTS", "MAX_CLIENTS_PER_ADDRESS"] {
+        let server = Server::start_quietly(&[(limit, "1"), ("RUST_LOG", "warn")]);
+        let mut publisher = Publisher::new(&server);
+        let mut next = server.publish("a", "the first");
+        // Often: the moment in question is a short one.
+        for round in 0..2_000 {
+            let request =
+                format!("GET /messages/a?wait=60&since={next} HTTP/1.1\r\nHost: test\r\n\r\n");
+            let mut connection = server.send(request.as_bytes());
+            publisher.publish("a", "another");
+            let reply = http::read_reply(&mut connection, false).expect("it is answered");
+            assert_eq!(reply.status, 200, "{limit}, {round}: {}", reply.text());
+            next = reply
+                .header("Last-Event-ID")
+                .expect("where to go on")
+                .into();
+        }
+    }
 }
 
 #[test]

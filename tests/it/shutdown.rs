@@ -128,6 +128,26 @@ fn while_it_stops_the_server_says_that_it_is_not_ready() {
 }
 
 #[test]
+fn a_client_that_connects_just_before_the_stop_is_answered() {
+    // Often: whether the server looks first at its clients or at the stop is a matter of luck.
+    for round in 0..20 {
+        let mut server = Server::start(&[]);
+        server.pause();
+        server.signal(libc::SIGTERM);
+        let clients: Vec<_> = (0..20)
+            .map(|_| server.send(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n"))
+            .collect();
+        server.resume();
+        for mut client in clients {
+            let reply = http::read_reply(&mut client, false);
+            let reply = reply.unwrap_or_else(|problem| panic!("round {round}: {problem}"));
+            assert_eq!(reply.status, 200);
+        }
+        common::wait_until("it ends", common::BOUND, || !server.is_running());
+    }
+}
+
+#[test]
 fn a_request_that_is_incomplete_at_the_end_is_answered() {
     let request = "POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nContent-Length: 10\r\n\r\n";
     let whole = "GET /health HTTP/1.1\r\nHost: test\r\n\r\n";
