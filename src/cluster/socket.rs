@@ -3,7 +3,7 @@
 use super::address::RedisAddress;
 use super::outage::until;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 pub(super) struct Socket(TcpStream);
@@ -12,7 +12,7 @@ impl Socket {
     /// Connects to the first address that accepts, before `end`.
     pub(super) fn connect(address: &RedisAddress, end: Instant) -> io::Result<Socket> {
         let mut failed = io::Error::from(io::ErrorKind::NotFound);
-        for place in address.resolve()? {
+        for place in resolve(address, end)? {
             match TcpStream::connect_timeout(&place, left(end)) {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
@@ -33,6 +33,20 @@ impl Socket {
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
+}
+
+/// A system that asks name servers does so for as long as it likes, so that happens on a thread of its own.
+fn resolve(address: &RedisAddress, end: Instant) -> io::Result<Vec<SocketAddr>> {
+    let (sender, found) = crossbeam_channel::bounded(1);
+    let address = address.clone();
+    std::thread::Builder::new()
+        .name("resolver".into())
+        .spawn(move || {
+            // Nobody waits any more if the time was over.
+            let _ = sender.send(address.resolve());
+        })?;
+    let late = |_| Err(io::Error::other("its name was not resolved in time"));
+    found.recv_timeout(left(end)).unwrap_or_else(late)
 }
 
 /// A read with a timeout ends with `EINTR` after the process was stopped and resumed, even if nobody handles signals

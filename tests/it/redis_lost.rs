@@ -7,7 +7,9 @@ use crate::redis_replaced::events_up_to;
 
 use common::redis::{server, server_with, wait_for_away, wait_for_ready, Proxy, Redis};
 use common::{wait_until, EventStream, Server, BOUND, TOKEN};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 const STREAM: &str = "sse-server:events";
 
@@ -53,6 +55,37 @@ fn needs_redis_server_a_server_that_is_paused_and_resumed_loses_nothing() {
     drop(stream);
     let (status, _) = server.terminate();
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn needs_strace_needs_redis_server_a_name_that_is_not_resolved_holds_no_publisher() {
+    let mut redis = Redis::start();
+    let server = server(&redis.url().replace("127.0.0.1", "localhost"));
+    // From now on the system does not get to its table of names.
+    let mut strace = Command::new("strace")
+        .args(["-f", "-q", "-p", &server.pid().to_string()])
+        .args(["-P", "/etc/hosts", "-e", "trace=openat"])
+        .args(["-e", "inject=openat:delay_enter=60s"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("strace runs");
+    let status = format!("/proc/{}/status", server.pid());
+    wait_until("strace is there", BOUND, || {
+        common::number_in(&status, "TracerPid:").is_ok_and(|tracer| tracer > 0)
+    });
+    redis.kill();
+    let begun = Instant::now();
+    let reply = publish(&server, b"x");
+    let took = begun.elapsed();
+    let _ = strace.kill();
+    let _ = strace.wait();
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(took < BOUND, "after {took:?}");
+    assert!(
+        server.log().contains("its name was not resolved in time"),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]
