@@ -120,3 +120,23 @@ fn hand_over(answers: BTreeMap<EventId, Vec<(Stored, Then)>>) {
         then.answer(Ok(stored));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_between_are_known_if_they_are_of_one_millisecond() {
+        let ids = |first: (u64, u64), last: (u64, u64), messages| {
+            let [first, last] = [first, last].map(|(ms, seq)| EventId { ms, seq });
+            let ids = Stored::new(first, last).ids(messages)?;
+            Some(ids.map(|id| (id.ms, id.seq)).collect::<Vec<_>>())
+        };
+        assert_eq!(ids((7, 3), (7, 3), 1), Some(vec![(7, 3)]));
+        assert_eq!(ids((7, 3), (7, 5), 3), Some(vec![(7, 3), (7, 4), (7, 5)]));
+        // The clock went on in the middle: the last of 7 is not known.
+        assert_eq!(ids((7, 3), (8, 5), 3), None);
+        assert_eq!(ids((7, 3), (7, 6), 3), None);
+        assert_eq!(ids((7, 3), (7, 2), 2), None);
+    }
+}
