@@ -59,7 +59,7 @@ impl Folder {
     }
 
     /// Whether it is still the one that was taken: somebody may remove it, and make it again.
-    fn is_locked(&self) -> bool {
+    pub(super) fn is_locked(&self) -> bool {
         let there = std::fs::metadata(self.path.join(LOCK));
         let is_same =
             |a: std::fs::Metadata, b: std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());

@@ -132,9 +132,7 @@ impl Writer {
     /// The first commit of this run: what the journal had, and whose the file is now.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
         if self.store.is_none() {
-            self.rebuild()?;
-            self.is_doubtful = false;
-            return Ok(());
+            return self.rebuild();
         }
         self.draft.note(self.hub.feed().take_changes());
         self.commit_draft()
@@ -260,7 +258,7 @@ impl Writer {
         }
         match self.rebuild() {
             // There is no room for a second file. The one that there is goes on.
-            Err(fault) if fault.kind == Kind::Full => Ok(()),
+            Err(fault) if fault.kind == Kind::Full && !self.is_doubtful => Ok(()),
             done => done,
         }
     }
@@ -299,7 +297,6 @@ impl Writer {
             }
         }
         self.refused_bytes = 0;
-        self.is_doubtful = false;
         self.state.up();
         Ok(())
     }
@@ -321,6 +318,8 @@ impl Writer {
     /// Writes a new file with all that the hub has, and puts it in the place of the other.
     fn rebuild(&mut self) -> Result<(), Fault> {
         self.rounds.rebuilt = Instant::now();
+        // What is open is not in a folder that somebody has made again.
+        self.is_doubtful |= !self.folder.is_locked();
         self.folder.take_again()?;
         self.folder.tidy()?;
         // What has changed before is in what comes now. If that fails the other file needs it.
@@ -341,21 +340,25 @@ impl Writer {
             self.folder.tidy()?;
             return written.map(drop);
         };
+        // Whatever fails from here on, the file before may have lost its name, and the journal does not fit the new one.
+        self.is_doubtful = true;
         draft.clear();
         self.store = Some(store);
         self.draft = draft;
         self.meta = meta;
+        self.folder.put_new_store_in_place()?;
         // The folder may be another one.
         let syncs = self.sync_time == SyncTime::Always;
         self.journal = Journal::open(&self.folder.journal(), syncs)?;
         self.folder.sync()?;
-        self.begin_journal()
+        self.begin_journal()?;
+        self.is_doubtful = false;
+        Ok(())
     }
 
     fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {
         let store = Store::create(&self.folder.new_store())?;
         write(&store, draft, records, meta)?;
-        self.folder.put_new_store_in_place()?;
         Ok(store)
     }
 

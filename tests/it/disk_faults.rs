@@ -11,7 +11,7 @@ fn path(folder: &Folder) -> &str {
 }
 
 /// All texts retained in a channel, and whether a client with an old id is told of a gap.
-fn retained(server: &Server, channel: &str) -> (Vec<String>, bool) {
+pub(super) fn retained(server: &Server, channel: &str) -> (Vec<String>, bool) {
     retained_after(server, channel, "1-0")
 }
 

@@ -28,6 +28,8 @@ mod cors;
 mod curl;
 #[cfg(feature = "disk")]
 mod disk;
+#[cfg(all(feature = "disk", target_os = "linux"))]
+mod disk_calls;
 #[cfg(feature = "disk")]
 mod disk_faults;
 #[cfg(all(feature = "disk", target_os = "linux"))]

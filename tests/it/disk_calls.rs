@@ -1,0 +1,80 @@
+//! Single system calls of the disk's thread fail, in places that a small disk or a limit does not reach: what was answered
+//! is there after a crash, and what was refused is not.
+
+use crate::common;
+use crate::disk_faults::{publish, retained};
+
+use common::{wait_until, Folder, Server, BOUND};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// All calls of one kind fail that the disk's thread makes with a file, as long as this is there.
+struct Failing(Child);
+
+impl Failing {
+    fn new(server: &Server, call: &str, error: &str, path: &Path) -> Failing {
+        let threads = server.named_threads();
+        let disk = threads.iter().find(|(_, name)| name == "disk");
+        let (id, _) = disk.expect("it has that thread");
+        let mut strace = Command::new("strace")
+            .args(["-p", &id.to_string(), "-P"])
+            .arg(path)
+            .args(["-e", &format!("trace={call}")])
+            .args(["-e", &format!("inject={call}:error={error}")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace runs");
+        let lines = strace.stderr.take().expect("it is a pipe");
+        let mut lines = BufReader::new(lines).lines().map_while(Result::ok);
+        // It says so when the thread is held.
+        let is_attached = lines.any(|line| line.ends_with(" attached"));
+        assert!(is_attached, "strace has the thread");
+        // It must not end because nobody reads what it writes.
+        std::thread::spawn(move || lines.for_each(drop));
+        Failing(strace)
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        // SAFETY: one system call; the process is our child. It lets go of the thread in order.
+        unsafe { libc::kill(self.0.id() as i32, libc::SIGTERM) };
+        let _ = self.0.wait();
+    }
+}
+
+fn start(folder: &Folder, sync: &str) -> Server {
+    let path = folder.0.to_str().expect("the path is UTF-8");
+    Server::start(&[("DATA_DIR", path), ("SYNC", sync)])
+}
+
+fn wait_until_ready(server: &Server) {
+    wait_until("it goes on by itself", 2 * BOUND, || {
+        server.get("/health/ready").status == 200
+    });
+}
+
+#[test]
+fn needs_strace_a_new_file_that_has_the_name_already_is_not_left_for_the_old_one() {
+    for (call, file) in [("fsync", "."), ("openat", "journal")] {
+        let folder = Folder::new("calls-anew");
+        let mut server = start(&folder, "always");
+        assert_eq!(publish(&server, "1").status, 200);
+        let path = folder.0.join(file);
+        let failing = Failing::new(&server, call, "ENOSPC", &path);
+        // It is far too large for one message now.
+        let journal = File::options().write(true).open(folder.0.join("journal"));
+        let longer = journal.and_then(|journal| journal.set_len(64 << 20));
+        longer.expect("it can be longer");
+        server.wait_for_log("event=disk_lost");
+        assert_eq!(publish(&server, "refused").status, 503, "{call}");
+        drop(failing);
+        wait_until_ready(&server);
+        assert_eq!(publish(&server, "2").status, 200);
+        server.stop(libc::SIGKILL);
+        let server = start(&folder, "always");
+        assert_eq!(retained(&server, "a"), (vec!["1".into(), "2".into()], true));
+    }
+}
