@@ -28,6 +28,8 @@ pub(super) struct Journal {
     file_length: u64,
     /// The newest id of the last commit.
     after: EventId,
+    /// Behind the length there may be whole parts that nobody was answered for, or those of another run.
+    has_remains: bool,
     /// Each part is synced. Otherwise it outlives the process and not the power.
     syncs: bool,
 }
@@ -44,14 +46,16 @@ impl Journal {
             length: file_length,
             file_length,
             after: EventId::ZERO,
+            has_remains: true,
             syncs,
         })
     }
 
-    /// Appends one part: all of it is read again, or nothing.
+    /// Appends one part: all of it is read again, or nothing. It counts if `then` succeeds as well.
     pub(super) fn append<'a>(
         &mut self,
         pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        then: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let mut part = vec![0; SUM_BYTES + 4];
         for (key, value) in pairs {
@@ -64,15 +68,21 @@ impl Journal {
         part[SUM_BYTES..SUM_BYTES + 4].copy_from_slice(&length.to_be_bytes());
         let sum = sum_after(self.after, &part[SUM_BYTES..]);
         part[..SUM_BYTES].copy_from_slice(&sum);
-        let written = self.write(&part);
+        let written = self.write(&part).and_then(|()| then());
         if written.is_ok() {
             self.length += part.len() as u64;
         } else {
             // What was written of the part would end the journal for those that come behind it, or be there later.
-            self.file.set_len(self.length)?;
-            self.file_length = self.length;
+            self.has_remains = self.cut(self.length).is_err();
         }
         written
+    }
+
+    /// What is behind this length is not there after a loss of power either.
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file_length = length;
+        self.file.sync_data()
     }
 
     fn write(&mut self, part: &[u8]) -> io::Result<()> {
@@ -94,7 +104,11 @@ impl Journal {
 
     /// Begins anew: everything is in the store, with this as the newest id.
     pub(super) fn begin(&mut self, after: EventId) -> io::Result<()> {
-        if self.file_length > LONGEST_EMPTY {
+        if self.has_remains {
+            // If no id is newer than those of the last commit, their checksums still hold.
+            self.cut(0)?;
+            self.has_remains = false;
+        } else if self.file_length > LONGEST_EMPTY {
             self.file.set_len(LONGEST_EMPTY)?;
             self.file_length = LONGEST_EMPTY;
         }

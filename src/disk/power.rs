@@ -244,7 +244,7 @@ fn a_journal_gives_whole_parts_up_to_the_first_that_is_not_whole() {
         let part = part
             .iter()
             .map(|(key, value)| (key.as_slice(), value.as_slice()));
-        journal.append(part).expect("it can be written");
+        journal.append(part, || Ok(())).expect("it can be written");
         ends.push(journal.len() as usize);
     }
     let bytes = std::fs::read(&folder).expect("it is there");

@@ -172,7 +172,8 @@ impl Writer {
         }
         let begun = Instant::now();
         let pairs = records.iter().map(|(key, value)| (&key[..], &value[..]));
-        self.journal.append(pairs)?;
+        let answer = || self.folder.note_answered(newest);
+        self.journal.append(pairs, answer)?;
         let time = match self.sync_time {
             SyncTime::Within(time) => time,
             SyncTime::Always => {
@@ -180,7 +181,6 @@ impl Writer {
                 STORE_TIME
             }
         };
-        self.folder.note_answered(newest)?;
         self.draft.add(records);
         self.meta.newest = newest;
         self.due.get_or_insert(begun + time);

@@ -78,3 +78,42 @@ fn needs_strace_a_new_file_that_has_the_name_already_is_not_left_for_the_old_one
         assert_eq!(retained(&server, "a"), (vec!["1".into(), "2".into()], true));
     }
 }
+
+#[test]
+fn needs_strace_a_message_that_was_refused_behind_the_journal_does_not_come_back() {
+    for (sync, error) in [("always", "ENOSPC"), ("1s", "ENOSPC"), ("always", "EIO")] {
+        for recovers in [true, false] {
+            let folder = Folder::new("calls-refused");
+            let mut server = start(&folder, sync);
+            // The journal has it when this fails.
+            let lock = folder.0.join("lock");
+            let failing = Failing::new(&server, "pwrite64", error, &lock);
+            assert_eq!(publish(&server, "refused").status, 503);
+            if recovers {
+                drop(failing);
+                wait_until_ready(&server);
+            }
+            server.stop(libc::SIGKILL);
+            let server = start(&folder, sync);
+            let (texts, _) = retained(&server, "a");
+            assert!(texts.is_empty(), "{sync}, {error}, {recovers}: {texts:?}");
+        }
+    }
+}
+
+#[test]
+fn needs_strace_a_refused_message_that_could_not_be_cut_off_does_not_come_back() {
+    for error in ["ENOSPC", "EIO"] {
+        let folder = Folder::new("calls-not-cut");
+        let mut server = start(&folder, "always");
+        let journal = folder.0.join("journal");
+        let failing = Failing::new(&server, "fdatasync,ftruncate", error, &journal);
+        assert_eq!(publish(&server, "refused").status, 503);
+        drop(failing);
+        wait_until_ready(&server);
+        server.stop(libc::SIGKILL);
+        let server = start(&folder, "always");
+        let (texts, _) = retained(&server, "a");
+        assert!(texts.is_empty(), "{error}: {texts:?}");
+    }
+}
