@@ -3,7 +3,9 @@
 
 use crate::common::crowd::raise_descriptor_limit;
 use crate::common::http::{read_reply, replies};
-use crate::common::{over_each_transport, wait_until, Publisher, TOKEN};
+use crate::common::{
+    over_each_transport, over_one_transport_after_another, wait_until, Publisher, TOKEN,
+};
 use socket2::Socket;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -39,7 +41,8 @@ fn refused(connections: &mut [Socket]) -> usize {
 #[test]
 fn incomplete_heads_take_bounded_memory_together() {
     raise_descriptor_limit();
-    over_each_transport(&[], |transport, server| {
+    // One after the other: all at once they may need more descriptors than this process may have.
+    over_one_transport_after_another(&[], |transport, server| {
         let mut publisher = Publisher::new(&server);
         let before = server.memory();
         let head = format!(
