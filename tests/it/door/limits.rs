@@ -2,7 +2,7 @@
 //! waits until one goes. Streams notice nothing.
 
 use super::crowds::{crowd, Kind};
-use super::table::{has_read, AT_ONCE};
+use super::table::has_read;
 use crate::common::http::{read_reply, read_until_closed, Left};
 use crate::common::transport::each_transport;
 use crate::common::{wait_until, EventStream, Publisher, Server, Transport, BOUND, TOKEN};
@@ -59,7 +59,7 @@ impl Early {
     fn notices_nothing(&mut self, what: &str) {
         let published = self.publisher.try_publish("early", what);
         published.unwrap_or_else(|problem| panic!("{what}: a publish: {problem}"));
-        let came = self.stream.try_next(AT_ONCE).map(|event| event.data);
+        let came = self.stream.try_next(BOUND).map(|event| event.data);
         assert_eq!(came.as_deref(), Some(what), "{what}: the stream");
     }
 }
@@ -138,7 +138,7 @@ fn busy_ones_stay(server: &Server, room: usize, what: &str) {
             reply.is_ok_and(|reply| reply.status == 200),
             "{what}: busy one {number}"
         );
-        let came = stream.try_next(AT_ONCE).map(|event| event.data);
+        let came = stream.try_next(BOUND).map(|event| event.data);
         assert_eq!(came, Some(number.to_string()), "{what}: the stream");
     }
     drop(last);

@@ -5,6 +5,7 @@
 
 use crate::common::http::{read_until_closed, replies, Left};
 use crate::common::{EventStream, Reply, Server, Transport};
+use socket2::Socket;
 use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -176,6 +177,19 @@ fn send(server: &Server, case: &Case, number: usize) -> (Vec<u8>, Left) {
     // Who refuses a long one may do so before its end.
     let _ = connection.write_all(&sent[begin..]);
     read_until_closed(&mut connection, AT_ONCE)
+}
+
+/// Everything that comes on such a connection up to its end. One that is slow on a busy machine is followed by another.
+pub fn read_at_once(connect: impl Fn() -> Socket) -> (Vec<u8>, Left) {
+    const TRIES: usize = 3;
+    let mut came = (Vec::new(), Left::Open);
+    for _ in 0..TRIES {
+        came = read_until_closed(&mut connect(), AT_ONCE);
+        if came.1 != Left::Open {
+            break;
+        }
+    }
+    came
 }
 
 /// Waits until the server has read what was sent before: it answers what is sent now.
