@@ -372,11 +372,11 @@ fn a_huge_token_costs_little() {
             with("sub", json!(filling)),
         )
     };
-    let begun = Instant::now();
+    let before = server.cpu_time();
     for _ in 0..100 {
         assert_eq!(ask(&server, &huge(15_000)).status, 401);
     }
-    let took = begun.elapsed();
+    let took = server.cpu_time() - before;
     assert!(
         took < Duration::from_secs(2),
         "100 forged tokens of 15 KB took {took:?}"
@@ -433,13 +433,13 @@ fn a_thousand_channels_fit_into_one_token() {
         let reply = server.request("HEAD", &target, &headers, b"");
         assert_eq!(reply.status, expected, "{channel}");
     }
-    let begun = Instant::now();
+    let before = server.cpu_time();
     for _ in 0..200 {
         let headers = [("Authorization", authorization.as_str())];
         let target = format!("/sse?canal={list}");
         assert_eq!(server.request("HEAD", &target, &headers, b"").status, 200);
     }
-    let took = begun.elapsed();
+    let took = server.cpu_time() - before;
     assert!(
         took < Duration::from_secs(2),
         "200 requests with 1,000 channels took {took:?}"

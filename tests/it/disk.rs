@@ -154,12 +154,13 @@ fn a_channels_time_counts_from_its_last_use_and_not_from_the_start() {
         channel.map(|channel| channel["idle_seconds"].as_u64().unwrap_or(0))
     };
     wait_until("the channel is idle", BOUND, || idle(&server) >= Some(2));
-    server.stop(libc::SIGKILL);
     let begun = Instant::now();
+    server.stop(libc::SIGKILL);
     let server = start(&folder, &ttl);
-    if begun.elapsed() < Duration::from_secs(1) {
-        assert!(idle(&server) >= Some(2), "{:?}", idle(&server));
-    }
+    let now = idle(&server);
+    // Where all this has taken long, its time may be over.
+    let may_be_gone = begun.elapsed() >= Duration::from_secs(1);
+    assert!(now >= Some(2) || (now.is_none() && may_be_gone), "{now:?}");
     wait_until("the channel goes", BOUND, || idle(&server).is_none());
     assert_eq!(replay(&server, "a", "1-0")[0], "gap a");
     assert_eq!(
