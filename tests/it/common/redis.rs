@@ -200,6 +200,22 @@ pub fn wait_for_away(server: &Server) {
     });
 }
 
+/// The figure is the number of lines that tell of a return, but for the first connection.
+#[track_caller]
+pub fn counts_its_reconnects(server: &Server) {
+    let kinds = ["redis_connected ", "redis_back ", "redis_reconnected "];
+    // The lines come a little later.
+    wait_until("the reconnects are those in the log", BOUND, || {
+        let lines = kinds.map(|kind| {
+            let log = server.log();
+            log.matches(&format!("event={kind}")).count()
+        });
+        let reconnects = lines.iter().sum::<usize>() - 1;
+        let metrics = server.get("/metrics").text();
+        metrics.contains(&format!("sse_server_redis_reconnects_total {reconnects}\n"))
+    });
+}
+
 pub struct Proxy {
     pub addr: SocketAddr,
     line: Arc<Line>,
