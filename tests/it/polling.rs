@@ -163,14 +163,19 @@ fn needs_redis_server_a_client_that_hops_between_servers_gets_each_message_once(
         for (number, way) in ["&wait=60", "", "&wait=1"].into_iter().enumerate() {
             let servers = &servers;
             scope.spawn(move || {
-                let begun = Instant::now();
                 let mut reader = Reader::default();
+                let mut newest = (0, Instant::now());
                 for hop in number.. {
                     if reader.texts.len() >= COUNT {
                         break;
                     }
-                    assert!(begun.elapsed() < 12 * BOUND, "{} came", reader.texts.len());
                     reader.poll(servers[hop % 3].addr, way);
+                    // All of it takes as long as the machine needs.
+                    let came = reader.texts.len();
+                    if came > newest.0 {
+                        newest = (came, Instant::now());
+                    }
+                    assert!(newest.1.elapsed() < BOUND, "nothing after {came}");
                 }
                 reader.has_each_once(COUNT);
             });
