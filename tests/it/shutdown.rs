@@ -63,8 +63,9 @@ fn a_quiet_server_stops_at_once_and_says_so() {
     let mut server = Server::start(&[]);
     let mut stream = server.subscribe("a");
     let (status, took) = server.terminate();
+    // Less than what a stop may take.
     assert!(
-        status.success() && took < Duration::from_secs(2),
+        status.success() && took < Duration::from_secs(5),
         "{status} after {took:?}"
     );
     assert_eq!(stream.ending(), Ending::Clean);

@@ -132,8 +132,9 @@ fn a_quiet_server_hands_its_socket_over_at_once() {
     let mut server = Server::start_on(copy(&listener), &[]);
     server.subscribe("a");
     let (status, took) = server.terminate();
+    // Less than what a stop may take.
     assert!(
-        status.success() && took < Duration::from_secs(2),
+        status.success() && took < Duration::from_secs(5),
         "{status} after {took:?}"
     );
     let log = server.log();
