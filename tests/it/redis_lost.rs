@@ -230,6 +230,8 @@ fn needs_redis_server_a_publish_that_redis_refuses_is_said_to_be_refused_and_why
         text.contains("WRONGTYPE") && text.contains("nothing was published"),
         "{text}"
     );
+    // The answer comes before the loss is known: it may still be ready.
+    server.wait_for_log("event=redis_lost WRONGTYPE");
     redis.command(&["DEL", STREAM]);
     wait_for_ready(&server);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
