@@ -237,11 +237,12 @@ impl Lot {
             .iter()
             .any(is_refusal)
             .then(|| Fault::among(&answers));
-        // Otherwise nobody knows what came before them, and the follower will find out.
-        let mut entries = read.filter(|_| has_seen).unwrap_or_default();
-        if has_seen && entries.len() < wanted {
-            self.append_own(&results, &mut entries);
-        }
+        let entries = match read {
+            Some(read) if has_seen && read.len() < wanted => self.append_own(&results, read),
+            Some(read) if has_seen => read,
+            // Nobody knows what came before them. The follower will find out.
+            _ => Vec::new(),
+        };
         Some(Settlement::Done(Done {
             results,
             entries,
@@ -260,15 +261,19 @@ impl Lot {
     }
 
     /// Appends its entries as the stream has them, as far as their ids are known.
-    fn append_own(&self, results: &[Result<Stored, Refusal>], entries: &mut Vec<StreamEntry>) {
+    fn append_own(
+        &self,
+        results: &[Result<Stored, Refusal>],
+        mut entries: Vec<StreamEntry>,
+    ) -> Vec<StreamEntry> {
         for (job, result) in self.jobs.iter().zip(results) {
             let (publication, stored) = match (job, result) {
                 (Job::Publish(publication, ..), Ok(stored)) if !stored.is_repeated => {
                     (publication, stored)
                 }
+                (_, Ok(_)) => continue,
                 // A part of it may be there.
-                (_, Err(Refusal::Unconfirmed)) => return,
-                _ => continue,
+                (_, Err(_)) => break,
             };
             let Publication {
                 channel,
@@ -277,13 +282,14 @@ impl Lot {
                 ..
             } = publication;
             let Some(ids) = stored.ids(messages.len()) else {
-                return;
+                break;
             };
             let own = ids.zip(messages);
             entries.extend(own.map(|(id, message)| {
                 StreamEntry::stored(id, channel, event_name.as_ref(), message)
             }));
         }
+        entries
     }
 
     /// Whether its entries have to be looked for if its fate is unknown.
