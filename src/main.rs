@@ -215,9 +215,8 @@ fn greet(lines: String) {
         log::logger().flush();
         let _ = std::io::stderr().write_all(lines.as_bytes());
     };
-    let thread = std::thread::Builder::new().name("welcome".into());
     // Without a thread the lines are lost.
-    let _ = thread.spawn(write);
+    let _ = host::start("welcome", write);
 }
 
 fn raise_descriptor_limit(config: &Config) -> usize {

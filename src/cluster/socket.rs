@@ -2,6 +2,7 @@
 
 use super::address::RedisAddress;
 use super::outage::until;
+use super::system;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -39,12 +40,10 @@ impl Socket {
 fn resolve(address: &RedisAddress, end: Instant) -> io::Result<Vec<SocketAddr>> {
     let (sender, found) = crossbeam_channel::bounded(1);
     let address = address.clone();
-    std::thread::Builder::new()
-        .name("resolver".into())
-        .spawn(move || {
-            // Nobody waits any more if the time was over.
-            let _ = sender.send(address.resolve());
-        })?;
+    system::spawn("resolver", move || {
+        // Nobody waits any more if the time was over.
+        let _ = sender.send(address.resolve());
+    })?;
     let late = |_| Err(io::Error::other("its name was not resolved in time"));
     found.recv_timeout(left(end)).unwrap_or_else(late)
 }

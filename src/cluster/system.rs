@@ -1,6 +1,7 @@
 //! Time, waiting, threads and mutexes, as the cluster uses them. `tests/simulate` replaces them, and `socket`, with its
 //! own.
 
+use crate::host;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
 pub(super) use std::sync::Mutex;
@@ -30,6 +31,5 @@ pub(super) fn receive<T>(from: &Receiver<T>, bound: Duration) -> Result<T, RecvT
 
 /// Starts a thread.
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name(name.into());
-    thread.spawn(run).map(drop)
+    host::start(name, run).map(drop)
 }

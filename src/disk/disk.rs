@@ -15,6 +15,7 @@ use super::store::Store;
 use super::writer::{Rounds, Writer};
 use crate::counters::Histogram;
 use crate::event::EventId;
+use crate::host;
 use crate::hub::{Hub, Published, Refusal};
 use crate::idempotency::{Keys, Publication};
 use crate::log::Logged;
@@ -105,8 +106,7 @@ impl Disk {
             folder::bytes_of(&folder),
             begun.elapsed().as_secs_f64(),
         );
-        let thread = std::thread::Builder::new().name("disk".into());
-        thread.spawn(move || writer.run()).map_err(|error| {
+        host::start("disk", move || writer.run()).map_err(|error| {
             OpenError::new(path, false, format!("cannot start a thread: {error}"))
         })?;
         Ok(Arc::new(Disk {

@@ -13,4 +13,4 @@ pub use process::{
     page_size, raise_descriptor_limit, random_bytes, spare_address_space, wait_for_signal, Signal,
 };
 pub use socket::{receive, send, unconfirmed};
-pub use thread::{prepare_for_many, spawn, spawned_name};
+pub use thread::{prepare_for_many, spawn, spawned_name, start};

@@ -1,10 +1,11 @@
-//! Threads of which there may be thousands.
+//! Threads: those of which there is one, or a few, and those of which there may be thousands.
 
 use std::cell::Cell;
 use std::ffi::{c_void, CStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::thread::Thread;
 
 thread_local! {
     static NAME: Cell<Option<&'static CStr>> = const { Cell::new(None) };
@@ -33,6 +34,17 @@ pub fn prepare_for_many() {
     }
 }
 
+/// Starts a thread that nobody joins.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+    // One type for all: std's part would be in the program once for each.
+    let run: Box<dyn FnOnce() + Send> = Box::new(run);
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
+    Ok(thread.thread().clone())
+}
+
 /// What a thread begins with.
 struct Beginning<W> {
     name: &'static CStr,
@@ -40,7 +52,7 @@ struct Beginning<W> {
     work: W,
 }
 
-/// Starts a thread that nobody joins (`pthread_create(3)`), with this much virtual memory for its stack. The panic hook
+/// As `start`, for one of thousands (`pthread_create(3)`), with this much virtual memory for its stack. The panic hook
 /// has said everything when its work panics; then it ends like any other.
 ///
 /// std's threads each have a second stack, on which a handler tells that the first one has overflowed. That is two more

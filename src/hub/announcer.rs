@@ -13,6 +13,7 @@ use super::shared::Shared;
 use super::table::Table;
 use super::time::{now, running_ms};
 use crate::event::Event;
+use crate::host;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,10 +39,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
-    std::thread::Builder::new()
-        .name("announcer".into())
-        .spawn(move || Announcer::new(shared).run())?;
-    Ok(())
+    host::start("announcer", move || Announcer::new(shared).run()).map(drop)
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::time::{self, running_ms};
-use crate::host::memory::Trimmer;
+use crate::host::{self, memory::Trimmer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +17,7 @@ const ROUND: Duration = Duration::from_secs(1);
 const WORTHWHILE: usize = 1 << 20;
 
 pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<()> {
-    std::thread::Builder::new()
-        .name("janitor".into())
-        .spawn(move || run(&shared))?;
-    Ok(())
+    host::start("janitor", move || run(&shared)).map(drop)
 }
 
 fn run(shared: &Shared) {

@@ -9,6 +9,7 @@ use super::batch::Encoded;
 use super::pace::{Pace, PaceCounts};
 use super::shared::Shared;
 use super::subscriber::Subscriber;
+use crate::host;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -142,10 +143,7 @@ impl Helpers {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let start_one = |_: &usize| {
             let current = self.current.clone();
-            std::thread::Builder::new()
-                .name("helper".into())
-                .spawn(move || current.help())
-                .is_ok()
+            host::start("helper", move || current.help()).is_ok()
         };
         (1..cores.min(MOST_HELPERS + 1)).filter(start_one).count()
     }

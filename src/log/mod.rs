@@ -11,6 +11,7 @@ mod logged;
 pub use caught::{catch_panic, silence_caught_panics};
 pub use logged::Logged;
 
+use crate::host;
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 use std::collections::VecDeque;
@@ -37,13 +38,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub fn start(level: LevelFilter) -> std::io::Result<()> {
     let waiting = Arc::new(LineQueue::default());
     let own = waiting.clone();
-    let writer = std::thread::Builder::new()
-        .name(THREAD.into())
-        .spawn(move || own.write_for_ever(&lines(level)))?;
+    let writer = host::start(THREAD, move || own.write_for_ever(&lines(level)))?;
     let queued = QueuedLog {
         level,
         waiting,
-        writer: writer.thread().clone(),
+        writer,
     };
     // Only a second logger would be refused, and this is called once.
     let _ = ::log::set_boxed_logger(Box::new(queued));

@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::event::{ChannelName, Form, Topic};
-use crate::host::memory;
+use crate::host::{self, memory};
 use crate::hub::{Hub, HubStats, Limits, Refusal, Start, Subscription, Turns};
 use crossbeam_channel::Receiver;
 use serde_json::{json, Value};
@@ -64,9 +64,7 @@ impl LiveStatistics {
             recent: Recent::default(),
         });
         let publisher = live.clone();
-        std::thread::Builder::new()
-            .name("statistics".into())
-            .spawn(move || publisher.publish_for_ever(turns))?;
+        host::start("statistics", move || publisher.publish_for_ever(turns))?;
         Ok((live, all_ended))
     }
 

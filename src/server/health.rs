@@ -2,7 +2,7 @@
 //! request `/health` from the server's own port, as a client would.
 
 use crate::config::Listen;
-use crate::host::service::Notifier;
+use crate::host::{self, service::Notifier};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -19,15 +19,13 @@ pub fn keep_alive(target: Listen, notifier: Notifier) -> io::Result<()> {
     let Some(every) = notifier.keep_alive() else {
         return Ok(());
     };
-    std::thread::Builder::new()
-        .name("watchdog".into())
-        .spawn(move || loop {
-            std::thread::park_timeout(every);
-            match ask_health(&target, ANSWER_TIME) {
-                Ok(()) => notifier.alive(),
-                Err(error) => log::warn!("event=not_alive error={:?}", error.to_string()),
-            }
-        })?;
+    host::start("watchdog", move || loop {
+        std::thread::park_timeout(every);
+        match ask_health(&target, ANSWER_TIME) {
+            Ok(()) => notifier.alive(),
+            Err(error) => log::warn!("event=not_alive error={:?}", error.to_string()),
+        }
+    })?;
     Ok(())
 }
 

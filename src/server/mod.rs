@@ -25,6 +25,7 @@ mod uptake;
 pub use listener::Listener;
 pub use settings::Settings;
 
+use crate::host;
 use crate::routes::App;
 use crossbeam_channel::Receiver;
 use door::Door;
@@ -45,9 +46,7 @@ pub fn start(listener: Listener, app: App, settings: Settings) -> io::Result<Ser
     let is_inherited = listener.is_inherited();
     let (open, all_closed) = crossbeam_channel::bounded(0);
     let (door, mailbox) = Door::open(listener, app, settings, open)?;
-    std::thread::Builder::new()
-        .name("door".into())
-        .spawn(move || door.run())?;
+    host::start("door", move || door.run())?;
     Ok(Serving {
         mailbox,
         is_inherited,

@@ -8,6 +8,7 @@ use super::new_stream::{NewStream, STREAM_STACK};
 use super::settings::Settings;
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::{Counters, Family};
+use crate::host;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
@@ -61,9 +62,7 @@ impl Pool {
         });
         for _ in 0..pool.workers() {
             let pool = pool.clone();
-            std::thread::Builder::new()
-                .name("worker".into())
-                .spawn(move || pool.work())?;
+            host::start("worker", move || pool.work())?;
         }
         Ok(pool)
     }

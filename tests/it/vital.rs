@@ -89,7 +89,7 @@ fn is_vital((_, name): &(u32, String)) -> bool {
     !["worker", "waiting", "log"].contains(&&name[..])
 }
 
-/// Those with names below, the main one, and tiny_http's, which have its name.
+/// Those with names below, the main one, and tiny_http's, which have its name. Of these there may be one more.
 const VITAL_THREADS: usize = 9;
 
 /// The threads that all depend on, once each has its name: a new one has that of the thread that started it.
@@ -102,7 +102,7 @@ fn vital_threads(server: &Server) -> Vec<(u32, String)> {
         let have_names = count("worker") == cores.max(2)
             && ["announcer", "janitor", "statistics", "door"].map(count) == [1; 4];
         threads.retain(is_vital);
-        have_names && threads.len() == VITAL_THREADS
+        have_names && threads.len() >= VITAL_THREADS
     });
     threads
 }
