@@ -35,7 +35,7 @@ page.on('response', (response) => {
   pending.add(body);
   body.finally(() => pending.delete(body));
 });
-page.on('pageerror', (error) => errors.push(String(error)));
+page.on('pageerror', (error) => { if (!UNREACHED.test(String(error))) errors.push(String(error)); });
 page.on('console', (message) => {
   // A refused connection is what the tests want; the browser's own words about it are no error of the page.
   if (message.type() === 'error' && !UNREACHED.test(message.text())) errors.push(message.text());
