@@ -76,23 +76,27 @@ impl Job {
     fn result(&self, answers: &[Answer], mark: &str) -> Result<Stored, Refusal> {
         let refused = || Err(Refusal::RedisRefused(Fault::among(answers).reason));
         match self {
-            Job::Publish(publication, ..) => match &publication.attempt {
-                Some(attempt) => {
-                    let outcome = |&answer| once::outcome(answer, attempt, mark);
-                    answers.first().and_then(outcome).unwrap_or_else(refused)
-                }
-                None => {
-                    let ids: Vec<EventId> = answers.iter().copied().filter_map(entry::id).collect();
-                    match ids[..] {
-                        [first, ..] if ids.len() == publication.messages.len() => {
-                            Ok(Stored::new(first, ids[ids.len() - 1]))
-                        }
-                        [] => refused(),
-                        // The ids ran out in the middle of a batch.
-                        _ => Err(Refusal::Unconfirmed),
+            Job::Publish(
+                Publication {
+                    attempt: Some(attempt),
+                    ..
+                },
+                ..,
+            ) => {
+                let outcome = |&answer| once::outcome(answer, attempt, mark);
+                answers.first().and_then(outcome).unwrap_or_else(refused)
+            }
+            Job::Publish(publication, ..) => {
+                let ids: Vec<EventId> = answers.iter().copied().filter_map(entry::id).collect();
+                match ids[..] {
+                    [first, ..] if ids.len() == publication.messages.len() => {
+                        Ok(Stored::new(first, ids[ids.len() - 1]))
                     }
+                    [] => refused(),
+                    // The ids ran out in the middle of a batch.
+                    _ => Err(Refusal::Unconfirmed),
                 }
-            },
+            }
             Job::AskNewest(_) => {
                 let info = answers.first();
                 let newest = info

@@ -184,11 +184,12 @@ fn send_away(subscribers: &[Arc<Subscriber>]) {
 mod tests {
     use super::super::limits::Limits;
     use super::super::start::Start;
-    use super::super::subscription::Next;
+    use super::super::subscription::{Next, Subscription};
     use super::*;
     use crate::access::{Access, Rules};
     use crate::counters::Counters;
     use crate::event::{Form, Kind, Topic};
+    use crate::hub::Turns;
     use std::time::Instant;
 
     fn message(channel: &ChannelName, seq: u64) -> Arc<Event> {
@@ -203,23 +204,28 @@ mod tests {
         })
     }
 
-    #[test]
-    fn who_has_the_notice_of_a_gap_still_gets_the_next_message_of_that_millisecond() {
+    /// A filled hub whose announcer is the test, and a client that follows this channel.
+    fn followed() -> (Arc<Hub>, Turns, ChannelName, Subscription) {
         let limits = Limits {
             history_bytes: 10_000,
             ids_come_from_outside: true,
             ..Limits::SMALL
         };
-        let (hub, mut turns, _open) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        let (hub, turns, _) = Hub::without_threads(limits, Arc::new(Counters::new()));
         let channel = ChannelName::parse("a").expect("a good name");
         let access = Access::new(None, None, Rules::without_file());
         let caller = access.identify(None).expect("no token is fine");
         let permit = caller.follow(&[]).expect("everybody may follow nothing");
-        let feed = hub.feed();
-        feed.set_filled();
+        hub.feed().set_filled();
         let topics = [Topic::from(channel.clone())];
         let subscription = hub.subscribe(&topics, Form::Plain, Start::NOW, permit);
-        let subscription = subscription.expect("there is room");
+        (hub, turns, channel, subscription.expect("there is room"))
+    }
+
+    #[test]
+    fn who_has_the_notice_of_a_gap_still_gets_the_next_message_of_that_millisecond() {
+        let (hub, mut turns, channel, subscription) = followed();
+        let feed = hub.feed();
         // Those of the channel and of broadcast.
         feed.lose_up_to(EventId { ms: 5, seq: 3 });
         turns.take();
@@ -238,19 +244,7 @@ mod tests {
 
     #[test]
     fn publishers_that_wait_for_room_go_on_when_ids_start_over() {
-        let limits = Limits {
-            history_bytes: 10_000,
-            ids_come_from_outside: true,
-            ..Limits::SMALL
-        };
-        let (hub, mut turns, _open) = Hub::without_threads(limits, Arc::new(Counters::new()));
-        hub.feed().set_filled();
-        let channel = ChannelName::parse("a").expect("a good name");
-        let access = Access::new(None, None, Rules::without_file());
-        let caller = access.identify(None).expect("no token is fine");
-        let permit = caller.follow(&[]).expect("everybody may follow nothing");
-        let topics = [Topic::from(channel.clone())];
-        let client = hub.subscribe(&topics, Form::Plain, Start::NOW, permit);
+        let (hub, mut turns, channel, client) = followed();
         let messages = (1..=4096).map(|seq| message(&channel, seq));
         hub.feed().append(messages.collect());
         assert!(!hub.has_room_for(&channel));

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::parameters::{origin, RequestOrigin};
-use crate::access::{Caller, Denial};
+use crate::access::{Access, Caller, Denial, Permit};
 use crate::http::cors::{self, Origins};
 use crate::http::problem::Problem;
 use crate::http::request::Request;
@@ -97,6 +97,17 @@ fn may_use_cookies(origins: &Origins, request: &Request) -> bool {
             origins.list(origin) || is_at_home && cors::is_of_host(origin, host)
         }
     }
+}
+
+/// Checks once more what was granted: the rules may have been read again since.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn check_again(access: &Access, permit: &Permit) -> Result<(), Problem> {
+    if access.still_grants(permit) {
+        return Ok(());
+    }
+    Err(denied(Denial::NotAllowed))
 }
 
 /// The answer to a request that is not allowed.

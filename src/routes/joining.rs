@@ -3,9 +3,9 @@
 use super::addresses::AddressPlace;
 use super::app::App;
 use super::connected::ConnectedClients;
-use super::credentials::denied;
+use super::credentials::check_again;
 use super::outcome::{Outcome, Stream};
-use crate::access::{Access, Caller, Denial, Permit};
+use crate::access::{Access, Caller, Permit};
 use crate::event::Topic;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
@@ -48,10 +48,7 @@ impl Joining {
     /// # Errors
     /// The refusal.
     pub(super) fn check(&self) -> Result<(), Problem> {
-        if self.access.still_grants(&self.permit) {
-            return Ok(());
-        }
-        Err(denied(Denial::NotAllowed))
+        check_again(&self.access, &self.permit)
     }
 
     /// Lists the client, and hands its stream over.

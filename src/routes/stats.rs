@@ -2,10 +2,9 @@
 //! channel's.
 
 use super::app::App;
-use super::credentials::{denied, identify};
+use super::credentials::{check_again, identify};
 use super::outcome::{Outcome, Stream};
 use super::parameters::refused;
-use crate::access::Denial;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::{Method, Request};
@@ -31,9 +30,7 @@ pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let place = app.addresses.take_place(&request.peer)?;
     let subscription = app.live.watch(permit).map_err(refused)?;
     // A reload in between did not see this one among the open streams.
-    if !app.access.still_grants(&subscription.permit) {
-        return Err(denied(Denial::NotAllowed));
-    }
+    check_again(&app.access, &subscription.permit)?;
     Ok(Outcome::Stream(Box::new(Stream {
         head,
         subscription,
