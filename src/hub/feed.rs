@@ -182,6 +182,7 @@ fn send_away(subscribers: &[Arc<Subscriber>]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hub::Turns;
     use super::super::limits::Limits;
     use super::super::start::Start;
     use super::super::subscription::{Next, Subscription};
@@ -189,7 +190,6 @@ mod tests {
     use crate::access::{Access, Rules};
     use crate::counters::Counters;
     use crate::event::{Form, Kind, Topic};
-    use crate::hub::Turns;
     use std::time::Instant;
 
     fn message(channel: &ChannelName, seq: u64) -> Arc<Event> {
