@@ -251,7 +251,8 @@ export function follow(server, channels, options = {}) {
         // Another tab has come, and asks how things are.
         if (!note) return leading && tell({});
         listen();
-        if (!leading) take(note);
+        // The turn to lead may come before the word of the tab that led, which ended the stream of all.
+        if (!leading || note.status === 'closed') take(note);
       };
       listen();
     }

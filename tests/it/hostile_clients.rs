@@ -481,17 +481,35 @@ fn a_closed_tab_is_no_longer_counted_after_two_seconds() {
 fn a_new_connection_from_the_address_of_a_reset_stream_is_answered() {
     use socket2::{Domain, Socket, Type};
     let server = Server::start(&[]);
-    let from = |port: u16| {
+    let connected = |port: u16| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("an option");
         // Closing resets the connection, and the address is free at once.
         socket.set_linger(Some(Duration::ZERO)).expect("an option");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        socket.bind(&address.into()).expect("the port is free");
-        socket
-            .connect(&server.addr.into())
-            .expect("the server accepts");
-        TcpStream::from(socket)
+        socket.bind(&address.into())?;
+        socket.connect(&server.addr.into())?;
+        Ok::<_, std::io::Error>(TcpStream::from(socket))
+    };
+    let is_taken = |problem: &std::io::Error| {
+        use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, ConnectionRefused};
+        // Refused: the reset of the one before is still on its way.
+        matches!(
+            problem.kind(),
+            AddrInUse | AddrNotAvailable | ConnectionRefused
+        )
+    };
+    // Until its program runs, a server that another test starts has copies of this process's sockets, which stay open with it.
+    let from = |port: u16| {
+        let mut stream = None;
+        wait_until("the address is free", common::BOUND, || {
+            match connected(port) {
+                Err(problem) if is_taken(&problem) => {}
+                outcome => stream = Some(outcome.expect("the server accepts")),
+            }
+            stream.is_some()
+        });
+        stream.expect("it was waited for")
     };
     for _ in 0..20 {
         let mut stream = from(0);
