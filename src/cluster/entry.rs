@@ -79,6 +79,14 @@ impl StreamEntry {
         self.event.as_ref().map_or(0, |event| event.cost())
     }
 
+    /// The message came when its id was given. That clock shows `now_ms` now.
+    pub(super) fn date_back(&mut self, now_ms: u64) {
+        if let Some(event) = self.event.as_mut().and_then(Arc::get_mut) {
+            let age = Duration::from_millis(now_ms.saturating_sub(self.id.ms));
+            event.at = event.at.checked_sub(age).unwrap_or(event.at);
+        }
+    }
+
     /// A message that this server has stored under this id.
     pub(super) fn stored(
         id: EventId,

@@ -93,7 +93,8 @@ pub(super) fn can_grow(id: EventId) -> bool {
 }
 
 /// Reads in one transaction what the stream is like, and up to `wanted` entries after an id, for a server that knows
-/// the stream by the generation `known`.
+/// the stream by the generation `known`. The entries are as old as Redis's clock says, which also gives the ids: this
+/// machine's may be wrong.
 pub(super) fn look(
     link: &mut Link,
     known: Option<String>,
@@ -101,18 +102,19 @@ pub(super) fn look(
     wanted: usize,
 ) -> Result<(StreamInfo, Vec<StreamEntry>), Fault> {
     let mut commands = packed(&["MULTI"]);
+    pack(&mut commands, &["TIME"]);
     pack(&mut commands, &["XINFO", "STREAM", STREAM]);
     pack(&mut commands, &["XINFO", "GROUPS", STREAM]);
     commands.extend(entry::read_after(after, wanted, None));
     pack(&mut commands, &["EXEC"]);
     let answers = link
-        .ask_all(&commands, 5)
+        .ask_all(&commands, 6)
         .map_err(|fault| fault.cut_off(wanted))?;
     let answers = answers.all();
     let [.., Answer::List(parts)] = answers[..] else {
         return Err(Fault::among(&answers));
     };
-    let [info, groups, read] = parts.collect::<Vec<_>>()[..] else {
+    let [time, info, groups, read] = parts.collect::<Vec<_>>()[..] else {
         return Err(Fault::protocol());
     };
     if let Answer::Error(error) = read {
@@ -125,8 +127,19 @@ pub(super) fn look(
     };
     stream.seen = after;
     stream.known = known;
-    let entries = entry::entries(read).ok_or_else(Fault::protocol)?;
+    let mut entries = entry::entries(read).ok_or_else(Fault::protocol)?;
+    let now_ms = unix_ms(time).ok_or_else(Fault::protocol)?;
+    for entry in &mut entries {
+        entry.date_back(now_ms);
+    }
     Ok((stream, entries))
+}
+
+/// Reads an answer to `TIME`: seconds and microseconds since 1970.
+fn unix_ms(time: Answer) -> Option<u64> {
+    let mut parts = time.list()?.map(|part| part.text()?.parse::<u64>().ok());
+    let (seconds, micros) = (parts.next()??, parts.next()??);
+    seconds.checked_mul(1000)?.checked_add(micros / 1000)
 }
 
 fn is_no_such_key(error: &[u8]) -> bool {

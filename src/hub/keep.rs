@@ -172,7 +172,7 @@ fn take_back(table: &mut Table, kept: KeptEvent, now: Moment) {
     if let Some(event) = Arc::get_mut(&mut event) {
         event.at = at(event.timestamp_ms, now);
     }
-    table.retain(&event);
+    table.retain(&event, event.at);
     if let Some(channel) = table.channels.get_mut(&event.channel) {
         channel.messages = kept.number;
     }

@@ -14,6 +14,7 @@ use super::topics::Topics;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind, Topic};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A sequence number that no message reaches within a millisecond.
 const UNUSED_SEQ: u64 = 1 << 32;
@@ -118,7 +119,7 @@ impl Table {
                 timestamp_ms: now.unix_ms(),
                 at: now.at,
             });
-            published.clients = self.retain(&event);
+            published.clients = self.retain(&event, now.at);
             published.last = id;
             if number == 0 {
                 published.first = id;
@@ -144,7 +145,8 @@ impl Table {
         self.history.ids.skip_to(event.id);
         let name = &event.channel;
         let clients = if self.channels.is_named(name) || self.has_place_for(name) {
-            self.retain(&event)
+            // An old one was read at a start, when its clients were there a moment ago.
+            self.retain(&event, time::now())
         } else {
             // Those who follow it by a pattern get it.
             self.history.pass_over(&event);
@@ -155,13 +157,14 @@ impl Table {
         }
     }
 
-    /// Adds the event to its channel's history. Returns the number of clients that it reaches.
-    pub(super) fn retain(&mut self, event: &Arc<Event>) -> usize {
+    /// Adds the event to the history of its channel, which was used at that moment. Returns the number of clients that it
+    /// reaches.
+    pub(super) fn retain(&mut self, event: &Arc<Event>, used: Instant) -> usize {
         self.history.append(event);
         if event.channel.is_broadcast() {
             return self.audiences.client_count();
         }
-        self.channels.note_message(&event.channel, event.at)
+        self.channels.note_message(&event.channel, used)
     }
 
     /// Records that any channel may have had messages up to `id` that are lost. Clients are told at once, for each of

@@ -7,7 +7,7 @@ use common::redis::{server, server_with, Proxy, Redis};
 use common::{id, redis, wait_until, Crowd, EventStream, Publisher, Server, BOUND, TOKEN};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// More history than any test needs.
 const LONG_HISTORY: [(&str, &str); 2] = [
@@ -237,6 +237,31 @@ fn needs_redis_server_replay_survives_a_restart_of_all_servers() {
     let new = server.publish("a", "5");
     assert!(id(&new) > id(&ids[4]));
     assert_eq!(stream.next().data, "5", "and then live");
+}
+
+#[test]
+fn needs_redis_server_a_message_is_as_old_as_it_is_also_for_a_server_that_starts() {
+    const HOUR_MS: u128 = 3_600_000;
+    let redis = Redis::start();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let hours_ago = |hours: u128| now.as_ref().map_or(0, Duration::as_millis) - hours * HOUR_MS;
+    for (hours, text) in [(4, "old"), (2, "young")] {
+        let id = format!("{}-0", hours_ago(hours));
+        redis.command(&["XADD", "sse-server:events", &id, "c", "a", "m", text]);
+    }
+    let server = server_with(&redis.url(), &[("HISTORY_AGE", "10800")]);
+    wait_until("only the younger one is retained", BOUND, || {
+        server
+            .get("/messages?canal=a&since=1d")
+            .text()
+            .lines()
+            .count()
+            == 1
+    });
+    let kept = server.get("/messages?canal=a&since=1d").text();
+    assert!(kept.contains("young"), "{kept}");
+    // Its clients were there a moment ago, so the channel is not that old.
+    assert_eq!(server.stat("active_channels"), 1);
 }
 
 #[test]

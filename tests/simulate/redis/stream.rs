@@ -175,6 +175,15 @@ impl Redis {
                     Reply::Array(groups.collect())
                 }
             },
+            "TIME" => {
+                let now = self.now_ms();
+                let [seconds, micros] = [now / 1000, now % 1000 * 1000];
+                Reply::Array(
+                    [seconds, micros]
+                        .map(|part| Reply::text(part.to_string()))
+                        .to_vec(),
+                )
+            }
             "XTRIM" => {
                 let id = EventId::parse(text(command.len() - 1)).unwrap_or_default();
                 let Some(stream) = &mut self.stream else {
