@@ -5,6 +5,7 @@ use super::time;
 use crate::event::{ChannelName, Event, EventId, Kind, Topic};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The id that a returning client names.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Arrivals {
     begun_after: Option<EventId>,
     /// Unsettled claims, by the client's number.
     claims: HashMap<u64, EventId>,
+    /// When the last event came for which old channels had to make room.
+    made_room: Option<Instant>,
 }
 
 impl Arrivals {
@@ -55,7 +58,20 @@ impl Arrivals {
             is_filled,
             begun_after: None,
             claims: HashMap::new(),
+            made_room: None,
         }
+    }
+
+    /// Whether old channels have to make room for an event of this time: while the hub fills, and as often as the
+    /// contract has channels expire, since each time costs a look at all of them.
+    pub(super) fn makes_room(&mut self, at: Instant) -> bool {
+        const ROUND: Duration = Duration::from_secs(5);
+        let is_early = self.made_room.is_some_and(|made| at < made + ROUND);
+        if self.is_filled || is_early {
+            return false;
+        }
+        self.made_room = Some(at);
+        true
     }
 
     /// Records that nothing up to `id` is retained outside, while the hub fills and has come to `newest`. Returns

@@ -22,13 +22,13 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    fn new() -> Channel {
+    fn new(last_used: Instant) -> Channel {
         Channel {
             audiences: Vec::new(),
             clients: 0,
             named: 0,
             messages: 0,
-            last_used: time::now(),
+            last_used,
         }
     }
 }
@@ -65,9 +65,8 @@ impl Channels {
     }
 
     pub(super) fn take_back(&mut self, name: ChannelName, messages: u64, last_used: Instant) {
-        let mut channel = Channel::new();
+        let mut channel = Channel::new(last_used);
         channel.messages = messages;
-        channel.last_used = last_used;
         self.places.with_messages += usize::from(messages > 0);
         self.by_name.insert(name, channel);
     }
@@ -99,8 +98,9 @@ impl Channels {
         let channel = self
             .by_name
             .entry(name.clone())
-            .or_insert_with(Channel::new);
-        channel.last_used = at;
+            .or_insert_with(|| Channel::new(at));
+        // A client may have left since.
+        channel.last_used = channel.last_used.max(at);
         if channel.messages == 0 {
             self.places.note_first(name);
         }
@@ -151,11 +151,12 @@ impl Channels {
     /// `new_audience` is the client's audience, if that is new.
     pub(super) fn join(&mut self, topics: &Topics, new_audience: Option<AudienceId>) {
         self.patterns.join(&topics.prefixes, new_audience);
+        let now = time::now();
         for name in topics.named() {
             let channel = self
                 .by_name
                 .entry(name.clone())
-                .or_insert_with(Channel::new);
+                .or_insert_with(|| Channel::new(now));
             channel.named += 1;
         }
         for name in &topics.channels {
@@ -186,16 +187,29 @@ impl Channels {
         }
     }
 
-    /// Channels that nobody names or publishes to, unused for `ttl`.
+    /// Channels that nobody names or publishes to, unused for `ttl` at this moment.
     pub(super) fn unused_for(
         &self,
         ttl: Duration,
+        now: Instant,
     ) -> impl Iterator<Item = (&ChannelName, &Channel)> {
-        let now = time::now();
         self.iter().filter(move |(name, channel)| {
             let unused = now.saturating_duration_since(channel.last_used);
             channel.named == 0 && unused >= ttl && !self.places.are_held_for(name)
         })
+    }
+
+    /// Every channel counts as used at this moment.
+    pub(super) fn use_all(&mut self, now: Instant) {
+        for channel in self.by_name.values_mut() {
+            channel.last_used = now;
+        }
+    }
+
+    /// Gives up the channels that nobody names and that had no message: there is nothing to be lost with them.
+    pub(super) fn forget_empty(&mut self) {
+        self.by_name
+            .retain(|_, channel| channel.named > 0 || channel.messages > 0);
     }
 
     pub(super) fn remove(&mut self, name: &ChannelName) {

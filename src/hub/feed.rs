@@ -6,6 +6,7 @@ use super::limits::Refusal;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::table::Table;
+use super::time;
 use crate::event::{ChannelName, Event, EventId};
 use std::sync::Arc;
 
@@ -114,6 +115,8 @@ impl Feed<'_> {
         }
         // Those first, so that only the clients that stay are told of a gap.
         let early = table.leave_if(|subscriber| subscriber.joined_after > EventId::ZERO);
+        // Nobody knows when they were left; their clients may have been there a moment ago.
+        table.channels.use_all(time::now());
         table.set_filled();
         self.shared.announce(table);
         send_away(&early);
@@ -182,6 +185,7 @@ fn send_away(subscribers: &[Arc<Subscriber>]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Moment;
     use super::super::hub::Turns;
     use super::super::limits::Limits;
     use super::super::start::Start;
@@ -190,7 +194,7 @@ mod tests {
     use crate::access::{Access, Rules};
     use crate::counters::Counters;
     use crate::event::{Form, Kind, Topic};
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     fn message(channel: &ChannelName, seq: u64) -> Arc<Event> {
         Arc::new(Event {
@@ -220,6 +224,26 @@ mod tests {
         let topics = [Topic::from(channel.clone())];
         let subscription = hub.subscribe(&topics, Form::Plain, Start::NOW, permit);
         (hub, turns, channel, subscription.expect("there is room"))
+    }
+
+    #[test]
+    fn what_a_channels_newest_event_says_is_not_kept_twice() {
+        let limits = Limits {
+            ids_come_from_outside: true,
+            ..Limits::SMALL
+        };
+        let (hub, _, _) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        hub.feed().set_filled();
+        let channel = ChannelName::parse("a").expect("a good name");
+        let now = Moment::now();
+        // It was stored before it came here, which took its time.
+        let mut event = message(&channel, 1);
+        if let Some(event) = Arc::get_mut(&mut event) {
+            event.timestamp_ms = now.unix_ms();
+            event.at = now.at - Duration::from_millis(5);
+        }
+        hub.feed().append(vec![event]);
+        assert!(!hub.feed().records().contains_key(&channel));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::feed::Feed;
 use super::table::Table;
 use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -146,8 +146,13 @@ fn fill(table: &mut Table, kept: Kept) {
             ChannelRecord::There { .. } => existing.push((name, record)),
         }
     }
+    let newest = newest_channels(&kept.events, table.max_channels());
     for kept in kept.events {
-        take_back(table, kept, now);
+        if newest.contains(&kept.event.channel) {
+            take_back(table, kept, now);
+        } else {
+            table.history.pass_over(&kept.event);
+        }
     }
     // After the events, which have their own dates.
     for (name, record) in existing {
@@ -158,13 +163,19 @@ fn fill(table: &mut Table, kept: Kept) {
     table.set_filled();
 }
 
+/// The channels that were published to last, and `broadcast`: all, unless `MAX_CHANNELS` is lower than it was.
+fn newest_channels(events: &[KeptEvent], most: usize) -> HashSet<ChannelName> {
+    let mut newest = HashSet::from([ChannelName::broadcast()]);
+    for kept in events.iter().rev() {
+        if newest.len() <= most {
+            newest.insert(kept.event.channel.clone());
+        }
+    }
+    newest
+}
+
 fn take_back(table: &mut Table, kept: KeptEvent, now: Moment) {
     let name = &kept.event.channel;
-    if !table.has_place_for(name) {
-        // MAX_CHANNELS is lower than it was.
-        table.history.pass_over(&kept.event);
-        return;
-    }
     if table.history.len_of(name) == 0 {
         table.history.begin_channel(name, kept.before);
     }
@@ -172,7 +183,7 @@ fn take_back(table: &mut Table, kept: KeptEvent, now: Moment) {
     if let Some(event) = Arc::get_mut(&mut event) {
         event.at = at(event.timestamp_ms, now);
     }
-    table.retain(&event, event.at);
+    table.retain(&event);
     if let Some(channel) = table.channels.get_mut(&event.channel) {
         channel.messages = kept.number;
     }

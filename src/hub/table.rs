@@ -92,6 +92,10 @@ impl Table {
         Ok(())
     }
 
+    pub(super) fn max_channels(&self) -> usize {
+        self.limits.max_channels
+    }
+
     pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
         let most = self.limits.max_channels;
         name.is_broadcast() || self.channels.have_place_for(name, most)
@@ -119,7 +123,7 @@ impl Table {
                 timestamp_ms: now.unix_ms(),
                 at: now.at,
             });
-            published.clients = self.retain(&event, now.at);
+            published.clients = self.retain(&event);
             published.last = id;
             if number == 0 {
                 published.first = id;
@@ -144,9 +148,12 @@ impl Table {
         }
         self.history.ids.skip_to(event.id);
         let name = &event.channel;
+        if !self.has_place_for(name) && self.arrivals.makes_room(event.at) {
+            // What was unused when this one came was gone, on the servers that were there.
+            self.expire_at(event.at, |_| true);
+        }
         let clients = if self.channels.is_named(name) || self.has_place_for(name) {
-            // An old one was read at a start, when its clients were there a moment ago.
-            self.retain(&event, time::now())
+            self.retain(&event)
         } else {
             // Those who follow it by a pattern get it.
             self.history.pass_over(&event);
@@ -157,14 +164,13 @@ impl Table {
         }
     }
 
-    /// Adds the event to the history of its channel, which was used at that moment. Returns the number of clients that it
-    /// reaches.
-    pub(super) fn retain(&mut self, event: &Arc<Event>, used: Instant) -> usize {
+    /// Adds the event to its channel's history. Returns the number of clients that it reaches.
+    pub(super) fn retain(&mut self, event: &Arc<Event>) -> usize {
         self.history.append(event);
         if event.channel.is_broadcast() {
             return self.audiences.client_count();
         }
-        self.channels.note_message(&event.channel, used)
+        self.channels.note_message(&event.channel, event.at)
     }
 
     /// Records that any channel may have had messages up to `id` that are lost. Clients are told at once, for each of
@@ -215,6 +221,9 @@ impl Table {
             return Err(Refusal::TooManyClients(self.limits.max_clients));
         }
         let most = self.limits.max_channels;
+        if !self.channels.have_place_for_all(topics, most) {
+            self.channels.forget_empty();
+        }
         if !self.channels.have_place_for_all(topics, most) {
             return Err(Refusal::TooManyChannels(most));
         }
@@ -281,8 +290,19 @@ impl Table {
     /// Removes the channels that nobody names and that were unused for `CHANNEL_TTL`. Returns their figures and their
     /// events, for the caller to drop after the lock is released.
     pub(super) fn expire(&mut self) -> Vec<(ChannelStats, VecDeque<Arc<Event>>)> {
-        let unused = self.channels.unused_for(self.limits.channel_ttl);
+        let is_filled = self.arrivals.is_filled;
+        // While the hub fills, what it has read was used at another time.
+        self.expire_at(time::now(), |channel| is_filled || channel.messages == 0)
+    }
+
+    fn expire_at(
+        &mut self,
+        now: Instant,
+        may_go: impl Fn(&Channel) -> bool,
+    ) -> Vec<(ChannelStats, VecDeque<Arc<Event>>)> {
+        let unused = self.channels.unused_for(self.limits.channel_ttl, now);
         let expired: Vec<_> = unused
+            .filter(|(_, channel)| may_go(channel))
             .map(|(name, channel)| self.stats_of(name, channel))
             .collect();
         let take_out = |stats: ChannelStats| {

@@ -144,6 +144,36 @@ fn lowered_limits_apply_to_what_is_on_the_disk() {
 }
 
 #[test]
+fn with_fewer_channels_those_that_were_published_to_last_stay() {
+    let folder = Folder::new("disk-channels");
+    let mut server = start(&folder, &[]);
+    let names = ["old-1", "old-2", "new-1", "new-2"];
+    let ids = names.map(|name| server.publish(name, name));
+    server.publish("broadcast", "is not counted");
+    let again = server.publish("new-1", "again");
+    server.stop(libc::SIGKILL);
+    let mut server = start(&folder, &[("MAX_CHANNELS", "2")]);
+    let retained = |server: &Server, channel: &str| {
+        let messages = server.get(&format!("/messages/{channel}?since=0&format=text"));
+        messages.text().replace("is not counted\n", "")
+    };
+    let stay = ["", "", "new-1\nagain\n", "new-2\n"];
+    for (name, expected) in names.iter().zip(stay) {
+        assert_eq!(retained(&server, name), expected, "{name}");
+    }
+    server.terminate();
+    let server = start(&folder, &[]);
+    for (name, expected) in names.iter().zip(stay) {
+        assert_eq!(retained(&server, name), expected, "{name} later");
+    }
+    assert_eq!(
+        replay(&server, "old-2", &ids[0]),
+        ["gap old-2", "is not counted"]
+    );
+    assert_eq!(replay(&server, "new-1", &again), [""; 0]);
+}
+
+#[test]
 fn a_channels_time_counts_from_its_last_use_and_not_from_the_start() {
     let folder = Folder::new("disk-ttl");
     let ttl = [("CHANNEL_TTL", "4")];

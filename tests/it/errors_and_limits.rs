@@ -550,6 +550,33 @@ fn at_max_channels_a_new_one_is_refused_and_broadcast_is_not_counted() {
 }
 
 #[test]
+fn names_that_were_only_followed_keep_nobody_out_once_they_are_left() {
+    let server = Server::start(&[("MAX_CHANNELS", "3"), ("CHANNEL_TTL", "600")]);
+    let target = |name: &str| format!("/sse/{name}-1,{name}-2,{name}-3");
+    let are_left = || {
+        common::wait_until("they are left", common::BOUND, || {
+            server.stat("connected_clients") == 0
+        });
+    };
+    for name in ["a", "b"] {
+        drop(server.subscribe_with(&target(name), &[]));
+        are_left();
+    }
+    // Those that are followed, and those with messages, stay.
+    let stream = server.subscribe_with(&target("b"), &[]);
+    server.publish("b-1", "x");
+    let reply = server.get("/sse/c-1,c-2,c-3");
+    assert!(problem("three new names", &reply, 503).contains("MAX_CHANNELS"));
+    drop(stream);
+    are_left();
+    drop(server.subscribe_with("/sse/c-1,c-2,c-3", &[]));
+    assert_eq!(
+        server.get("/messages/b-1?since=0").text().lines().count(),
+        1
+    );
+}
+
+#[test]
 fn channels_without_a_message_do_not_keep_publishers_out() {
     const LIMIT: usize = 200;
     let server = Server::start(&[("MAX_CHANNELS", &LIMIT.to_string())]);

@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::event_stream::Event;
-use common::redis::{server, server_with, Proxy, Redis};
+use common::redis::{server, server_with, wait_for_ready, Proxy, Redis};
 use common::{id, redis, wait_until, Crowd, EventStream, Publisher, Server, BOUND, TOKEN};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -239,16 +239,38 @@ fn needs_redis_server_replay_survives_a_restart_of_all_servers() {
     assert_eq!(stream.next().data, "5", "and then live");
 }
 
+/// Adds a message that was published so many hours ago.
+fn add_old(redis: &Redis, hours: u128, channel: &str, text: &str) {
+    const HOUR_MS: u128 = 3_600_000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = now.map_or(0, |now| now.as_millis()) - hours * HOUR_MS;
+    let id = format!("{ms}-*");
+    redis.command(&["XADD", "sse-server:events", &id, "c", channel, "m", text]);
+}
+
+#[test]
+fn needs_redis_server_channels_that_are_gone_take_no_place_from_those_that_are_there() {
+    let redis = Redis::start();
+    for channel in ["gone-1", "gone-2"] {
+        add_old(&redis, 3, channel, "x");
+    }
+    add_old(&redis, 2, "there", "x");
+    let variables = [("MAX_CHANNELS", "2"), ("CHANNEL_TTL", "600")];
+    let server = server_with(&redis.url(), &variables);
+    wait_for_ready(&server);
+    let retained = |channel: &str| server.get(&format!("/messages/{channel}?since=0")).text();
+    assert_eq!(retained("there").lines().count(), 1, "it is retained");
+    assert_eq!(retained("gone-1"), "");
+    server.publish("new", "there is a place for it");
+    // It was unused for two hours, and its clients may have been there a moment ago.
+    assert_eq!(server.stat("active_channels"), 2);
+}
+
 #[test]
 fn needs_redis_server_a_message_is_as_old_as_it_is_also_for_a_server_that_starts() {
-    const HOUR_MS: u128 = 3_600_000;
     let redis = Redis::start();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let hours_ago = |hours: u128| now.as_ref().map_or(0, Duration::as_millis) - hours * HOUR_MS;
-    for (hours, text) in [(4, "old"), (2, "young")] {
-        let id = format!("{}-0", hours_ago(hours));
-        redis.command(&["XADD", "sse-server:events", &id, "c", "a", "m", text]);
-    }
+    add_old(&redis, 4, "a", "old");
+    add_old(&redis, 2, "a", "young");
     let server = server_with(&redis.url(), &[("HISTORY_AGE", "10800")]);
     wait_until("only the younger one is retained", BOUND, || {
         server
