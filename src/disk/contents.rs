@@ -1,6 +1,6 @@
 //! What was read from the folder, put together from its records. No I/O here.
 
-use super::record::{self, Batch, KeyRecord, Meta, Record};
+use super::record::{self, Batch, KeyRecord, Meta, Record, PROBE_KEY};
 use crate::event::EventId;
 use crate::hub::Kept;
 
@@ -19,6 +19,9 @@ impl Contents {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        if key == PROBE_KEY {
+            return Ok(());
+        }
         let Some(record) = record::read(key, value) else {
             return Err(format!("the record {} cannot be read", hexadecimal(key)));
         };

@@ -6,6 +6,7 @@
 //! | 2, id | an event |
 //! | 3, id | what was published with a key, by the id of its first message |
 //! | 4 | what is known of the whole |
+//! | 5 | nothing: it was written to see whether there is room, and goes with the next commit |
 //!
 //! Numbers are big-endian, so keys are in the order of ids. What is written with each commit is side by side at the end.
 
@@ -30,7 +31,7 @@ const CHANNEL: u8 = 1;
 const EVENT: u8 = 2;
 const PUBLISHED: u8 = 3;
 pub(super) const META_KEY: &[u8] = &[4];
-/// Holds something for a moment, to see whether there is room.
+/// Holds something until the next commit, to see whether there is room.
 pub(super) const PROBE_KEY: &[u8] = &[5];
 
 /// What is known of the whole.

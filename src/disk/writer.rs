@@ -291,11 +291,11 @@ impl Writer {
             self.reopen()?;
         }
         let probe = vec![0; self.refused_bytes.max(LEAST_PROBE)];
-        for value in [Some(&probe[..]), None] {
-            if let Some(store) = &self.store {
-                store.commit([(PROBE_KEY, value)].into_iter())?;
-            }
+        if let Some(store) = &self.store {
+            store.commit([(PROBE_KEY, Some(&probe[..]))].into_iter())?;
         }
+        // Takes the probe out again.
+        self.commit_draft()?;
         self.refused_bytes = 0;
         self.state.up();
         Ok(())
@@ -382,7 +382,8 @@ impl Writer {
 fn write(store: &Store, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<(), Fault> {
     meta.ceiling_ms = wall_ms().max(meta.newest.ms) + CEILING_MS;
     let value = meta_value(meta);
-    let last = [(META_KEY, Some(&value[..]))];
+    // A run that ended while it looked for room has left its probe.
+    let last = [(PROBE_KEY, None), (META_KEY, Some(&value[..]))];
     let records = records.iter();
     let records = records.map(|(key, value)| (&key[..], Some(&value[..])));
     store.commit(draft.writes().chain(records).chain(last))

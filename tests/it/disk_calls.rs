@@ -4,7 +4,7 @@
 use crate::common;
 use crate::disk_faults::{publish, retained};
 
-use common::{wait_until, Folder, Server, BOUND};
+use common::{run, wait_until, Folder, Server, BOUND};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 struct Failing(Child);
 
 impl Failing {
+    /// Behind `error` there may be more for `inject`, as strace(1) has it: which of the calls fail, and a signal.
     fn new(server: &Server, call: &str, error: &str, path: &Path) -> Failing {
         let threads = server.named_threads();
         let disk = threads.iter().find(|(_, name)| name == "disk");
@@ -116,4 +117,59 @@ fn needs_strace_a_refused_message_that_could_not_be_cut_off_does_not_come_back()
         let (texts, _) = retained(&server, "a");
         assert!(texts.is_empty(), "{error}: {texts:?}");
     }
+}
+
+/// The disk is full, and has room again when this returns. Then a call with the store fails as `inject` says. Returns whether
+/// the server has died of that.
+fn goes_on_or_dies(server: &mut Server, folder: &Folder, inject: &str) -> bool {
+    let failing = Failing::new(server, "pwrite64", "ENOSPC", &folder.0.join("lock"));
+    assert_eq!(publish(server, "refused").status, 503);
+    server.pause();
+    drop(failing);
+    let store = folder.0.join("history.redb");
+    let _failing = Failing::new(server, "pwrite64", inject, &store);
+    server.resume();
+    wait_until("it goes on or dies", 2 * BOUND, || {
+        server.log().contains("event=disk_back") || !server.is_running()
+    });
+    !server.is_running()
+}
+
+#[test]
+fn needs_strace_a_server_that_looks_for_room_leaves_what_the_next_one_reads() {
+    // Each write in turn is the last one before a kill, or finds that it is full again. Many at a time: most of it is waiting.
+    const MORE_THAN_THERE_ARE: usize = 48;
+    const AT_A_TIME: usize = 8;
+    std::thread::scope(|scope| {
+        for first in 1..=AT_A_TIME {
+            scope.spawn(move || {
+                for number in (first..=MORE_THAN_THERE_ARE).step_by(AT_A_TIME) {
+                    let has_died = is_readable_after("EIO:signal=KILL", number);
+                    assert!(!has_died || number < MORE_THAN_THERE_ARE);
+                    is_readable_after("ENOSPC", number);
+                }
+            });
+        }
+    });
+}
+
+/// Whether a server has died of that, after which the next one has what was answered, and nothing else.
+fn is_readable_after(error: &str, number: usize) -> bool {
+    let inject = &format!("{error}:when={number}");
+    let folder = Folder::new(&format!("calls-probe-{number}"));
+    let mut server = start(&folder, "always");
+    assert_eq!(publish(&server, "answered").status, 200);
+    let has_died = goes_on_or_dies(&mut server, &folder, inject);
+    if !has_died {
+        server.terminate();
+    }
+    let log = server.log();
+    assert!(!log.contains("cannot be read"), "{inject}: {log}");
+    let path = folder.0.to_str().expect("the path is UTF-8");
+    let check = run(&["--check-data", path], &[]);
+    assert_eq!(check.status.code(), Some(0), "{inject}: {check:?}");
+    let server = start(&folder, "always");
+    let (texts, _) = retained(&server, "a");
+    assert_eq!(texts, ["answered"], "{inject}");
+    has_died
 }
