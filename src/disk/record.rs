@@ -74,7 +74,7 @@ pub(super) fn event_key(id: EventId) -> Vec<u8> {
 }
 
 /// The id in the key of an event, or of what is known of an attempt.
-pub(super) fn published_id(key: &[u8]) -> Option<EventId> {
+fn published_id(key: &[u8]) -> Option<EventId> {
     let mut rest = key
         .strip_prefix(&[EVENT])
         .or(key.strip_prefix(&[PUBLISHED]))?;

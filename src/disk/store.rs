@@ -5,7 +5,6 @@ use super::contents::Contents;
 use super::fault::{Fault, Kind};
 use super::overlay::Overlay;
 use super::record::{self, FORMAT, META_KEY};
-use crate::event::EventId;
 use crate::log::catch_panic;
 use redb::backends::FileBackend;
 use redb::{Database, ReadableTable, StorageBackend, TableDefinition, TableError};
@@ -86,22 +85,6 @@ impl Store {
             taken.map_err(Fault::damaged)?;
         }
         Ok(contents)
-    }
-
-    /// The keys of what was published behind `id`: events, and what is known of attempts.
-    pub(super) fn keys_after(&self, id: EventId) -> Result<Vec<Vec<u8>>, Fault> {
-        let transaction = self.0.begin_read()?;
-        let table = transaction.open_table(RECORDS)?;
-        let from = record::event_key(id);
-        let entries = table.range(from.as_slice()..META_KEY)?;
-        let mut keys = Vec::new();
-        for entry in entries {
-            let (key, _) = entry?;
-            if record::published_id(key.value()).is_some_and(|found| found > id) {
-                keys.push(key.value().to_vec());
-            }
-        }
-        Ok(keys)
     }
 
     /// Writes all of it, or nothing. When this returns it is on the disk.

@@ -12,7 +12,6 @@ use super::record::{meta_value, published_key, KeyRecord, Meta, META_KEY, PROBE_
 use super::settings::SyncTime;
 use super::state::State;
 use super::store::{self, Store};
-use crate::event::EventId;
 use crate::hub::{Hub, Refusal};
 use crate::idempotency::LIFETIME;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -168,7 +167,8 @@ impl Writer {
         let (records, newest) = (lot.records(), lot.newest());
         let is_late = newest.ms >= self.meta.ceiling_ms || self.draft.has_gone;
         if is_late || self.journal.len() > LONGEST_JOURNAL {
-            return self.commit(&records, newest);
+            // Without the lot. A commit that fails may come through after all, and the lot is refused then.
+            self.commit(newest.ms)?;
         }
         let begun = Instant::now();
         let pairs = records.iter().map(|(key, value)| (&key[..], &value[..]));
@@ -189,28 +189,28 @@ impl Writer {
 
     /// Stores the draft.
     fn commit_draft(&mut self) -> Result<(), Fault> {
-        self.commit(&[], self.meta.newest)
+        self.commit(self.meta.newest.ms)
     }
 
-    /// Stores the draft and records, the newest id of which is `newest`.
-    fn commit(&mut self, records: &[Pair], newest: EventId) -> Result<(), Fault> {
+    /// Stores the draft. What is published next may have ids of this time, in ms.
+    fn commit(&mut self, next_ms: u64) -> Result<(), Fault> {
         let Some(store) = &self.store else {
             return Err(Fault::new(Kind::Failed, "the file is not open"));
         };
-        let mut meta = Meta {
-            newest,
+        let meta = Meta {
             forgotten: self.draft.forgotten,
+            ceiling_ms: wall_ms().max(next_ms) + CEILING_MS,
             ..self.meta.clone()
         };
         let begun = Instant::now();
-        write(store, &self.draft, records, &mut meta)?;
+        write(store, &self.draft, &[], &meta)?;
         self.state.took(begun.elapsed());
         self.meta = meta;
         self.draft.clear();
         self.begin_journal()
     }
 
-    /// Everything that publishers were answered for, or are about to be, is in the store.
+    /// Everything that publishers were answered for is in the store.
     fn begin_journal(&mut self) -> Result<(), Fault> {
         self.due = None;
         self.journal.begin(self.meta.newest)?;
@@ -301,17 +301,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens the file again, which redb wants after a fault, and takes out what was stored and refused.
+    /// Opens the file again, which redb wants after a fault.
     fn reopen(&mut self) -> Result<(), Fault> {
         self.store = None;
         let path = self.folder.store();
         store::read(&path)?;
-        let store = Store::open(&path)?;
-        let unpublished = store.keys_after(self.hub.feed().newest())?;
-        self.store = Some(store);
+        self.store = Some(Store::open(&path)?);
         self.draft.note(self.hub.feed().take_changes());
-        let unpublished = unpublished.into_iter();
-        unpublished.for_each(|key| self.draft.remove_record(key));
         self.commit_draft()
     }
 
@@ -327,14 +323,16 @@ impl Writer {
         let kept = self.hub.feed().kept();
         let mut draft = Draft::of_all(&kept.channels);
         draft.forgotten = kept.forgotten;
-        let mut meta = Meta {
+        let meta = Meta {
             newest: kept.newest,
             forgotten: kept.forgotten,
             lost: kept.lost,
+            ceiling_ms: wall_ms().max(kept.newest.ms) + CEILING_MS,
             ..self.meta.clone()
         };
         let all = NumberedLot::of_all(kept.events, self.keys.iter().copied().collect());
-        let written = self.write_anew(&draft, &all.records(), &mut meta);
+        let written = Store::create(&self.folder.new_store())
+            .and_then(|store| write(&store, &draft, &all.records(), &meta).map(|()| store));
         let Ok(store) = written else {
             // Its room is needed more than it is.
             self.folder.tidy()?;
@@ -356,12 +354,6 @@ impl Writer {
         Ok(())
     }
 
-    fn write_anew(&self, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<Store, Fault> {
-        let store = Store::create(&self.folder.new_store())?;
-        write(&store, draft, records, meta)?;
-        Ok(store)
-    }
-
     /// Stores what is left, so that the next start finds all in order.
     fn close(&mut self) {
         if !self.state.is_up() {
@@ -378,9 +370,8 @@ impl Writer {
     }
 }
 
-/// Commits, and has the figures of the whole say what they are then.
-fn write(store: &Store, draft: &Draft, records: &[Pair], meta: &mut Meta) -> Result<(), Fault> {
-    meta.ceiling_ms = wall_ms().max(meta.newest.ms) + CEILING_MS;
+/// Commits, with the figures of the whole.
+fn write(store: &Store, draft: &Draft, records: &[Pair], meta: &Meta) -> Result<(), Fault> {
     let value = meta_value(meta);
     // A run that ended while it looked for room has left its probe.
     let last = [(PROBE_KEY, None), (META_KEY, Some(&value[..]))];

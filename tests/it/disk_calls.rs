@@ -4,6 +4,7 @@
 use crate::common;
 use crate::disk_faults::{publish, retained};
 
+use common::clock::Clock;
 use common::{run, wait_until, Folder, Server, BOUND};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -172,4 +173,54 @@ fn is_readable_after(error: &str, number: usize) -> bool {
     let (texts, _) = retained(&server, "a");
     assert_eq!(texts, ["answered"], "{inject}");
     has_died
+}
+
+/// Publishes to a channel, and waits until it goes. Before the next message, what is left of it is taken out of the store.
+fn let_a_channel_go(server: &Server) {
+    server.publish("gone", "x");
+    wait_until("the channel goes", BOUND, || {
+        server.stat("active_channels") == 0
+    });
+}
+
+#[test]
+fn needs_strace_a_refused_message_is_not_there_after_a_restart_although_a_commit_came_through() {
+    for signal in [libc::SIGKILL, libc::SIGTERM] {
+        let folder = Folder::new("calls-came-through");
+        let path = folder.0.to_str().expect("the path is UTF-8");
+        let mut server = Server::start(&[("DATA_DIR", path), ("CHANNEL_TTL", "1")]);
+        let_a_channel_go(&server);
+        let store = folder.0.join("history.redb");
+        let _failing = Failing::new(&server, "fdatasync", "EIO", &store);
+        assert_eq!(publish(&server, "refused").status, 503);
+        server.stop(signal);
+        let server = start(&folder, "always");
+        let (texts, _) = retained(&server, "a");
+        assert!(texts.is_empty(), "{texts:?}");
+    }
+}
+
+#[test]
+fn needs_strace_needs_cc_what_is_answered_after_a_refusal_is_there_while_the_clock_is_behind() {
+    let clock = Clock::new("calls-behind");
+    for sync in ["always", "1s"] {
+        let folder = Folder::new("calls-behind-data");
+        let path = folder.0.to_str().expect("the path is UTF-8");
+        let variables = [("DATA_DIR", path), ("SYNC", sync), ("CHANNEL_TTL", "1")];
+        // Ids are ahead of the clock, so each is the one that comes after the last.
+        clock.set_seconds_off(3600);
+        let mut server = Server::start_with(&variables, |command| clock.give_to(command));
+        server.publish("first", "x");
+        clock.set_seconds_off(0);
+        let_a_channel_go(&server);
+        let lock = folder.0.join("lock");
+        let failing = Failing::new(&server, "pwrite64", "ENOSPC", &lock);
+        assert_eq!(publish(&server, "refused").status, 503);
+        drop(failing);
+        wait_until_ready(&server);
+        assert_eq!(publish(&server, "answered").status, 200);
+        server.stop(libc::SIGKILL);
+        let server = start(&folder, sync);
+        assert_eq!(retained(&server, "a").0, ["answered"], "SYNC={sync}");
+    }
 }
