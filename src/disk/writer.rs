@@ -12,6 +12,7 @@ use super::record::{meta_value, published_key, KeyRecord, Meta, META_KEY, PROBE_
 use super::settings::SyncTime;
 use super::state::State;
 use super::store::{self, Store};
+use crate::event::Event;
 use crate::hub::{Hub, Refusal};
 use crate::idempotency::LIFETIME;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -35,7 +36,7 @@ const STORE_TIME: Duration = Duration::from_secs(1);
 /// A journal of this many bytes is stored at once.
 const LONGEST_JOURNAL: u64 = 16 << 20;
 
-/// The file is written anew when it is larger than this many times what is retained, and this.
+/// The file is written anew when it is larger than this many times what is retained, or than a new one was, and this.
 const MOST_GROWTH: u64 = 3;
 const LEAST_BYTES: u64 = 8 << 20;
 
@@ -82,6 +83,8 @@ pub(super) struct Rounds {
     next: Instant,
     next_records: Instant,
     rebuilt: Instant,
+    /// Bytes of the files when they were new, and of what was retained then.
+    new: (u64, u64),
 }
 
 impl Default for Rounds {
@@ -91,6 +94,7 @@ impl Default for Rounds {
             next: now + ROUND,
             next_records: now + RECORDS_ROUND,
             rebuilt: now,
+            new: (0, 0),
         }
     }
 }
@@ -276,11 +280,25 @@ impl Writer {
     }
 
     fn is_too_large(&self, now: Instant) -> bool {
-        let retained = self.hub.stats().history_bytes as u64;
-        let most = MOST_GROWTH * retained + LEAST_BYTES;
+        let retained = self.retained();
+        // A new file may be larger than that from the start: pages are not full, and files grow by doubling.
+        let (bytes, retained_then) = self.rounds.new;
+        let bytes = if retained < retained_then / 2 {
+            0
+        } else {
+            bytes
+        };
+        let most = bytes.max(MOST_GROWTH * retained) + LEAST_BYTES;
         let is_early = now < self.rounds.rebuilt + REBUILD_ROUND;
         let most = if is_early { most * FAR_TOO_LARGE } else { most };
         bytes_of(&self.folder.path) > most
+    }
+
+    /// Bytes of what is in the file, roughly: a record of a key or of a channel is as an empty message.
+    fn retained(&self) -> u64 {
+        let stats = self.hub.stats();
+        let others = self.keys.len() + stats.active_channels;
+        (stats.history_bytes + others * Event::OVERHEAD_BYTES) as u64
     }
 
     /// Tries whether it can be stored again.
@@ -350,6 +368,7 @@ impl Writer {
         self.journal = Journal::open(&self.folder.journal(), syncs)?;
         self.folder.sync()?;
         self.begin_journal()?;
+        self.rounds.new = (bytes_of(&self.folder.path), self.retained());
         self.is_doubtful = false;
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::common;
 
 use common::{id, number_in, run, value, wait_until, Folder, Publisher, Server, BOUND, TOKEN};
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -483,6 +483,34 @@ fn the_files_shrink_with_what_is_retained() {
     };
     wait_until("the file is as small as it should be", 4 * BOUND, || {
         bytes() <= most
+    });
+}
+
+#[test]
+fn a_new_file_stays_until_less_is_retained() {
+    let folder = Folder::new("disk-anew");
+    // Each message takes two pages where one is nearly enough, and the file doubles for the last of them: from the start it
+    // is more than three times as large as what is retained.
+    let variables = [("HISTORY_BYTES", "18500000"), ("HISTORY_EVENTS", "5000")];
+    let server = start(&folder, &variables);
+    let line = format!("\"{}\"\n", "x".repeat(4100));
+    let mut publisher = Publisher::new(&server);
+    for _ in 0..40 {
+        publisher.publish_batch("a", &line.repeat(220));
+    }
+    let store = || std::fs::metadata(folder.0.join("history.redb")).expect("it is there");
+    let mut last = (store().ino(), Instant::now());
+    // One that is too large is written anew each 30 s.
+    wait_until("the file stays", Duration::from_secs(110), || {
+        let now = store().ino();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() > Duration::from_secs(35)
+    });
+    publisher.publish_batch("a", &"\"x\"\n".repeat(5000));
+    wait_until("the file shrinks with what is retained", 4 * BOUND, || {
+        store().len() < 16 << 20
     });
 }
 
