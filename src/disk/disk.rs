@@ -52,8 +52,8 @@ impl Disk {
     ) -> Result<Arc<Disk>, OpenError> {
         let begun = Instant::now();
         let path = data_dir.path();
-        let folder = Folder::take(path)?;
-        let loaded = load(&folder, sync_time).map_err(|fault| OpenError::of(path, &fault))?;
+        let mut folder = Folder::take(path)?;
+        let loaded = load(&mut folder, sync_time).map_err(|fault| OpenError::of(path, &fault))?;
         let (store, contents, missing, journal) = loaded;
         let (kept, known) = (contents.kept, contents.keys);
         let messages = kept.events.len();
@@ -191,13 +191,14 @@ fn behind() -> Refusal {
     Refusal::DiskFailed("it is far behind".into())
 }
 
-/// What a start finds: the store, unless there is none yet; what was in the folder; what the journal has and the store has
-/// not; and the journal.
+/// What a start finds: the store, unless there is none yet, or a damaged one; what was in the folder; what the journal has
+/// and the store has not; and the journal.
 type Loaded = (Option<Store>, Contents, Batch, Journal);
 
-fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
+fn load(folder: &mut Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
     folder.tidy()?;
     let (store, contents, missing) = match find(folder)? {
+        Some(found) if folder.is_damaged() => (None, found.contents, found.missing),
         Some(found) => {
             let store = Store::open(&folder.store())?;
             (Some(store), found.contents, found.missing)
@@ -209,8 +210,9 @@ fn load(folder: &Folder, sync_time: SyncTime) -> Result<Loaded, Fault> {
     Ok((store, contents, missing, journal))
 }
 
-/// What is in the folder, if anything. What is damaged is set aside, and a loss is logged.
-fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
+/// What is in the folder, if anything. What is damaged is set aside, now or when a new store takes its place, and a loss is
+/// logged.
+fn find(folder: &mut Folder) -> Result<Option<Found>, Fault> {
     if !folder.store().try_exists()? {
         return Ok(None);
     }
@@ -231,7 +233,7 @@ fn find(folder: &Folder) -> Result<Option<Found>, Fault> {
             up_to,
             cause: Cause::Damage(reason),
         }) => {
-            let name = folder.copy_aside()?;
+            let name = folder.set_aside_later();
             log::error!(
                 "event=disk_damaged file=\"{STORE}\" reason={reason:?} set_aside={name:?} up_to={up_to} hint=\"what can be read is there, and clients that come back are told of a gap\""
             );

@@ -22,6 +22,8 @@ pub(super) struct Folder {
     pub(super) path: PathBuf,
     /// Locked while it is open. Says up to which id publishers were answered.
     lock: File,
+    /// When the store there was found damaged: it is set aside, under this time, when a new one takes its place.
+    damaged_ms: Option<u64>,
 }
 
 impl Folder {
@@ -44,6 +46,7 @@ impl Folder {
             Ok(true) => Ok(Folder {
                 path: path.into(),
                 lock,
+                damaged_ms: None,
             }),
             Ok(false) => Err(OpenError::new(
                 path,
@@ -116,7 +119,13 @@ impl Folder {
     }
 
     /// Puts the new store in the place of the other.
-    pub(super) fn put_new_store_in_place(&self) -> io::Result<()> {
+    pub(super) fn put_new_store_in_place(&mut self) -> io::Result<()> {
+        if let Some(ms) = self.damaged_ms {
+            // The server goes on with that file.
+            std::fs::copy(self.path.join(LOCK), self.path.join(aside(LOCK, ms)))?;
+            self.set_aside_as_of(ms)?;
+            self.damaged_ms = None;
+        }
         std::fs::rename(self.new_store(), self.store())?;
         self.sync()
     }
@@ -124,26 +133,30 @@ impl Folder {
     /// Puts a store aside, and the journal with it, and returns its new name.
     pub(super) fn set_aside(&self) -> io::Result<String> {
         let ms = wall_ms();
-        let (name, journal) = (aside(STORE, ms), aside(JOURNAL, ms));
-        std::fs::rename(self.store(), self.path.join(&name))?;
-        if self.journal().exists() {
-            std::fs::rename(self.journal(), self.path.join(journal))?;
-        }
-        self.sync()?;
-        Ok(name)
-    }
-
-    /// Puts copies of its files aside, of which the server goes on with what is whole, and returns the store's new name.
-    pub(super) fn copy_aside(&self) -> io::Result<String> {
-        let ms = wall_ms();
-        let there = |file: &&str| self.path.join(file).exists();
-        for file in [JOURNAL, LOCK, STORE].into_iter().filter(there) {
-            let copy = self.path.join(aside(file, ms));
-            std::fs::copy(self.path.join(file), &copy)?;
-            File::open(&copy)?.sync_all()?;
-        }
+        self.set_aside_as_of(ms)?;
         self.sync()?;
         Ok(aside(STORE, ms))
+    }
+
+    fn set_aside_as_of(&self, ms: u64) -> io::Result<()> {
+        // It goes on with what an earlier try has left.
+        let there = |file: &&str| self.path.join(file).exists();
+        for file in [JOURNAL, STORE].into_iter().filter(there) {
+            std::fs::rename(self.path.join(file), self.path.join(aside(file, ms)))?;
+        }
+        Ok(())
+    }
+
+    /// Has the store that is there set aside when a new one takes its place, with what can be read of it. Returns the name
+    /// that it gets. Needs no room for a copy, and until then the next start finds all as it is.
+    pub(super) fn set_aside_later(&mut self) -> String {
+        let ms = wall_ms();
+        self.damaged_ms = Some(ms);
+        aside(STORE, ms)
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged_ms.is_some()
     }
 
     /// Which files there are is on the disk then.

@@ -118,12 +118,11 @@ fn while_the_disk_is_full_publishing_is_503_and_streams_stay_and_then_it_goes_on
     }
 }
 
-#[test]
-fn a_server_starts_on_a_full_disk_and_goes_on_when_there_is_room() {
-    let folder = Folder::new("disk-full-start");
-    let server = Server::start_with(&[("DATA_DIR", path(&folder))], |command| {
+/// A server none of whose files may become larger than this.
+fn start_with_little_room(folder: &Folder, bytes: u64) -> Server {
+    Server::start_with(&[("DATA_DIR", path(folder))], |command| {
         let limit = libc::rlimit {
-            rlim_cur: 1 << 16,
+            rlim_cur: bytes,
             rlim_max: libc::RLIM_INFINITY,
         };
         let set = move || {
@@ -135,7 +134,13 @@ fn a_server_starts_on_a_full_disk_and_goes_on_when_there_is_room() {
         };
         // SAFETY: one system call, which may be made between fork and exec.
         unsafe { command.pre_exec(set) };
-    });
+    })
+}
+
+#[test]
+fn a_server_starts_on_a_full_disk_and_goes_on_when_there_is_room() {
+    let folder = Folder::new("disk-full-start");
+    let server = start_with_little_room(&folder, 1 << 16);
     assert_eq!(server.get("/health/ready").status, 503);
     assert_eq!(publish(&server, "x").status, 503);
     limit_files(server.pid(), libc::RLIM_INFINITY);
@@ -143,6 +148,56 @@ fn a_server_starts_on_a_full_disk_and_goes_on_when_there_is_room() {
         server.get("/health/ready").status == 200
     });
     assert_eq!(publish(&server, "x").status, 200);
+}
+
+#[test]
+fn a_damaged_history_is_served_on_a_full_disk_and_set_aside_when_there_is_room() {
+    let folder = Folder::new("disk-full-damaged");
+    let mut server = Server::start(&[("DATA_DIR", path(&folder))]);
+    let large = "x".repeat(60_000);
+    let mut texts: Vec<_> = (0..30).map(|n| format!("{n} {large}")).collect();
+    for text in &texts {
+        assert_eq!(publish(&server, text).status, 200);
+    }
+    server.stop(libc::SIGKILL);
+    // Nobody knows up to which id publishers were answered.
+    std::fs::remove_file(folder.0.join("lock")).expect("it can be removed");
+    let content = |name| std::fs::read(folder.0.join(name)).expect("it is there");
+    let damaged = content("history.redb");
+    for _ in 0..2 {
+        let mut server = start_with_little_room(&folder, 1 << 20);
+        server.wait_for_log("event=disk_damaged");
+        server.wait_for_log("event=disk_lost hint=\"free some space;");
+        assert_eq!(server.get("/health/ready").status, 503);
+        assert_eq!(publish(&server, "refused").status, 503);
+        let served = server.get("/messages/a?since=0&format=text").text();
+        assert!(served.lines().eq(&texts), "what can be read is served");
+        server.terminate();
+        let files = std::fs::read_dir(&folder.0).expect("it is there");
+        let files = files.map(|file| file.expect("it can be read").file_name());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        assert_eq!(files, ["history.redb", "journal", "lock"]);
+        assert!(content("history.redb") == damaged, "it is as it was");
+    }
+    let mut server = start_with_little_room(&folder, 1 << 20);
+    let line = server.wait_for_log("event=disk_damaged");
+    limit_files(server.pid(), libc::RLIM_INFINITY);
+    wait_until("it goes on by itself", 2 * BOUND, || {
+        server.get("/health/ready").status == 200
+    });
+    let name = value(&line, "set_aside").trim_matches('"');
+    assert!(content(name) == damaged, "it is where the log says");
+    assert_eq!(publish(&server, "after").status, 200);
+    texts.push("after".into());
+    server.stop(libc::SIGKILL);
+    let server = Server::start(&[("DATA_DIR", path(&folder))]);
+    assert!(!server.log().contains("event=disk_damaged"));
+    let (found, has_gap) = retained(&server, "a");
+    assert!(
+        has_gap && found == texts,
+        "all that could be read, and a gap"
+    );
 }
 
 #[test]
