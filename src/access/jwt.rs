@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
-                after_epoch(Duration::from_secs(seconds)).ok_or_else(beyond_the_clock)
+                after_epoch(Some(Duration::from_secs(seconds)), &seconds)
             }
 
             fn visit_i64<E: Error>(self, seconds: i64) -> Result<NumericDate, E> {
@@ -108,8 +108,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                let since = Duration::try_from_secs_f64(seconds.max(0.0)).ok();
-                since.and_then(after_epoch).ok_or_else(beyond_the_clock)
+                let since = Duration::try_from_secs_f64(seconds.max(0.0));
+                after_epoch(since.ok(), &seconds)
             }
         }
 
@@ -117,12 +117,20 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-fn after_epoch(since: Duration) -> Option<NumericDate> {
-    SystemTime::UNIX_EPOCH.checked_add(since).map(NumericDate)
-}
+/// Whoever gives a time as late as this has counted milliseconds, and the token would not expire.
+const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
 
-fn beyond_the_clock<E: Error>() -> E {
-    E::custom("a time is too far in the future; give seconds since 1970")
+fn after_epoch<E: Error>(
+    since: Option<Duration>,
+    given: &dyn fmt::Display,
+) -> Result<NumericDate, E> {
+    let since = since.filter(|since| *since < YEAR_10000);
+    let moment = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    moment.map(NumericDate).ok_or_else(|| {
+        E::custom(format_args!(
+            "the time {given} is after the year 9999; give seconds since 1970, not milliseconds"
+        ))
+    })
 }
 
 impl Secrets {
@@ -155,14 +163,15 @@ impl Secrets {
         self.0.len()
     }
 
-    /// Makes a token, signed with the first secret. `None` if `expires` cannot be represented.
+    /// Makes a token, signed with the first secret. `None` if `expires` is after the year 9999.
     pub fn sign(
         &self,
         subject: Option<&str>,
         grant: &Grant,
         expires: SystemTime,
     ) -> Option<String> {
-        let exp = expires.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let exp = expires.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let exp = exp.filter(|exp| *exp < YEAR_10000)?;
         let names = |action| grant.channels(action).names().collect::<Vec<_>>();
         let mut rights = serde_json::json!({
             "subscribe": names(Action::Subscribe),

@@ -157,12 +157,7 @@ fn moment(moment: SystemTime, now: SystemTime) -> String {
         (_, Ok(over)) => format!("{} ago", rough(over)),
         _ => String::new(),
     };
-    // What the crate cannot format is far away.
-    const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
-    match moment.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) if since < YEAR_9999 => format!("{} ({far})", httpdate::fmt_http_date(moment)),
-        _ => far,
-    }
+    format!("{} ({far})", httpdate::fmt_http_date(moment))
 }
 
 fn rough(length: Duration) -> String {

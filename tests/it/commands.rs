@@ -102,6 +102,10 @@ fn nonsensical_options_are_one_line_and_exit_2() {
             &["token", "--publish", "x", "--expires", "199999999999999d"],
             "too far",
         ),
+        (
+            &["token", "--publish", "x", "--expires", "999999999999d"],
+            "too far",
+        ),
         (&["token", "--publish", "x", "--stats=1"], "--stats=1"),
         (&["token", "publish", "x"], "\"publish\""),
         (&["token", "--explain"], "--explain"),
@@ -221,6 +225,10 @@ fn a_refused_token_is_explained_as_well() {
         (
             &tokens::jwt(&json!({"exp": 1, "sse": {"publish": "x"}})),
             "sequence is expected",
+        ),
+        (
+            &tokens::jwt(&json!({"exp": 1_764_000_000_000_u64, "sse": {"publish": ["x"]}})),
+            "the time 1764000000000 is after the year 9999; give seconds since 1970, not milliseconds",
         ),
     ] {
         let line = fails(&explain(token), 1);
