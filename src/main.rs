@@ -1,6 +1,6 @@
 //! The program: configure, log, hub, server, wait for a signal, leave.
 
-use sse_server::access::{Access, Permit, Token};
+use sse_server::access::{Access, FileFault, Permit, Token};
 use sse_server::cluster::{self, Cluster};
 use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Language, Welcome};
 use sse_server::config::{Config, Listen};
@@ -278,14 +278,18 @@ fn reload(config: &Config, access: &Access, hub: &Hub, live: &LiveStatistics) {
             let ended = hub.revoke(still_grants) + live.revoke(still_grants);
             log::info!("event=reload tokens={tokens} streams_ended={ended}");
         }
-        Err(fault) => {
-            let (line, column) = fault.position.unwrap_or_default();
-            log::error!(
-                "event=reload_failed file={:?} line={line} column={column} error={:?} hint=\"the rules stay as they were\"",
-                fault.path,
-                fault.what
-            );
-        }
+        Err(FileFault {
+            path,
+            position,
+            what,
+        }) => match position {
+            Some((line, column)) => log::error!(
+                "event=reload_failed file={path:?} line={line} column={column} error={what:?} hint=\"the rules stay as they were\""
+            ),
+            None => log::error!(
+                "event=reload_failed file={path:?} error={what:?} hint=\"the rules stay as they were\""
+            ),
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! Numbers and lengths of time, as people write them.
+//! Numbers, lengths of time and places in a text, as people write them.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,4 +21,14 @@ pub fn duration(text: &str) -> Option<Duration> {
     };
     let count: u64 = digits(&text[..text.len() - 1])?;
     Some(Duration::from_secs(count.saturating_mul(seconds)))
+}
+
+/// The column of an error in `json`, counted in characters and from 1; the parser counts bytes, and 0 means that a line
+/// has not begun.
+pub fn column(json: &[u8], error: &serde_json::Error) -> usize {
+    let mut lines = json.split(|&b| b == b'\n');
+    let line = lines.nth(error.line().saturating_sub(1));
+    let bytes = line.unwrap_or_default().iter().take(error.column());
+    // All bytes of a character but its first are 10xxxxxx.
+    bytes.filter(|&&b| b >> 6 != 0b10).count().max(1)
 }

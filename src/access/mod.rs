@@ -90,7 +90,7 @@ impl Access {
     /// # Errors
     /// What is wrong with the file. The rules then stay as they were.
     pub fn reload(&self, path: &Path) -> Result<usize, FileFault> {
-        let rules = Rules::read(path)?;
+        let rules = Rules::read(path, self.operator)?;
         let tokens = rules.token_count();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         Ok(tokens)

@@ -6,6 +6,7 @@ use super::grant::Grant;
 use super::object::{text, Object, Shape};
 use super::patterns::Patterns;
 use super::token::{Digest, Token};
+use crate::numbers::column;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
@@ -66,19 +67,31 @@ impl Rules {
         }
     }
 
-    /// Reads a file.
+    /// Reads a file. None of its tokens may be the `operator`'s, who may do everything.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn read(path: &Path) -> Result<Rules, FileFault> {
+    pub fn read(path: &Path, operator: Option<Digest>) -> Result<Rules, FileFault> {
         let fault = |position, what| FileFault {
             path: path.into(),
             position,
             what,
         };
         let bytes = file::read(path).map_err(|what| fault(None, what))?;
-        Rules::parse(&bytes)
-            .map_err(|error| fault(Some((error.line(), error.column())), describe(&error)))
+        let rules = Rules::parse(&bytes).map_err(|error| {
+            let position = (error.line(), column(&bytes, &error));
+            fault(Some(position), explain(&bytes, &error))
+        })?;
+        match operator.and_then(|digest| rules.find(&digest)) {
+            None => Ok(rules),
+            Some(entry) => Err(fault(
+                None,
+                format!(
+                    "{:?} has the same token as {OPERATOR_NAME}; give each its own",
+                    entry.name
+                ),
+            )),
+        }
     }
 
     fn parse(bytes: &[u8]) -> Result<Rules, serde_json::Error> {
@@ -109,6 +122,26 @@ impl Rules {
         let mut tokens: Vec<_> = self.entries.values().map(Arc::as_ref).collect();
         tokens.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         tokens
+    }
+}
+
+/// What is wrong with a file that is no JSON, or not that of rules, and what would be right.
+fn explain(bytes: &[u8], error: &serde_json::Error) -> String {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return "the file begins with a byte order mark; save it as UTF-8 without one".into();
+    }
+    if bytes.trim_ascii().is_empty() {
+        return "the file is empty; give at least {}".into();
+    }
+    let text = describe(error);
+    if let Some(key) = text.strip_prefix("missing field ") {
+        return format!("the key {key} is missing; every token needs it");
+    }
+    let mut lines = bytes.split(|&b| b == b'\n');
+    let line = lines.nth(error.line().saturating_sub(1));
+    match line.and_then(|line| line.get(error.column().saturating_sub(1))) {
+        Some(b'/' | b'#') if error.is_syntax() => format!("{text}; JSON has no comments"),
+        _ => text,
     }
 }
 
@@ -280,11 +313,9 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
     text(deserializer, "the token as text", |text| {
-        match Token::parse(text) {
-        Some(token) => Ok(Some(token)),
-        None if text.is_empty() => Err("the token is empty; give visible ASCII characters".into()),
-        None => Err("the token has white space, a control or a non-ASCII character; give visible ASCII characters, as a header can carry them".into()),
-    }
+        Token::parse(text)
+            .map(Some)
+            .map_err(|wrong| format!("the token {wrong}"))
     })
 }
 

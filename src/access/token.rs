@@ -15,10 +15,30 @@ impl Token {
     /// tries a second.
     pub const SAFE_BYTES: usize = 16;
 
+    /// A longer token leaves too little of a request's head, which may have 16 KiB, to everything else.
+    const MAX_BYTES: usize = 15 << 10;
+
     /// Parses a configured token.
-    pub fn parse(text: &str) -> Option<Token> {
-        let visible = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        visible.then(|| Token(text.into()))
+    ///
+    /// # Errors
+    /// What is wrong with it and what would be right, without the token.
+    pub fn parse(text: &str) -> Result<Token, String> {
+        if text.is_empty() {
+            return Err("is empty; give visible ASCII characters".into());
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("has white space, a control or a non-ASCII character; give visible ASCII characters only, as a header can carry them".into());
+        }
+        match Token::excess(text) {
+            Some(excess) => Err(excess + "; openssl rand -hex 32 makes a good one"),
+            None => Ok(Token(text.into())),
+        }
+    }
+
+    /// How much too long a token is for a request, if it is.
+    pub fn excess(text: &str) -> Option<String> {
+        let (bytes, most) = (text.len(), Token::MAX_BYTES);
+        (bytes > most).then(|| format!("has {bytes} bytes, and a request can carry {most}"))
     }
 
     /// A token of 32 random bytes, in hexadecimal.

@@ -1,6 +1,6 @@
 //! The configuration in the environment, and what a person reads when it cannot be used.
 
-use crate::access::Rules;
+use crate::access::{Rules, Token};
 use crate::config::Config;
 use std::io::{ErrorKind, Write};
 
@@ -64,6 +64,9 @@ pub fn read_config() -> Result<Config, Failure> {
 pub fn read_rules(config: &Config) -> Result<Rules, Failure> {
     match &config.access_file {
         None => Ok(Rules::without_file()),
-        Some(path) => Rules::read(path).map_err(|fault| Failure::misuse(fault.to_string())),
+        Some(path) => {
+            let operator = config.auth_token.as_ref().map(Token::digest);
+            Rules::read(path, operator).map_err(|fault| Failure::misuse(fault.to_string()))
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! `token`: makes a signed token, or explains a token.
 
 use super::setup::{print, read_config, read_rules, Failure};
-use crate::access::{Access, Denial, Grant, Patterns};
+use crate::access::{Access, Denial, Grant, Patterns, Token};
 use crate::numbers::duration;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
 
 /// A token's lifetime, unless `--expires` is given.
@@ -20,8 +20,13 @@ pub(super) fn token(arguments: &[&str]) -> Result<(), Failure> {
             explain(token.trim())
         }
         ["--explain", token] => explain(token),
+        ["--explain"] => Err(no_value("--explain")),
         _ => make(arguments),
     }
+}
+
+fn no_value(option: &str) -> Failure {
+    Failure::misuse(format!("{option} has no value; use {USAGE}"))
 }
 
 /// What the new token should have.
@@ -45,8 +50,8 @@ impl<'a> TokenWish<'a> {
             };
             let mut value = || {
                 let value = beside.or_else(|| arguments.next().copied());
-                let missing = || Failure::misuse(format!("{option} has no value; use {USAGE}"));
-                value.filter(|value| !value.is_empty()).ok_or_else(missing)
+                let value = value.filter(|value| !value.is_empty());
+                value.ok_or_else(|| no_value(option))
             };
             match option {
                 "--subscribe" => wish.subscribe.push(value()?),
@@ -100,7 +105,14 @@ fn make(arguments: &[&str]) -> Result<(), Failure> {
     let token = expires.and_then(|expires| secrets.sign(wish.subject, &grant, expires));
     let token =
         token.ok_or_else(|| Failure::misuse("--expires is too far in the future; give less"))?;
-    print(&token)
+    print(&token)?;
+    if let Some(excess) = Token::excess(&token) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "sse-server: the token {excess}; name fewer channels"
+        );
+    }
+    Ok(())
 }
 
 fn explain(token: &str) -> Result<(), Failure> {
@@ -115,7 +127,11 @@ fn explain(token: &str) -> Result<(), Failure> {
     let mut lines = Vec::new();
     let denial = match access.identify(Some(token)) {
         Ok(caller) => {
-            lines.push(format!("good: {caller}"));
+            // A signed token without a subject is nobody's.
+            lines.push(match caller.subject().as_deref() {
+                Some("") => "good: a signed token".into(),
+                _ => format!("good: {caller}"),
+            });
             match caller.own_grant() {
                 None => lines.push("may: everything".into()),
                 Some(grant) => {

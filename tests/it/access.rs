@@ -802,10 +802,16 @@ fn rules_that_cannot_be_used_are_refused_with_line_and_column() {
     let mut misfits = Vec::new();
     let entry = |inside: &str| format!("{{\"tokens\": [\n  {{{inside}}}\n]}}");
     for (content, position, words) in [
-        (String::new(), "line 1, column 0", "EOF"),
-        ("{\n  \"tokens\": [\n".into(), "line 3, column 0", "EOF"),
+        (String::new(), "line 1, column 1", "the file is empty; give at least {}"),
+        ("\n \n".into(), "line 3, column 1", "the file is empty; give at least {}"),
+        ("\u{feff}{}".into(), "line 1, column 1", "byte order mark; save it as UTF-8 without one"),
+        ("// rules\n{}".into(), "line 1, column 1", "JSON has no comments"),
+        ("{\"public\": {}, # é\n}".into(), "line 1, column 16", "JSON has no comments"),
+        ("{\n  // é\n  \"public\": {}\n}".into(), "line 2, column 3", "JSON has no comments"),
+        ("{\"public\": {\"subscribe\": [\"é\" \"b\"]}}".into(), "line 1, column 31", "expected `,` or `]`"),
+        ("{\n  \"tokens\": [\n".into(), "line 3, column 1", "EOF"),
         ("{\"tokens\": []} x".into(), "line 1, column 16", "trailing"),
-        ("[]".into(), "line 1, column 0", "sequence found where an object such as {\"tokens\""),
+        ("[]".into(), "line 1, column 1", "sequence found where an object such as {\"tokens\""),
         ("{\n\"token\": []}".into(), "line 2, column 7", "unknown key, expected `tokens` or `public`"),
         ("{\"public\": {},\n\"public\": {}}".into(), "line 2, column 8", "duplicate field `public`"),
         ("{\"tokens\": {}}".into(), "line 1, column 11", "a list of tokens"),
@@ -818,11 +824,12 @@ fn rules_that_cannot_be_used_are_refused_with_line_and_column() {
         ("{\"public\": {\"subscribe\": [\"\"]}}".into(), "line 1, column 28", "empty"),
         ("{\"public\": {\"subscribe\": [\"#*\"]}}".replace('#', &"x".repeat(129)), "line 1, column 158", "129 bytes"),
         ("{\"public\": {\"name\": \"x\"}}".into(), "line 1, column 18", "unknown key, expected one of `publish`, `subscribe`, `stats`"),
-        (entry("\"token\": \"hush-hush\""), "line 2, column 24", "missing field `name`"),
+        (entry("\"token\": \"hush-hush\""), "line 2, column 24", "the key `name` is missing; every token needs it"),
         (entry("\"name\": \"x\""), "line 2, column 15", "\"x\" has no token"),
         (entry("\"name\": \"x\", \"token\": \"hush-hush\", \"sha256\": \"HASH\""), "line 2, column 115", "both"),
         (entry("\"name\": \"x\", \"token\": \"\""), "line 2, column 27", "empty"),
         (entry("\"name\": \"x\", \"token\": \"hush hush\""), "line 2, column 36", "white space"),
+        (entry(&format!("\"name\": \"x\", \"token\": \"{}\"", "hush-".repeat(4000))), "line 2, column 20027", "has 20000 bytes, and a request can carry 15360"),
         (entry("\"name\": \"x\", \"token\": 1234567"), "line 2, column 32", "integer found where the token as text"),
         (entry("\"name\": \"x\", \"sha256\": \"hush-hush\""), "line 2, column 37", "64 hexadecimal digits"),
         (entry("\"name\": \"hush hush\", \"token\": \"x\""), "line 2, column 22", "the name is not 1 to 64 letters"),
@@ -858,6 +865,48 @@ fn rules_that_cannot_be_used_are_refused_with_line_and_column() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn no_token_in_the_rules_is_the_operators() {
+    let right = r#"{"tokens": [{"name": "reader", "token": "reader-token", "subscribe": ["x"]}]}"#;
+    let rules = RulesFile::new(right);
+    let words = "\"reader\" has the same token as AUTH_TOKEN; give each its own";
+    let server = start(&rules, &[]);
+    for wrong in [
+        right.replace("reader-token", TOKEN),
+        right.replace(
+            "token\": \"reader-token",
+            &format!("sha256\": \"{}", sha256_hex(TOKEN)),
+        ),
+    ] {
+        rules.write(&wrong);
+        let variables = [("ACCESS_FILE", rules.path()), ("AUTH_TOKEN", TOKEN)];
+        let checked = run(&["--check"], &variables);
+        assert_eq!(checked.status.code(), Some(2));
+        let before = server.count_in_log("event=reload_failed");
+        server.hang_up();
+        wait_until("the rules are refused", BOUND, || {
+            server.count_in_log("event=reload_failed") > before
+        });
+        let checked = String::from_utf8_lossy(&checked.stderr).into_owned();
+        for line in [refuses_to_start(&variables), checked] {
+            assert!(
+                line.contains(words) && line.contains(rules.path()),
+                "{line}"
+            );
+            assert!(!line.contains(TOKEN), "the token is shown: {line}");
+        }
+    }
+    assert!(server.log().contains("has the same token as AUTH_TOKEN"));
+    let reads = status(
+        &server,
+        "GET",
+        "/sse/x",
+        Some("reader-token"),
+        Place::Header,
+    );
+    assert_eq!(reads, 200, "the old rules are in force");
 }
 
 #[test]

@@ -322,7 +322,11 @@ fn broken_rules_change_nothing() {
     assert!(line.contains(&file), "{line}");
     std::fs::remove_file(rules.path()).expect("it is there");
     server.hang_up();
-    server.wait_for_log("event=reload_failed line=0 column=0 No such file");
+    let line = server.wait_for_log("event=reload_failed No such file");
+    assert!(
+        !line.contains("line=") && !line.contains("column="),
+        "{line}"
+    );
     server.publish("a", "x");
     assert_eq!(stream.next().data, "x");
     let head = server.request("HEAD", "/sse/a?access_token=one", &[], b"");

@@ -108,7 +108,7 @@ fn nonsensical_options_are_one_line_and_exit_2() {
         ),
         (&["token", "--publish", "x", "--stats=1"], "--stats=1"),
         (&["token", "publish", "x"], "\"publish\""),
-        (&["token", "--explain"], "--explain"),
+        (&["token", "--explain"], "--explain has no value"),
         (&["tokens"], "\"tokens\""),
         (&["--check", "x"], "--check"),
     ] {
@@ -186,6 +186,30 @@ fn a_token_is_explained() {
     );
     let explained = explain(common::TOKEN);
     assert_eq!(explained, "good: token=AUTH_TOKEN\nmay: everything\n");
+    let explained = explain(&token(&["--publish", "x"]));
+    assert!(
+        explained.starts_with("good: a signed token\nmay: publish x\n"),
+        "{explained}"
+    );
+    let last = tokens::jwt(&json!({"exp": 253_402_300_799_u64, "sse": {"publish": ["x"]}}));
+    let explained = explain(&last);
+    assert!(
+        explained.contains("until: Fri, 31 Dec 9999 23:59:59 GMT (in "),
+        "{explained}"
+    );
+}
+
+#[test]
+fn a_token_that_no_request_can_carry_causes_a_warning() {
+    let names: Vec<String> = (0..100).map(|n| format!("{n:0>128}")).collect();
+    let names = names.join(",");
+    let made = run(&["token", "--publish", &names], &[JWT_SECRET]);
+    let warning = text(&made.stderr);
+    assert_eq!(made.status.code(), Some(0), "{warning}");
+    let bytes = text(&made.stdout).trim_end().len();
+    let words = format!("has {bytes} bytes, and a request can carry 15360; name fewer channels");
+    assert!(warning.contains(&words), "{warning}");
+    assert_eq!(warning.lines().count(), 1, "{warning}");
 }
 
 #[test]

@@ -252,6 +252,18 @@ fn a_secret_that_cannot_be_used_is_named_and_not_shown() {
         let line = refuses(&[("AUTH_TOKEN", bad)], &["AUTH_TOKEN"]);
         assert!(!line.contains("sh"), "the secret is shown: {line}");
     }
+    let long = |bytes: usize| "hush".repeat(bytes / 4);
+    let line = refuses(
+        &[("AUTH_TOKEN", &long(15_364))],
+        &["AUTH_TOKEN has 15364 bytes, and a request can carry 15360"],
+    );
+    assert!(!line.contains("hush"), "the secret is shown: {line}");
+    let longest = long(15_360);
+    let server = Server::start(&[("AUTH_TOKEN", &longest)]);
+    let authorization = format!("Bearer {longest}");
+    let headers = [("Authorization", authorization.as_str())];
+    let reply = server.request("POST", "/publish/a", &headers, b"x");
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[test]
