@@ -2,6 +2,7 @@
 
 use crate::access::{Rules, Token, OPERATOR_NAME};
 use crate::config::{meant_by, Config};
+use crate::event::Event;
 use crate::log::Logged;
 use std::fmt;
 
@@ -24,7 +25,16 @@ pub enum Doubt {
     },
     /// A token that can be guessed; holds its name.
     ShortToken(String),
+    /// A message of the largest size has no place in the history.
+    SmallHistory {
+        /// `MAX_MESSAGE_BYTES`.
+        message: usize,
+        /// `HISTORY_BYTES`.
+        history: usize,
+    },
 }
+
+const SMALL_HISTORY: &str = "a message of the largest size drops the history of all channels and is not retained itself; raise HISTORY_BYTES or lower MAX_MESSAGE_BYTES";
 
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,6 +53,10 @@ impl fmt::Display for Doubt {
                 "event=short_token name={name} hint=\"it has fewer than {} characters and can be guessed; openssl rand -hex 32 makes a good one\"",
                 Token::SAFE_BYTES
             ),
+            Doubt::SmallHistory { message, history } => write!(
+                f,
+                "event=small_history max_message_bytes={message} history_bytes={history} hint=\"{SMALL_HISTORY}\""
+            ),
         }
     }
 }
@@ -60,6 +74,9 @@ impl Doubt {
             Doubt::ShortToken(name) => format!(
                 "the token {name} has fewer than {} characters and can be guessed; openssl rand -hex 32 makes a good one",
                 Token::SAFE_BYTES
+            ),
+            Doubt::SmallHistory { message, history } => format!(
+                "MAX_MESSAGE_BYTES is {message} and HISTORY_BYTES is {history}: {SMALL_HISTORY}"
             ),
         }
     }
@@ -84,8 +101,13 @@ pub fn doubts(config: &Config, rules: &Rules) -> Vec<Doubt> {
     let short = operator
         .into_iter()
         .chain(listed.map(|entry| entry.name.to_string()));
+    let (message, history) = (config.max_message_bytes, config.history_bytes);
+    let is_small = (1..message + Event::OVERHEAD_BYTES).contains(&history);
+    let small =
+        (is_small && config.history_events > 0).then_some(Doubt::SmallHistory { message, history });
     unknown
         .chain(unused)
+        .chain(small)
         .chain(short.map(Doubt::ShortToken))
         .collect()
 }

@@ -187,6 +187,34 @@ fn a_variable_without_an_effect_causes_a_warning() {
 }
 
 #[test]
+fn a_history_without_room_for_the_largest_message_causes_a_warning() {
+    let warns = |events, bytes, message| {
+        let variables = [
+            ("HISTORY_EVENTS", events),
+            ("HISTORY_BYTES", bytes),
+            ("MAX_MESSAGE_BYTES", message),
+        ];
+        let printed = text(&run(&["--check"], &variables).stdout);
+        let words =
+            format!("Warning: MAX_MESSAGE_BYTES is {message} and HISTORY_BYTES is {bytes}: ");
+        let warns = printed.contains(&words);
+        assert_eq!(warns, printed.contains("Warning"), "{printed}");
+        warns
+    };
+    assert!(warns("100", "1000", "1001"));
+    assert!(warns("100", "1000", "1000"));
+    // What a message costs beside its text.
+    assert!(warns("100", "1159", "1000"));
+    assert!(!warns("100", "1160", "1000"));
+    assert!(warns("100", "1", "1"));
+    // No history, by choice.
+    assert!(!warns("100", "0", "1000"));
+    assert!(!warns("0", "1000", "1000"));
+    let server = Server::start(&[("HISTORY_BYTES", "65536")]);
+    server.wait_for_log("WARN event=small_history max_message_bytes=65536 history_bytes=65536");
+}
+
+#[test]
 fn a_token_that_can_be_guessed_causes_a_warning() {
     let short = "0123456789abcde";
     let server = Server::start(&[("AUTH_TOKEN", short)]);
