@@ -123,27 +123,41 @@ pub fn parsed<T>(
 
 /// The answer to what the hub refuses.
 pub fn refused(refusal: Refusal) -> Problem {
+    refused_try(refusal, false)
+}
+
+/// The same, for a publish that may have an `Idempotency-Key`. With one, an earlier try may have been published though
+/// this one was not, and a new key would publish it twice.
+pub fn refused_try(refusal: Refusal, has_key: bool) -> Problem {
+    let (nothing, again) = if has_key {
+        (
+            "this try published nothing",
+            "try again later with the same Idempotency-Key",
+        )
+    } else {
+        ("nothing was published", "try again later")
+    };
     let detail = match refusal {
         Refusal::TooManyClients(limit) => {
-            format!("{limit} clients are connected, the limit (MAX_CLIENTS); try again later")
+            format!("the limit of connected clients is reached (MAX_CLIENTS={limit}); {again}")
         }
         Refusal::TooManyChannels(limit) => {
-            format!("{limit} channels exist, the limit (MAX_CHANNELS); try again later")
+            format!("the limit of channels is reached (MAX_CHANNELS={limit}); {again}")
         }
         Refusal::Closing => "the server is shutting down; try again when it is back".into(),
         Refusal::NotFilled => "the server has not read the history from Redis yet; try again later".into(),
-        Refusal::RedisAway => "Redis is unreachable, takes no writes or is far behind; nothing was published, try again later".into(),
+        Refusal::RedisAway => format!("Redis is unreachable, takes no writes or is far behind; {nothing}, {again}"),
         Refusal::RedisRefused(reason) => {
-            format!("Redis refused the message: {reason}; nothing was published, try again later")
+            format!("Redis refused the message: {reason}; {nothing}, {again}")
         }
         Refusal::DiskFailed(reason) => {
-            format!("the disk refused the message: {reason}; nothing was published, try again later")
+            format!("the disk refused the message: {reason}; {nothing}, {again}")
         }
-        Refusal::Unconfirmed => "Redis did not confirm the message in time; it may have been published, try again later".into(),
+        Refusal::Unconfirmed => format!("Redis did not confirm the message in time; it may have been published, {again}"),
         Refusal::KeyUsed => return Problem::unprocessable(
             "this Idempotency-Key was used for another message or event on this channel; send a new message with a new key",
         ),
-        Refusal::GivenUp => "the earlier request with this Idempotency-Key was abandoned; nothing was published, try again".into(),
+        Refusal::GivenUp => format!("the earlier request with this Idempotency-Key was abandoned; {again}"),
     };
     Problem::unavailable(detail, RETRY_AFTER)
 }

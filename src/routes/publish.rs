@@ -4,7 +4,7 @@ use super::app::App;
 use super::credentials::{denied, identify};
 use super::idempotency;
 use super::outcome::{Later, Outcome, Waiting};
-use super::parameters::{channels, refused, single};
+use super::parameters::{channels, refused, refused_try, single};
 use super::store::MessageStore;
 use crate::access::{Action, Caller};
 use crate::counters::Counters;
@@ -146,6 +146,7 @@ struct Finish {
 
 impl Finish {
     fn answer(self, outcome: Result<Published, Refusal>, counters: &Counters) -> Reply {
+        let has_key = self.claim.is_some();
         // Before the answer: whoever has the answer finds the record.
         if let Some(claim) = self.claim {
             claim.end(&outcome);
@@ -153,7 +154,7 @@ impl Finish {
         match outcome {
             Ok(published) if published.is_repeated => self.report.again(Ok(published), counters),
             Ok(published) => self.report.of(&published),
-            Err(refusal) => refused(refusal).into(),
+            Err(refusal) => refused_try(refusal, has_key).into(),
         }
     }
 }
@@ -172,7 +173,7 @@ impl Report {
     fn again(&self, outcome: Result<Published, Refusal>, counters: &Counters) -> Reply {
         let published = match outcome {
             Ok(published) => published,
-            Err(refusal) => return refused(refusal).into(),
+            Err(refusal) => return refused_try(refusal, true).into(),
         };
         counters.repeated.add(1);
         let Published { first, last, .. } = published;

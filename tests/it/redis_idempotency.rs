@@ -11,6 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 
+const AUTH: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
+
 fn publish(server: &Server, key: &str, body: &str) -> Reply {
     try_once(server, "/publish/a", key, &[], body)
 }
@@ -221,6 +223,20 @@ fn needs_redis_server_a_message_that_could_not_be_confirmed_is_safe_to_send_agai
     // It is on its way to Redis, and nobody knows what will come of it.
     let refused = publish(&server, "k", "x");
     assert_eq!(refused.status, 503, "{}", refused.text());
+    let words = "it may have been published, try again later with the same Idempotency-Key";
+    assert!(refused.text().contains(words), "{}", refused.text());
+    // The server knows what came of this try, and not what came of the first.
+    for _ in 0..2 {
+        let refused = publish(&server, "k", "x");
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        let words = "this try published nothing, try again later with the same Idempotency-Key";
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+    // Without a key there is one try, and what came of it is known.
+    let refused = server.request("POST", "/publish/a", &[AUTH], b"y");
+    assert!(refused
+        .text()
+        .contains("nothing was published, try again later\""));
     redis.signal(libc::SIGCONT);
     let reply = insist(&server, "k", "x");
     assert_eq!(reply.status, 200, "{}", reply.text());
