@@ -78,6 +78,13 @@ impl Problem {
         )
     }
 
+    pub fn line_too_large(number: usize, limit: usize) -> Problem {
+        Problem::new(
+            413,
+            format!("line {number} of the batch is larger than {limit} bytes, the limit (MAX_MESSAGE_BYTES); send a shorter one, nothing was published"),
+        )
+    }
+
     pub fn batch_too_large(bytes: usize, lines: usize) -> Problem {
         Problem::new(
             413,

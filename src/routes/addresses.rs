@@ -44,7 +44,7 @@ impl Addresses {
         if *count >= self.limit {
             return Err(Problem::too_many(
                 format!(
-                    "{ip} has {} streams, the limit (MAX_CLIENTS_PER_ADDRESS); close one or try again later",
+                    "{ip} has reached its limit of streams (MAX_CLIENTS_PER_ADDRESS={}); close one or try again later",
                     self.limit
                 ),
                 RETRY_AFTER,

@@ -51,6 +51,9 @@ pub(super) fn end(app: &App, request: &Request, number: &str) -> Result<Reply, P
             app.clients.remove(number);
             Ok(Reply::new(204))
         }
+        None if written_so.is_none() => Err(Problem::not_found(format!(
+            "{number:?} is not a client's number; give one that GET /clients lists"
+        ))),
         None => Err(Problem::not_found(
             "no client of this server has that number; GET /clients lists them",
         )),

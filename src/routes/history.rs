@@ -31,9 +31,12 @@ pub(super) fn last(query: &Query) -> Result<Option<usize>, Problem> {
 pub(super) fn since(query: &Query) -> Result<Option<Since>, Problem> {
     let right =
         "an id (1764000000000-0), a time ago (90s, 10m, 2h or 1d), or milliseconds since 1970";
-    parsed(query, "since", right, |value| {
-        read_since(value, SystemTime::now())
-    })
+    let since = parsed(query, "since", right, |value| match value {
+        // Whoever goes on from an id has none at first.
+        "" => Some(None),
+        value => read_since(value, SystemTime::now()).map(Some),
+    });
+    since.map(Option::flatten)
 }
 
 fn read_since(value: &str, now: SystemTime) -> Option<Since> {

@@ -5,7 +5,7 @@ use super::credentials::{denied, identify};
 use super::history::{self, Since};
 use super::joining::Joining;
 use super::outcome::Outcome;
-use super::parameters::{parsed, refused, topics};
+use super::parameters::{parsed, refused, single, topics};
 use crate::event::{encode, encode_gap, Event, Form, Topic};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -188,6 +188,11 @@ fn head_of_lines(form: Form) -> Reply {
 
 fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
     let query = &request.target.query;
+    if let Some(id) = single(query, "last_event_id")?.filter(|id| !id.is_empty()) {
+        return Err(Problem::bad_request(format!(
+            "the parameter last_event_id is {id:?}; give that as since, and last_event_id only to /sse"
+        )));
+    }
     Ok(Wish {
         topics: topics(request, segment)?,
         form: parsed(query, "format", "ndjson or text", |form| match form {

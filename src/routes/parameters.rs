@@ -46,7 +46,7 @@ fn named<T: PartialEq>(
 ) -> Result<Vec<T>, Problem> {
     let query = &request.target.query;
     let lists = match segment {
-        Some(_) if query.has("canal") => {
+        Some(_) if query.all("canal").any(is_named) => {
             return Err(Problem::bad_request(
                 "channels are named in the path and in the query; name them in one of the two",
             ))
@@ -76,11 +76,20 @@ fn named<T: PartialEq>(
         }
     }
     if names.is_empty() {
-        return Err(Problem::bad_request(
-            "no channel is named; give one in the path (/sse/news) or in the query (?canal=news)",
-        ));
+        let path = match request.target.path.split('/').nth(1) {
+            Some(route) if route != "clients" => format!("in the path (/{route}/news) or "),
+            _ => String::new(),
+        };
+        return Err(Problem::bad_request(format!(
+            "no channel is named; give one {path}in the query (?canal=news)"
+        )));
     }
     Ok(names)
+}
+
+/// Whether a list has anything but empty items.
+fn is_named(list: Result<&str, NotUtf8>) -> bool {
+    list.map(|list| list.trim_matches(',')) != Ok("")
 }
 
 /// Channels of one stream.

@@ -15,6 +15,7 @@ use crate::http::reply::Reply;
 use crate::http::request::{BodyError, NoBody, Peer, Request};
 use crate::hub::{Attempted, Published, Refusal};
 use crate::idempotency::{Attempt, Begun, Claim, Publication};
+use crate::numbers::column;
 use serde::de::IgnoredAny;
 use serde::Serialize;
 
@@ -256,7 +257,8 @@ fn message(app: &App, query: &Query, body: &[u8]) -> Result<Box<str>, Problem> {
     let text = match msg {
         Some(_) if !body.is_empty() => return Err(two_messages(false)),
         Some(msg) => msg,
-        None => std::str::from_utf8(body).map_err(|_| not_utf8_body())?,
+        None => std::str::from_utf8(body)
+            .map_err(|_| Problem::bad_request("the message is not UTF-8; encode it as UTF-8"))?,
     };
     if text.len() > limit {
         return Err(Problem::too_large(limit));
@@ -295,7 +297,11 @@ fn batch(app: &App, query: &Query, body: &[u8]) -> Result<Vec<Box<str>>, Problem
         return Err(two_messages(true));
     }
     let limit = largest_body(app.max_message_bytes);
-    let body = std::str::from_utf8(body).map_err(|_| not_utf8_body())?;
+    let body = std::str::from_utf8(body).map_err(|error| {
+        let before = &body[..error.valid_up_to()];
+        let number = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        bad_line(number, "is not UTF-8; encode it as UTF-8")
+    })?;
     let mut messages = Vec::new();
     for (number, line) in body.lines().enumerate() {
         let line = line.trim();
@@ -323,31 +329,31 @@ fn line_message(line: &str, number: usize, limit: usize) -> Result<Box<str>, Pro
         serde_json::from_str::<IgnoredAny>(line).map(|_| line.into())
     };
     let text = text.map_err(|error| {
-        Problem::bad_request(format!(
-            "line {number} of the batch is not JSON (column {}); send one JSON value a line, nothing was published",
-            error.column()
-        ))
+        let column = column(line.as_bytes(), &error);
+        let wrong = format!("is not JSON (column {column}); send one JSON value a line");
+        bad_line(number, &wrong)
     })?;
     if text.is_empty() {
-        return Err(Problem::bad_request(format!(
-            "line {number} of the batch is an empty message; leave it out, nothing was published"
-        )));
+        return Err(bad_line(number, "is an empty message; leave it out"));
     }
     if text.len() > limit {
-        return Err(Problem::too_large(limit));
+        return Err(Problem::line_too_large(number, limit));
     }
     Ok(text)
 }
 
-fn two_messages(is_batch: bool) -> Problem {
-    let message = if is_batch { "a batch" } else { "the message" };
+fn bad_line(number: usize, wrong: &str) -> Problem {
     Problem::bad_request(format!(
-        "{message} is given both as the body and as msg; give one of the two"
+        "line {number} of the batch {wrong}, nothing was published"
     ))
 }
 
-fn not_utf8_body() -> Problem {
-    Problem::bad_request("the message is not UTF-8; encode it as UTF-8")
+fn two_messages(is_batch: bool) -> Problem {
+    Problem::bad_request(if is_batch {
+        "a batch comes as the request's body; leave msg out"
+    } else {
+        "the message is given both as the body and as msg; give one of the two"
+    })
 }
 
 fn bad_body(error: BodyError, limit: usize) -> Problem {

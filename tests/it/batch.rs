@@ -86,6 +86,7 @@ fn all_or_nothing() {
     let server = Server::start(&[("MAX_MESSAGE_BYTES", "100")]);
     let long = format!("\"ok\"\n\"{}\"", "x".repeat(101));
     let many = "1\n".repeat(10_001);
+    let long_words = "line 2 of the batch is larger than 100 bytes, the limit (MAX_MESSAGE_BYTES); send a shorter one, nothing was published";
     for (body, status, word) in [
         ("\"ok\"\nnot json\n\"ok\"", 400, "line 2"),
         ("\"ok\"\n\"\"", 400, "line 2"),
@@ -93,7 +94,12 @@ fn all_or_nothing() {
         ("1 2", 400, "line 1"),
         ("", 400, "no message"),
         ("\n \n", 400, "no message"),
-        (long.as_str(), 413, "100 bytes"),
+        (
+            "\"é🦀\" 2",
+            400,
+            "line 1 of the batch is not JSON (column 6)",
+        ),
+        (long.as_str(), 413, long_words),
         (many.as_str(), 413, "parts"),
     ] {
         let reply = publish(&server, "/publish/a", body.as_bytes());
@@ -106,8 +112,24 @@ fn all_or_nothing() {
         );
         assert!(reply.text().contains(word), "{word:?} in {}", reply.text());
     }
-    assert_eq!(publish(&server, "/publish/a", b"\"\xff\"").status, 400);
-    assert_eq!(publish(&server, "/publish/a?msg=x", b"1").status, 400);
+    for (body, line) in [
+        (&b"\"\xff\""[..], 1),
+        (b"1\n2\n\"ok\" \xff\n3", 3),
+        (b"1\n\xc3\n", 2),
+    ] {
+        let reply = publish(&server, "/publish/a", body);
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        let words = format!(
+            "line {line} of the batch is not UTF-8; encode it as UTF-8, nothing was published"
+        );
+        assert!(reply.text().contains(&words), "{}", reply.text());
+    }
+    for body in ["1", ""] {
+        let reply = publish(&server, "/publish/a?msg=x", body.as_bytes());
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        let words = "a batch comes as the request's body; leave msg out";
+        assert!(reply.text().contains(words), "{}", reply.text());
+    }
     assert_eq!(publish(&server, "/publish/a,b", b"1").status, 400);
     assert_eq!(
         server.stat("messages_published"),

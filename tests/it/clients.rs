@@ -263,6 +263,14 @@ fn only_the_operator_ends_streams() {
     ] {
         let reply = as_token(&server, "DELETE", &format!("/clients/{number}"), token);
         assert_eq!(reply.status, status, "{token} {number}: {}", reply.text());
+        let is_no_number = ["x", "+1", "", "99999999999999999999999"].contains(&number);
+        let words = format!("\\\"{number}\\\" is not a client's number; give one that");
+        assert_eq!(
+            reply.text().contains(&words),
+            is_no_number,
+            "{}",
+            reply.text()
+        );
     }
 }
 

@@ -103,6 +103,16 @@ fn bad_channel_names_are_refused() {
         let detail = problem(target, &server.get(target), 400);
         assert!(detail.contains("no channel"), "{target}: {detail}");
     }
+    for (method, target, words) in [
+        ("GET", "/sse/", "in the path (/sse/news) or in the query"),
+        ("GET", "/messages?canal=", "in the path (/messages/news) or"),
+        ("POST", "/publish?msg=1", "in the path (/publish/news) or"),
+        ("GET", "/clients?canal=", "give one in the query (?canal="),
+    ] {
+        let reply = server.request(method, target, &[AUTH], b"");
+        let detail = problem(target, &reply, 400);
+        assert!(detail.contains(words), "{target}: {detail}");
+    }
     let publish = "/publish/a*?msg=x";
     let reply = server.request("POST", publish, &[AUTH], b"");
     let detail = problem(publish, &reply, 400);
@@ -129,6 +139,25 @@ fn a_stream_has_up_to_64_channels() {
         400,
     );
     assert!(detail.contains("64"), "{detail}");
+}
+
+#[test]
+fn an_empty_list_beside_a_path_names_nothing() {
+    let server = Server::start(&[]);
+    let mut stream = server.subscribe_with("/sse/a?canal=", &[]);
+    for target in ["/publish/a?canal", "/publish/a?canal=,&canal="] {
+        let reply = server.request("POST", target, &[AUTH], b"x");
+        assert_eq!(reply.status, 200, "{target}: {}", reply.text());
+        assert_eq!(stream.next().data, "x", "{target}");
+    }
+    assert_eq!(server.get("/messages/a?canal=,").status, 200);
+    for target in [
+        "/sse/a?canal=,b",
+        "/sse/a?canal=&canal=b",
+        "/sse/a?canal=%ff",
+    ] {
+        problem(target, &server.get(target), 400);
+    }
 }
 
 #[test]
@@ -512,7 +541,8 @@ fn at_max_clients_the_next_one_is_told_to_come_later() {
     let first = server.subscribe("a");
     let second = server.subscribe("b");
     let reply = server.get("/sse/a");
-    assert!(problem("the third client", &reply, 503).contains("MAX_CLIENTS"));
+    assert!(problem("the third client", &reply, 503)
+        .contains("limit of connected clients is reached (MAX_CLIENTS=2)"));
     assert!(reply
         .header("Retry-After")
         .is_some_and(|s| s.parse::<u32>().is_ok()));
@@ -539,7 +569,8 @@ fn at_max_channels_a_new_one_is_refused_and_broadcast_is_not_counted() {
         ("GET", "/sse/a,b,e"),
     ] {
         let reply = server.request(method, target, &[AUTH], b"");
-        assert!(problem(&format!("{method} {target}"), &reply, 503).contains("MAX_CHANNELS"));
+        assert!(problem(&format!("{method} {target}"), &reply, 503)
+            .contains("limit of channels is reached (MAX_CHANNELS=2)"));
         assert!(reply.header("Retry-After").is_some(), "{target}");
     }
     server.publish("a", "still");

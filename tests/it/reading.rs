@@ -238,7 +238,12 @@ fn nonsensical_parameters_are_refused() {
         ("/messages/a?last=-1", "1 to 10000"),
         ("/messages/a?last=1&last=2", "once"),
         ("/messages/a?since=soon", "90s"),
-        ("/messages/a?since=", "90s"),
+        ("/messages/a?since=+", "90s"),
+        (
+            "/messages/a?last_event_id=1764000000000-0",
+            "; give that as since, and last_event_id only to /sse",
+        ),
+        ("/messages/a?since=&last_event_id=0", "since"),
         ("/messages/a?since=1-2-3", "90s"),
         ("/messages/a?wait=0", "1 to 300"),
         ("/messages/a?wait=301", "1 to 300"),
@@ -267,6 +272,28 @@ fn nonsensical_parameters_are_refused() {
         server.request("OPTIONS", "/messages/a", &[], b"").status,
         204
     );
+}
+
+#[test]
+fn an_empty_since_is_none() {
+    let server = Server::start(&[]);
+    server.publish("a", "one");
+    server.publish("a", "two");
+    let all = server.get("/messages/a").text();
+    assert_eq!(all.lines().count(), 2, "{all}");
+    for target in [
+        "/messages/a?since=",
+        "/messages/a?wait=5&since=",
+        "/messages/a?since=&last_event_id=",
+    ] {
+        assert_eq!(server.get(target).text(), all, "{target}");
+    }
+    let mut stream = server.subscribe_with("/sse/a?since=", &[]);
+    server.publish("a", "three");
+    assert_eq!(stream.next().data, "three", "as without it");
+    let headers = [("Last-Event-ID", "0")];
+    let reply = server.request("GET", "/messages/a", &headers, b"");
+    assert_eq!(reply.status, 200, "any client may send the header");
 }
 
 #[test]
