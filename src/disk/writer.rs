@@ -245,13 +245,13 @@ impl Writer {
     }
 
     fn keep_house(&mut self, now: Instant) -> Result<(), Fault> {
+        self.folder.look_after()?;
         self.draft.note(self.hub.feed().take_changes());
         if now >= self.rounds.next_records {
             self.rounds.next_records = now + RECORDS_ROUND;
             let records = self.hub.feed().records();
             self.draft.note_records(records, wall_ms(), false);
             self.forget_old_keys();
-            self.folder.look_after()?;
         }
         let is_due = self.due.is_some_and(|due| due <= now);
         if is_due || self.draft.is_old() {

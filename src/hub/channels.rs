@@ -41,6 +41,8 @@ pub(super) struct Channels {
     /// cannot keep publishers out.
     pub(super) places: Places,
     patterns: PatternFollowers,
+    /// When the last use of all of them may have been, whatever is known of each.
+    pub(super) all_used: Option<Instant>,
 }
 
 impl Channels {
@@ -194,16 +196,10 @@ impl Channels {
         now: Instant,
     ) -> impl Iterator<Item = (&ChannelName, &Channel)> {
         self.iter().filter(move |(name, channel)| {
-            let unused = now.saturating_duration_since(channel.last_used);
-            channel.named == 0 && unused >= ttl && !self.places.are_held_for(name)
+            let used = self.all_used.max(Some(channel.last_used));
+            let is_unused = used.is_some_and(|used| now.saturating_duration_since(used) >= ttl);
+            channel.named == 0 && is_unused && !self.places.are_held_for(name)
         })
-    }
-
-    /// Every channel counts as used at this moment.
-    pub(super) fn use_all(&mut self, now: Instant) {
-        for channel in self.by_name.values_mut() {
-            channel.last_used = now;
-        }
     }
 
     /// Gives up the channels that nobody names and that had no message: there is nothing to be lost with them.

@@ -116,7 +116,7 @@ impl Feed<'_> {
         // Those first, so that only the clients that stay are told of a gap.
         let early = table.leave_if(|subscriber| subscriber.joined_after > EventId::ZERO);
         // Nobody knows when they were left; their clients may have been there a moment ago.
-        table.channels.use_all(time::now());
+        table.channels.all_used = Some(time::now());
         table.set_filled();
         self.shared.announce(table);
         send_away(&early);

@@ -79,7 +79,11 @@ pub(super) fn keep_alive(shared: &Shared) {
 
 fn expire_channels(shared: &Shared) {
     // Logged and freed after the lock is released.
-    let expired = shared.lock().expire();
+    let mut table = shared.lock();
+    let is_filled = table.arrivals.is_filled;
+    // While the hub fills, what it has read was used at another time.
+    let expired = table.expire(time::now(), |channel| is_filled || channel.messages == 0);
+    drop(table);
     for (channel, _) in expired {
         log::info!(
             "event=expire channel={} messages={} history={}",

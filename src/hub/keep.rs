@@ -146,7 +146,7 @@ fn fill(table: &mut Table, kept: Kept) {
             ChannelRecord::There { .. } => existing.push((name, record)),
         }
     }
-    let newest = newest_channels(&kept.events, table.max_channels());
+    let newest = newest_channels(&kept.events, table.limits.max_channels);
     for kept in kept.events {
         if newest.contains(&kept.event.channel) {
             take_back(table, kept, now);

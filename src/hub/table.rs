@@ -21,7 +21,7 @@ const UNUSED_SEQ: u64 = 1 << 32;
 
 #[derive(Debug)]
 pub(super) struct Table {
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) channels: Channels,
     pub(super) history: History,
     pub(super) arrivals: Arrivals,
@@ -92,10 +92,6 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn max_channels(&self) -> usize {
-        self.limits.max_channels
-    }
-
     pub(super) fn has_place_for(&self, name: &ChannelName) -> bool {
         let most = self.limits.max_channels;
         name.is_broadcast() || self.channels.have_place_for(name, most)
@@ -150,7 +146,7 @@ impl Table {
         let name = &event.channel;
         if !self.has_place_for(name) && self.arrivals.makes_room(event.at) {
             // What was unused when this one came was gone, on the servers that were there.
-            self.expire_at(event.at, |_| true);
+            self.expire(event.at, |_| true);
         }
         let clients = if self.channels.is_named(name) || self.has_place_for(name) {
             self.retain(&event)
@@ -287,15 +283,9 @@ impl Table {
         Some(deliveries.collect())
     }
 
-    /// Removes the channels that nobody names and that were unused for `CHANNEL_TTL`. Returns their figures and their
-    /// events, for the caller to drop after the lock is released.
-    pub(super) fn expire(&mut self) -> Vec<(ChannelStats, VecDeque<Arc<Event>>)> {
-        let is_filled = self.arrivals.is_filled;
-        // While the hub fills, what it has read was used at another time.
-        self.expire_at(time::now(), |channel| is_filled || channel.messages == 0)
-    }
-
-    fn expire_at(
+    /// Removes the channels that nobody names and that had been unused for `CHANNEL_TTL` at this moment, if they may go.
+    /// Returns their figures and their events, for the caller to drop after the lock is released.
+    pub(super) fn expire(
         &mut self,
         now: Instant,
         may_go: impl Fn(&Channel) -> bool,
