@@ -23,12 +23,17 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(count.saturating_mul(seconds)))
 }
 
+/// The line of an error in `json`.
+pub fn line_of<'a>(json: &'a [u8], error: &serde_json::Error) -> &'a [u8] {
+    let mut lines = json.split(|&b| b == b'\n');
+    let line = lines.nth(error.line().saturating_sub(1));
+    line.unwrap_or_default()
+}
+
 /// The column of an error in `json`, counted in characters and from 1; the parser counts bytes, and 0 means that a line
 /// has not begun.
 pub fn column(json: &[u8], error: &serde_json::Error) -> usize {
-    let mut lines = json.split(|&b| b == b'\n');
-    let line = lines.nth(error.line().saturating_sub(1));
-    let bytes = line.unwrap_or_default().iter().take(error.column());
+    let bytes = line_of(json, error).iter().take(error.column());
     // All bytes of a character but its first are 10xxxxxx.
     bytes.filter(|&&b| b >> 6 != 0b10).count().max(1)
 }

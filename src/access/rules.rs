@@ -6,7 +6,7 @@ use super::grant::Grant;
 use super::object::{text, Object, Shape};
 use super::patterns::Patterns;
 use super::token::{Digest, Token};
-use crate::numbers::column;
+use crate::numbers::{column, line_of};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
@@ -137,9 +137,7 @@ fn explain(bytes: &[u8], error: &serde_json::Error) -> String {
     if let Some(key) = text.strip_prefix("missing field ") {
         return format!("the key {key} is missing; every token needs it");
     }
-    let mut lines = bytes.split(|&b| b == b'\n');
-    let line = lines.nth(error.line().saturating_sub(1));
-    match line.and_then(|line| line.get(error.column().saturating_sub(1))) {
+    match line_of(bytes, error).get(error.column().saturating_sub(1)) {
         Some(b'/' | b'#') if error.is_syntax() => format!("{text}; JSON has no comments"),
         _ => text,
     }
