@@ -60,49 +60,51 @@ pub struct Parts {
 pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, Problem> {
     // One empty line before a request is skipped (RFC 9112, section 2.2).
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
-    let mut is_first_line = !bytes[start.min(*scanned)..*scanned].contains(&b'\n');
-    for at in (*scanned).max(start)..bytes.len() {
-        let byte = bytes[at];
-        let follows_cr = at > start && bytes[at - 1] == b'\r';
-        if (byte == b'\n') != follows_cr {
-            return Err(bare_line_end());
-        }
-        if is_first_line && byte != b'\r' && byte != b'\n' {
-            check_first_line(&bytes[start..=at])?;
-        } else if byte != b'\t' && byte != b'\r' && byte != b'\n' && byte.is_ascii_control() {
-            return Err(control_character());
-        }
-        if byte == b'\n' {
-            if is_first_line {
-                RequestLine::parse(&bytes[start..at - 1])?;
-                is_first_line = false;
+    let mut at = start.max(*scanned);
+    let mut is_first_line = !bytes[start..at].contains(&b'\n');
+    if is_first_line {
+        check_method(&bytes[start..])?;
+    }
+    let mut end = None;
+    // Only control characters matter here.
+    while end.is_none() {
+        let next = bytes[at..].iter().position(u8::is_ascii_control);
+        at += next.unwrap_or(bytes.len() - at);
+        match (bytes.get(at), bytes.get(at + 1)) {
+            // Of an end of line, the LF is still to come.
+            (None, _) | (Some(b'\r'), None) => break,
+            (Some(b'\r'), Some(b'\n')) => {
+                if is_first_line {
+                    RequestLine::parse(&bytes[start..at])?;
+                    is_first_line = false;
+                }
+                at += 2;
+                if bytes[start..at].ends_with(b"\r\n\r\n") {
+                    end = Some(at);
+                }
             }
-            if bytes[start..=at].ends_with(b"\r\n\r\n") {
-                return if at < MAX_HEAD_BYTES {
-                    Ok(Some(at + 1))
-                } else {
-                    Err(Problem::head_too_large(MAX_HEAD_BYTES, MAX_FIELDS))
-                };
-            }
+            (Some(b'\r' | b'\n'), _) => return Err(bare_line_end()),
+            (Some(b'\t'), _) if !is_first_line => at += 1,
+            _ => return Err(control_character()),
         }
     }
-    *scanned = bytes.len();
-    if bytes.len() > MAX_HEAD_BYTES {
+    *scanned = at;
+    if end.unwrap_or(bytes.len()) > MAX_HEAD_BYTES {
         return Err(Problem::head_too_large(MAX_HEAD_BYTES, MAX_FIELDS));
     }
-    Ok(None)
+    Ok(end)
 }
 
-/// Whether the newest byte of the first line is allowed there.
-fn check_first_line(line: &[u8]) -> Result<(), Problem> {
-    if line.last().is_some_and(u8::is_ascii_control) {
-        return Err(control_character());
+/// Whether a request can begin like this. What comes behind the method is not looked at.
+fn check_method(line: &[u8]) -> Result<(), Problem> {
+    let beginning = line.iter().take(MAX_METHOD_BYTES + 1);
+    let length = beginning.take_while(|byte| is_token(byte)).count();
+    let may_end = |byte: &u8| *byte == b' ' || byte.is_ascii_control();
+    if length <= MAX_METHOD_BYTES && line.get(length).is_none_or(may_end) {
+        Ok(())
+    } else {
+        Err(no_http())
     }
-    if line.len() <= MAX_METHOD_BYTES + 1 && !line.contains(&b' ') {
-        let is_method = line.len() <= MAX_METHOD_BYTES && line.last().is_some_and(is_token);
-        return if is_method { Ok(()) } else { Err(no_http()) };
-    }
-    Ok(())
 }
 
 /// Whether this byte is allowed in a method or in a field's name (RFC 9110, section 5.6.2).
