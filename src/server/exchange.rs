@@ -3,6 +3,7 @@
 
 use super::connection::Connection;
 use super::head::Parts;
+use super::line;
 use super::mailbox::Note;
 use crate::counters::{Counters, Family};
 use crate::http::problem::Problem;
@@ -54,7 +55,8 @@ impl Exchange {
             Some(parts) => (parts.peer, std::mem::take(&mut parts.fields)),
             None => (Peer::Unix, Vec::new()),
         };
-        Request::new(method, Target::parse(raw.url()), peer, fields, body)
+        let target = line::number_and_target(raw).map_or("", |(_, target)| target);
+        Request::new(method, Target::parse(target), peer, fields, body)
     }
 
     /// Asks the door for the body, of at most `limit` bytes. Then the request is handled again.

@@ -3,7 +3,7 @@
 //! panics costs nobody else anything. Started by the door.
 
 use super::exchange::Exchange;
-use super::line::{Line, Server};
+use super::line::{self, Line, Server};
 use super::new_stream::{NewStream, STREAM_STACK};
 use super::settings::Settings;
 use super::threads::{ThreadPlace, Threads};
@@ -115,7 +115,8 @@ impl Pool {
         while !self.is_stopping.load(Ordering::SeqCst) {
             let server = lock(&self.server).clone();
             // An error is a closed line.
-            while let Ok((raw, number)) = server.next() {
+            while let Ok(raw) = server.next() {
+                let number = line::number_and_target(&raw).map(|(number, _)| number);
                 let exchange = number.and_then(|number| lock(&self.under_way).remove(&number));
                 // One without an exchange was answered when its line broke.
                 if let Some(exchange) = exchange {
