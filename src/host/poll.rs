@@ -39,7 +39,7 @@ pub fn is_readable(socket: &impl AsRawFd) -> bool {
 }
 
 /// Events reported at once.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 64;
 
 /// A set of watched sockets.
 #[derive(Debug)]

@@ -146,7 +146,9 @@ impl Reply {
             .iter()
             .any(|(name, _)| *name == "Cache-Control");
         for (name, value) in &self.headers {
-            let _ = write!(head, "{name}: {value}\r\n");
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
         }
         if !has_cache_control {
             // Every answer is only right for the moment.
