@@ -2,9 +2,10 @@
 //! client leaves.
 
 use crate::http::status::STATUSES;
+use crate::locks::lock;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A number that only grows.
@@ -156,22 +157,13 @@ impl Answers {
 pub struct ReasonCounts(Mutex<BTreeMap<&'static str, u64>>);
 
 impl ReasonCounts {
-    /// All at zero. Reasons that are not listed appear when they first happen.
-    fn new(reasons: &[&'static str]) -> ReasonCounts {
-        ReasonCounts(Mutex::new(
-            reasons.iter().map(|&reason| (reason, 0)).collect(),
-        ))
-    }
-
     pub fn count(&self, reason: &'static str) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(reason).or_default() += 1;
+        *lock(&self.0).entry(reason).or_default() += 1;
     }
 
     /// Each reason and its count.
     pub fn all(&self) -> BTreeMap<&'static str, u64> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.clone()
+        lock(&self.0).clone()
     }
 }
 
@@ -197,8 +189,19 @@ pub struct Counters {
     pub disconnected: ReasonCounts,
 }
 
-impl Counters {
-    pub fn new() -> Counters {
+impl Default for Counters {
+    fn default() -> Counters {
+        // Others appear when they first happen.
+        let reasons = [
+            "answered",
+            "ended",
+            "expired",
+            "gone",
+            "revoked",
+            "sent_away",
+            "shutdown",
+            "slow",
+        ];
         Counters {
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -208,28 +211,15 @@ impl Counters {
             slow_clients: Counter::default(),
             delay: Histogram::default(),
             answers: Answers::default(),
-            disconnected: ReasonCounts::new(&[
-                "answered",
-                "ended",
-                "expired",
-                "gone",
-                "revoked",
-                "sent_away",
-                "shutdown",
-                "slow",
-            ]),
+            disconnected: ReasonCounts(Mutex::new(reasons.map(|reason| (reason, 0)).into())),
         }
-    }
-
-    /// Whole seconds since the start.
-    pub fn uptime_seconds(&self) -> u64 {
-        self.started.elapsed().as_secs()
     }
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self::new()
+impl Counters {
+    /// Whole seconds since the start.
+    pub fn uptime_seconds(&self) -> u64 {
+        self.started.elapsed().as_secs()
     }
 }
 

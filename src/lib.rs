@@ -13,6 +13,7 @@ pub mod host;
 pub mod http;
 pub mod hub;
 pub mod idempotency;
+pub mod locks;
 pub mod log;
 pub mod numbers;
 pub mod routes;

@@ -4,7 +4,6 @@ use sse_server::access::{Access, FileFault, Permit, Token};
 use sse_server::cluster::{self, Cluster};
 use sse_server::commands::{self, doubts, read_config, read_rules, Failure, Language, Welcome};
 use sse_server::config::{Config, Listen};
-use sse_server::counters::Counters;
 use sse_server::disk::Disk;
 use sse_server::host::service::{self, Notifier};
 use sse_server::host::{self, Signal};
@@ -95,8 +94,8 @@ fn serve() -> Result<(), Failure> {
     let operator = config.auth_token.clone().or(made_up);
     let access = Arc::new(Access::new(operator, config.jwt_secrets.clone(), rules));
 
-    let counters = Arc::new(Counters::new());
-    let (hub, all_streams_ended) = Hub::start(limits(&config), counters).map_err(no_thread)?;
+    let (hub, all_streams_ended) =
+        Hub::start(limits(&config), Arc::default()).map_err(no_thread)?;
     let cluster = join_cluster(&config, &local, &hub)?;
     let keys = match cluster {
         Some(_) => Keys::kept_elsewhere(),

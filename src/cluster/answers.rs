@@ -1,12 +1,11 @@
 //! Publishers that wait for an answer: the writer says that Redis has stored something, and whoever brings it to the
 //! hub hands the answer over. No I/O here.
 
-use super::system::Mutex;
+use super::system::{lock, Mutex};
 use crate::event::EventId;
 use crate::hub::Refusal;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{MutexGuard, PoisonError};
 
 /// Redis's answer to a publish.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,7 +73,7 @@ struct Arrived {
 impl PendingAnswers {
     /// Gives this answer once its last id is in the hub.
     pub(super) fn wait_for(&self, stored: Stored, then: Then) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.up_to < stored.last {
             let waiting = state.answers.entry(stored.last).or_default();
             waiting.push((stored, then));
@@ -86,7 +85,7 @@ impl PendingAnswers {
 
     /// Everything up to `id` is in the hub.
     pub(super) fn arrived(&self, id: EventId) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.up_to = state.up_to.max(id);
         let mut rest = state.answers.split_off(&id);
         let own = rest.remove_entry(&id);
@@ -98,7 +97,7 @@ impl PendingAnswers {
 
     /// The follower has lost its connection: answers everybody whose messages are stored.
     pub(super) fn give_up(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let ready = std::mem::take(&mut state.answers);
         drop(state);
         hand_over(ready);
@@ -107,11 +106,7 @@ impl PendingAnswers {
     /// Ids start over.
     pub(super) fn start_over(&self) {
         self.give_up();
-        self.lock().up_to = EventId::ZERO;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arrived> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).up_to = EventId::ZERO;
     }
 }
 

@@ -2,12 +2,11 @@
 //! last report. So a dead server drops out by itself. No I/O here.
 
 use super::resp::{pack, Answer};
-use super::system::{self, Mutex};
+use super::system::{self, lock, Mutex};
 use crate::host::memory;
 use crate::hub::Hub;
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 pub(super) const ROUND: Duration = Duration::from_secs(1);
@@ -94,14 +93,12 @@ impl Reports {
             Some((name.text()?.into(), (report, written)))
         });
         let known: BTreeMap<_, _> = known.collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *lock(&self.known) = known;
     }
 
     /// The live servers, this one as of now, and their sums.
     pub(super) fn statistics(&self, own_name: &str, hub: &Hub) -> Json {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reports = known.clone();
-        drop(known);
+        let mut reports = lock(&self.known).clone();
         reports.insert(own_name.into(), (own(hub), system::now()));
         reports.retain(|_, (_, written)| system::now().saturating_duration_since(*written) < LIFE);
         let servers = reports

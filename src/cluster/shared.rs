@@ -9,13 +9,13 @@ use super::position::{Next, Position};
 use super::report::Reports;
 use super::state::State;
 use super::stream::{self, StreamInfo};
-use super::system::Mutex;
+use super::system::{lock, Mutex};
 use crate::counters::Histogram;
 use crate::event::EventId;
 use crate::hub::Hub;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct ClusterShared {
@@ -54,7 +54,7 @@ impl ClusterShared {
     /// Brings entries to the hub: all that the stream has after an id that the hub had when they were requested. Both
     /// threads do that, and may have read the same entries. Returns whether any were new.
     pub(super) fn take(&self, mut entries: Vec<StreamEntry>) -> bool {
-        let mut position = self.position();
+        let mut position = lock(&self.position);
         position.advance(&mut entries);
         let Some(newest) = entries.last().map(|entry| entry.id) else {
             return false;
@@ -104,7 +104,7 @@ impl ClusterShared {
         wanted: usize,
     ) -> Result<(StreamInfo, Vec<StreamEntry>), Fault> {
         let looked = stream::look(link, self.generation(), after, wanted);
-        let intake = &mut self.position().intake;
+        let intake = &mut lock(&self.position).intake;
         match &looked {
             Ok(_) => intake.was_answered(),
             Err(fault) if fault.is_cut_off() => intake.was_cut_off(wanted),
@@ -114,17 +114,17 @@ impl ClusterShared {
     }
 
     pub(super) fn generation(&self) -> Option<String> {
-        self.position().generation().map(Into::into)
+        lock(&self.position).generation().map(Into::into)
     }
 
     /// Whether the stream, of which this comes next, goes on from where this server is.
     pub(super) fn goes_on(&self, stream: &StreamInfo, next: &Next) -> bool {
-        self.position().goes_on(stream, next)
+        lock(&self.position).goes_on(stream, next)
     }
 
     /// Checks whether something was lost before what comes next, and tells the clients.
     pub(super) fn judge(&self, stream: &StreamInfo, next: &Next) {
-        let mut position = self.position();
+        let mut position = lock(&self.position);
         if !self.hub.feed().is_filled() {
             position.begin_with(stream);
             self.hub.feed().begin_after(stream.begin());
@@ -135,7 +135,7 @@ impl ClusterShared {
 
     /// Records that the whole stream, as it was then, is in the hub.
     pub(super) fn has_all_of(&self, stream: &StreamInfo) {
-        let mut position = self.position();
+        let mut position = lock(&self.position);
         position.has_all_of(stream);
         self.hub.feed().skip_to(stream.newest);
         drop(position);
@@ -145,7 +145,7 @@ impl ClusterShared {
 
     /// Makes this server start over, with ids smaller than before.
     pub(super) fn start_over(&self) {
-        let mut position = self.position();
+        let mut position = lock(&self.position);
         *position = Position::default();
         self.hub.feed().start_over();
         drop(position);
@@ -154,17 +154,13 @@ impl ClusterShared {
 
     /// Entries to ask for at once.
     pub(super) fn at_once(&self) -> usize {
-        self.position().intake.at_once()
+        lock(&self.position).intake.at_once()
     }
 
     /// Where the stream may begin now, if that has changed.
     pub(super) fn keep_from(&self) -> Option<EventId> {
         let channels = self.hub.stats().active_channels;
         let limits = self.hub.limits();
-        self.position().intake.keep_from(limits, channels)
-    }
-
-    fn position(&self) -> MutexGuard<'_, Position> {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.position).intake.keep_from(limits, channels)
     }
 }

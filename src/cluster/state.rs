@@ -3,12 +3,12 @@
 
 use super::fault::Fault;
 use super::outage::until;
-use super::system::{self, Mutex};
+use super::system::{self, lock, Mutex};
 use crate::counters::Counter;
 use crate::hub::Refusal;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, MutexGuard, PoisonError};
+use std::sync::{Condvar, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One of the two connections.
@@ -64,7 +64,7 @@ impl State {
 
     pub(super) fn wait_until_up(&self, bound: Duration) -> bool {
         let end = system::now() + bound;
-        let mut now = self.lock();
+        let mut now = lock(&self.now);
         while !now.is_up() && !until(end).is_zero() {
             now = self
                 .came_up
@@ -76,7 +76,7 @@ impl State {
     }
 
     pub(super) fn refusal(&self) -> Refusal {
-        let now = self.lock();
+        let now = lock(&self.now);
         match &now.refusal {
             Some(reason) => Refusal::RedisRefused(reason.clone()),
             None => Refusal::RedisAway,
@@ -85,7 +85,7 @@ impl State {
 
     /// A connection is up, or is up again after it was lost for this reason.
     pub(super) fn up(&self, side: Side, lost: Option<String>) {
-        let mut now = self.lock();
+        let mut now = lock(&self.now);
         let was_up = now.is_up();
         now.set(side, true);
         if let (true, Some(reason)) = (was_up, &lost) {
@@ -118,13 +118,9 @@ impl State {
         self.came_up.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A connection is lost, or could not be made.
     pub(super) fn down(&self, side: Side, fault: &Fault) {
-        let mut now = self.lock();
+        let mut now = lock(&self.now);
         self.is_up.store(false, Ordering::Release);
         now.set(side, false);
         // The follower notices first. The writer may have lost its connection too, and has to prove that it has not.

@@ -2,6 +2,7 @@
 //! own.
 
 use crate::host;
+pub(super) use crate::locks::lock;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
 pub(super) use std::sync::Mutex;

@@ -1,10 +1,11 @@
 //! A file that is looked at and not changed, although redb repairs what it opens.
 
+use crate::locks::lock;
 use redb::StorageBackend;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// A file that is only read, and what a repair would have written to it.
 #[derive(Debug)]
@@ -31,15 +32,11 @@ impl Overlay {
             }),
         })
     }
-
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl StorageBackend for Overlay {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.written().length)
+        Ok(lock(&self.written).length)
     }
 
     fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
@@ -47,7 +44,7 @@ impl StorageBackend for Overlay {
         let size = self.file.metadata()?.len();
         let there = size.saturating_sub(offset).min(len as u64) as usize;
         self.file.read_exact_at(&mut buffer[..there], offset)?;
-        for (start, bytes) in &self.written().pieces {
+        for (start, bytes) in &lock(&self.written).pieces {
             let from = offset.max(*start);
             let to = (offset + len as u64).min(start + bytes.len() as u64);
             if from < to {
@@ -59,7 +56,7 @@ impl StorageBackend for Overlay {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.written().length = len;
+        lock(&self.written).length = len;
         Ok(())
     }
 
@@ -68,7 +65,7 @@ impl StorageBackend for Overlay {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.written().pieces.push((offset, data.to_vec()));
+        lock(&self.written).pieces.push((offset, data.to_vec()));
         Ok(())
     }
 }

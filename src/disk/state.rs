@@ -5,10 +5,11 @@ use super::fault::Fault;
 use super::public::DiskFigures;
 use crate::counters::{Counter, Histogram};
 use crate::hub::Refusal;
+use crate::locks::lock;
 use crate::log::Logged;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// As the writer sees it, and as it was logged.
@@ -43,13 +44,13 @@ impl State {
 
     /// Why nothing is accepted.
     pub(super) fn refusal(&self) -> Refusal {
-        let down = self.lock();
+        let down = lock(&self.fault);
         let reason = down.as_ref().map(|down| down.fault.reason.clone());
         Refusal::DiskFailed(reason.unwrap_or_default())
     }
 
     pub(super) fn figures(&self, bytes: u64) -> DiskFigures {
-        let down = self.lock();
+        let down = lock(&self.fault);
         DiskFigures {
             is_writable: self.is_up(),
             bytes,
@@ -69,7 +70,7 @@ impl State {
 
     /// Something could not be stored.
     pub(super) fn down(&self, fault: Fault) {
-        let mut down = self.lock();
+        let mut down = lock(&self.fault);
         let was_down = self.is_down.swap(true, Ordering::AcqRel);
         let is_known = down
             .as_ref()
@@ -92,7 +93,7 @@ impl State {
 
     /// It can be stored again.
     pub(super) fn up(&self) {
-        let down = self.lock();
+        let down = lock(&self.fault);
         if self.is_down.swap(false, Ordering::AcqRel) {
             let seconds = down.as_ref().map_or(Duration::ZERO, |d| d.since.elapsed());
             log::info!(
@@ -101,9 +102,5 @@ impl State {
                 seconds.as_secs_f64()
             );
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Down>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -192,7 +192,6 @@ mod tests {
     use super::super::subscription::{Next, Subscription};
     use super::*;
     use crate::access::{Access, Rules};
-    use crate::counters::Counters;
     use crate::event::{Form, Kind, Topic};
     use std::time::{Duration, Instant};
 
@@ -215,7 +214,7 @@ mod tests {
             ids_come_from_outside: true,
             ..Limits::SMALL
         };
-        let (hub, turns, _) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        let (hub, turns, _) = Hub::without_threads(limits, Arc::default());
         let channel = ChannelName::parse("a").expect("a good name");
         let access = Access::new(None, None, Rules::without_file());
         let caller = access.identify(None).expect("no token is fine");
@@ -232,7 +231,7 @@ mod tests {
             ids_come_from_outside: true,
             ..Limits::SMALL
         };
-        let (hub, _, _) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        let (hub, _, _) = Hub::without_threads(limits, Arc::default());
         hub.feed().set_filled();
         let channel = ChannelName::parse("a").expect("a good name");
         let now = Moment::now();

@@ -6,9 +6,10 @@ use super::limits::{ChannelStats, Limits, Published, Refusal};
 use super::shared::Shared;
 use crate::counters::Counters;
 use crate::event::{ChannelName, EventName};
+use crate::locks::lock;
 use crossbeam_channel::{Receiver, Sender};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The result of a publish that must not wait.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ pub struct HubStats {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) shared: Arc<Shared>,
-    /// Every subscription holds a clone; when all streams have ended, none is left.
-    open: Mutex<Option<Sender<Infallible>>>,
+    /// Every subscription holds a clone; when all streams have ended, none is left. `None` once the hub closes.
+    pub(super) open: Mutex<Option<Sender<Infallible>>>,
 }
 
 impl Hub {
@@ -131,7 +132,7 @@ impl Hub {
 
     /// Stops accepting. What was published still reaches everybody; then all streams end.
     pub fn close(&self) {
-        self.open().take();
+        lock(&self.open).take();
         self.shared.lock().closing = true;
         self.shared.tell_of_room();
         self.shared.wake_announcer();
@@ -163,11 +164,6 @@ impl Hub {
 
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
-    }
-
-    /// What shows that a stream is open; `None` once the hub closes.
-    pub(super) fn open(&self) -> MutexGuard<'_, Option<Sender<Infallible>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,9 +5,10 @@ use super::handoff::Handoff;
 use super::pace::{Behind, Figures, Pace};
 use super::time;
 use crate::event::Frame;
+use crate::locks::lock;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 /// Why a stream ended.
@@ -180,13 +181,13 @@ impl Progress {
             // What it has not received no longer counts.
             return Pace::Lost;
         }
-        self.behind().judge(&figures, || self.confirmed())
+        lock(&self.behind).judge(&figures, || self.confirmed())
     }
 
     /// Whether the client occupies memory that others need.
     pub(super) fn hoards(&self, limit: usize, now_ms: u64) -> bool {
         let figures = self.figures(limit, now_ms);
-        self.behind().hoards(&figures, || self.confirmed())
+        lock(&self.behind).hoards(&figures, || self.confirmed())
     }
 
     fn figures(&self, limit: usize, now_ms: u64) -> Figures {
@@ -201,9 +202,5 @@ impl Progress {
 
     fn confirmed(&self) -> u64 {
         self.direct.get().map_or(0, |direct| direct.confirmed())
-    }
-
-    fn behind(&self) -> MutexGuard<'_, Behind> {
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

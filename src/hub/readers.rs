@@ -11,6 +11,7 @@ use super::table::Table;
 use super::topics::Topics;
 use crate::access::Permit;
 use crate::event::{EventId, Form, Topic};
+use crate::locks::lock;
 use std::sync::Arc;
 
 /// The result of a read.
@@ -45,7 +46,7 @@ impl Hub {
         permit: Permit,
     ) -> Result<Subscription, Refusal> {
         let topics = Arc::new(Topics::new(topics));
-        let open = self.open().clone().ok_or(Refusal::Closing)?;
+        let open = lock(&self.open).clone().ok_or(Refusal::Closing)?;
         let mut table = self.shared.lock();
         let number = table.admit(&topics)?;
         let (replay, joined_after) = replay_for(&table, &topics, start);
@@ -81,7 +82,7 @@ impl Hub {
         permit: Permit,
     ) -> Result<Polled, Refusal> {
         let topics = Arc::new(Topics::new(topics));
-        let open = self.open().clone().ok_or(Refusal::Closing)?;
+        let open = lock(&self.open).clone().ok_or(Refusal::Closing)?;
         let newest = start
             .last
             .and_then(|last| u32::try_from(last).ok()?.try_into().ok());

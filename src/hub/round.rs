@@ -10,8 +10,9 @@ use super::pace::{Pace, PaceCounts};
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use crate::host;
+use crate::locks::lock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ impl Round {
                     None => {}
                 }
             }
-            self.counts().add(&counts);
+            lock(&self.counts).add(&counts);
             if self.left.fetch_sub(chunk.len(), Ordering::AcqRel) == chunk.len() {
                 self.announcer.unpark();
             }
@@ -100,10 +101,6 @@ impl Round {
             .batch_for(joined_after, newest, form, &self.in_flight)?;
         let limit = self.shared.limits.client_queue;
         Some(subscriber.send(batch, limit, self.now_ms, &self.shared.counters))
-    }
-
-    fn counts(&self) -> MutexGuard<'_, PaceCounts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,7 +127,7 @@ impl Helpers {
             }
             self.current.set(None);
         }
-        let counts = std::mem::take(&mut *round.counts());
+        let counts = std::mem::take(&mut *lock(&round.counts));
         counts
     }
 
@@ -151,7 +148,7 @@ impl Helpers {
 
 impl Drop for Helpers {
     fn drop(&mut self) {
-        self.current.lock().is_over = true;
+        lock(&self.current.state).is_over = true;
         self.current.changed.notify_all();
     }
 }
@@ -174,7 +171,7 @@ struct CurrentState {
 
 impl CurrentRound {
     fn set(&self, round: Option<Arc<Round>>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let is_news = round.is_some();
         state.number += u64::from(is_news);
         let before = std::mem::replace(&mut state.round, round);
@@ -194,7 +191,7 @@ impl CurrentRound {
 
     /// Waits for a round that was not seen yet; `None` when no more will come.
     fn next(&self, seen: &mut u64) -> Option<Arc<Round>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         loop {
             if state.is_over {
                 return None;
@@ -210,9 +207,5 @@ impl CurrentRound {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, CurrentState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

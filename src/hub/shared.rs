@@ -8,6 +8,7 @@ use super::table::Table;
 use super::time::running_ms;
 use crate::counters::Counters;
 use crate::event::{ChannelName, EventName};
+use crate::locks::lock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -38,9 +39,8 @@ impl Shared {
         }
     }
 
-    /// Nothing that holds the lock can panic halfway through a change, so a poisoned lock guards a good table.
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
     /// Locks the table once `has_no_room` is false.

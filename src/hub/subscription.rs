@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn connected() -> (Arc<Subscriber>, Subscription) {
-        let shared = Arc::new(Shared::new(Limits::SMALL, Arc::new(Counters::new())));
+        let shared = Arc::new(Shared::new(Limits::SMALL, Arc::default()));
         let access = Access::new(None, None, Rules::without_file());
         let caller = access.identify(None).expect("no token is fine");
         let permit = caller.follow(&[]).expect("everybody may follow nothing");
@@ -311,7 +311,7 @@ mod tests {
         subscriber.progress.allow_help(Box::new(Narrow));
         // While the stream's thread sleeps, the announcer begins one frame, and the client is sent away.
         let meanwhile = || {
-            let counters = Counters::new();
+            let counters = Counters::default();
             subscriber.send(batch(1), 10, 1, &counters);
             subscriber.send(batch(2), 10, 1, &counters);
             subscriber.progress.send_away();

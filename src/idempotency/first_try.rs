@@ -1,8 +1,9 @@
 //! A try that is under way, and those who came behind it with the same key.
 
 use crate::hub::{Published, Refusal};
+use crate::locks::lock;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// What came of a try.
 pub type Outcome = Result<Published, Refusal>;
@@ -30,7 +31,7 @@ impl FirstTry {
     /// Has `then` called with what came of it: at once if it is over, or else by whoever ends it. It must not wait for
     /// anybody.
     pub fn then(&self, then: impl FnOnce(Outcome) + Send + 'static) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let outcome = match &mut *state {
             State::UnderWay(waiting) => return waiting.push(Box::new(then)),
             State::Over(outcome) => outcome.clone(),
@@ -40,14 +41,10 @@ impl FirstTry {
     }
 
     pub(super) fn end(&self, outcome: &Outcome) {
-        let state = std::mem::replace(&mut *self.lock(), State::Over(outcome.clone()));
+        let state = std::mem::replace(&mut *lock(&self.state), State::Over(outcome.clone()));
         if let State::UnderWay(waiting) = state {
             waiting.into_iter().for_each(|then| then(outcome.clone()));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

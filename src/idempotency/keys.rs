@@ -4,8 +4,9 @@ use super::attempt::{Attempt, Half};
 use super::first_try::{FirstTry, Outcome};
 use super::known::{Known, LIFETIME};
 use crate::hub::{Published, Refusal};
+use crate::locks::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What a try meets.
@@ -24,13 +25,8 @@ pub enum Begun {
 /// One for the whole server.
 #[derive(Debug)]
 pub struct Keys {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
     /// Guards which keys are in use. Held for a few lines.
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
 }
 
 #[derive(Debug)]
@@ -53,12 +49,12 @@ impl Keys {
     }
 
     fn new(known: Option<Known>) -> Keys {
-        let table = Mutex::new(Table {
+        let table = Table {
             under_way: HashMap::new(),
             known,
-        });
+        };
         Keys {
-            shared: Arc::new(Shared { table }),
+            table: Arc::new(Mutex::new(table)),
         }
     }
 
@@ -67,14 +63,14 @@ impl Keys {
         let now = Instant::now();
         // Running time may begin with the machine, after the record.
         let at = now.checked_sub(age).unwrap_or(now);
-        if let (Some(known), true) = (&mut self.shared.lock().known, age < LIFETIME) {
+        if let (Some(known), true) = (&mut lock(&self.table).known, age < LIFETIME) {
             known.add(attempt, published, at);
         }
     }
 
     /// Begins a try.
     pub fn begin(&self, attempt: Attempt) -> Begun {
-        let mut table = self.shared.lock();
+        let mut table = lock(&self.table);
         if let Some((content, first)) = table.under_way.get(&attempt.key) {
             return if *content == attempt.content {
                 Begun::UnderWay(first.clone())
@@ -92,7 +88,7 @@ impl Keys {
         let own = (attempt.content, first.clone());
         table.under_way.insert(attempt.key, own);
         Begun::First(Claim {
-            shared: self.shared.clone(),
+            table: self.table.clone(),
             attempt,
             first,
             is_over: false,
@@ -100,16 +96,10 @@ impl Keys {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The right and the duty to publish what belongs to a key. Nobody else does so until it has ended.
 #[derive(Debug)]
 pub struct Claim {
-    shared: Arc<Shared>,
+    table: Arc<Mutex<Table>>,
     attempt: Attempt,
     first: Arc<FirstTry>,
     is_over: bool,
@@ -123,7 +113,7 @@ impl Claim {
 
     fn finish(&mut self, outcome: &Outcome) {
         self.is_over = true;
-        let mut table = self.shared.lock();
+        let mut table = lock(&self.table);
         table.under_way.remove(&self.attempt.key);
         if let (Some(known), Ok(published)) = (&mut table.known, outcome) {
             known.add(&self.attempt, *published, Instant::now());

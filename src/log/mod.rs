@@ -12,11 +12,12 @@ pub use caught::{catch_panic, silence_caught_panics};
 pub use logged::Logged;
 
 use crate::host;
+use crate::locks::lock;
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long the last lines may take when the program ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Starts the thread that writes the lines up to this level.
 ///
 /// # Errors
 /// If the system cannot start a thread.
@@ -79,7 +81,7 @@ impl Log for QueuedLog {
     /// Waits until all earlier lines are written, for at most a second. Others may go on logging.
     fn flush(&self) {
         let end = Instant::now() + LAST_WORDS;
-        let mut queue = self.waiting.lock();
+        let mut queue = lock(&self.waiting.queue);
         let last = queue.added;
         while queue.done < last && Instant::now() < end {
             self.writer.unpark();
@@ -122,7 +124,7 @@ impl LineQueue {
             target: record.module_path_static().unwrap_or_default(),
             text: record.args().to_string(),
         };
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         if queue.lines.len() == QUEUE {
             queue.lines.pop_front();
             queue.lost += 1;
@@ -148,14 +150,14 @@ impl LineQueue {
 
     /// All lines, the number dropped before them, and the number so far.
     fn take(&self) -> (VecDeque<LogLine>, u64, u64) {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         let lines = std::mem::take(&mut queue.lines);
         (lines, std::mem::take(&mut queue.lost), queue.added)
     }
 
     /// Records that the first `last` lines are done, and sleeps: for a moment if there was work, or else until woken.
     fn rest(&self, last: u64) {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         let was_busy = queue.done < last;
         queue.done = last;
         queue.is_asleep = !was_busy && queue.lines.is_empty();
@@ -167,10 +169,6 @@ impl LineQueue {
         } else if was_busy {
             std::thread::park_timeout(PAUSE);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,9 +3,10 @@
 use super::parameters::RETRY_AFTER;
 use crate::http::problem::Problem;
 use crate::http::request::Peer;
+use crate::locks::lock;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The number of streams of each client address that has any.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ impl Addresses {
         let Some(ip) = peer.ip().filter(|_| self.limit > 0) else {
             return Ok(None);
         };
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = lock(&self.streams);
         let count = streams.entry(ip).or_default();
         if *count >= self.limit {
             return Err(Problem::too_many(
@@ -60,8 +61,7 @@ impl Addresses {
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        let streams = &self.addresses.streams;
-        let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = lock(&self.addresses.streams);
         if let Some(count) = streams.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {

@@ -4,10 +4,11 @@ use crate::access::Caller;
 use crate::event::{ChannelName, Topic};
 use crate::http::request::Peer;
 use crate::hub::{Progress, Subscription};
+use crate::locks::lock;
 use crate::log::Logged;
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Every client with a stream, by number: in the order of arrival.
@@ -58,7 +59,7 @@ impl ConnectedClients {
             progress: subscription.progress().clone(),
         };
         let number = subscription.number;
-        self.lock().insert(number, client);
+        lock(&self.by_number).insert(number, client);
         ListedClient {
             clients: self.clone(),
             number,
@@ -67,7 +68,7 @@ impl ConnectedClients {
 
     /// Removes a client before its thread has noticed the end of its stream.
     pub(super) fn remove(&self, number: u64) {
-        self.lock().remove(&number);
+        lock(&self.by_number).remove(&number);
     }
 
     /// Describes up to `most` clients that follow one of the `wanted` channels, or any. Also returns whether there are
@@ -77,7 +78,7 @@ impl ConnectedClients {
         wanted: Option<&[ChannelName]>,
         most: usize,
     ) -> (Vec<Value>, bool) {
-        let clients = self.lock();
+        let clients = lock(&self.by_number);
         let mut found = clients.iter().filter(|(_, client)| match wanted {
             None => true,
             Some(wanted) => wanted.iter().any(|channel| client.follows(channel)),
@@ -87,12 +88,6 @@ impl ConnectedClients {
             .map(|(&number, client)| client.describe(number))
             .collect();
         (described, found.next().is_some())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Connected>> {
-        self.by_number
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,6 @@
 use super::recent::Recent;
 use crate::access::Permit;
 use crate::cluster::Cluster;
-use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::event::{ChannelName, Form, Topic};
 use crate::host::{self, memory};
@@ -53,7 +52,7 @@ impl LiveStatistics {
             heartbeat: Duration::MAX,
             ids_come_from_outside: false,
         };
-        let (hub, turns, all_ended) = Hub::without_threads(limits, Arc::new(Counters::new()));
+        let (hub, turns, all_ended) = Hub::without_threads(limits, Arc::default());
         let live = Arc::new(LiveStatistics {
             watched,
             cluster,

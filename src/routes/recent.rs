@@ -2,9 +2,10 @@
 //! `/stats/history`.
 
 use crate::counters::{Buckets, Counters, Histogram};
+use crate::locks::lock;
 use serde_json::{json, Map, Value};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Five minutes of samples.
@@ -40,7 +41,7 @@ impl Recent {
             delay: counters.delay.buckets(),
             refused: refused(counters),
         };
-        let mut samples = self.samples();
+        let mut samples = lock(&self.0);
         if samples.len() == SAMPLES {
             samples.pop_front();
         }
@@ -49,7 +50,7 @@ impl Recent {
 
     /// For `/stats/history`.
     pub(super) fn history(&self) -> Value {
-        let samples = self.samples();
+        let samples = lock(&self.0);
         let samples = samples.iter().map(|sample| {
             let since = sample.at.duration_since(UNIX_EPOCH).unwrap_or_default();
             json!({
@@ -65,7 +66,7 @@ impl Recent {
     /// How long deliveries took in the last minute, and how many requests were refused.
     pub(super) fn last_minute(&self, counters: &Counters) -> Value {
         let (mut delay, mut refused) = (counters.delay.buckets(), refused(counters));
-        let samples = self.samples();
+        let samples = lock(&self.0);
         if let Some(before) = samples.get(samples.len().saturating_sub(MINUTE)) {
             subtract(&mut delay, &before.delay);
             subtract(&mut refused, &before.refused);
@@ -77,10 +78,6 @@ impl Recent {
             "delivery_delay_seconds": { "p50": seconds(0.5), "p99": seconds(0.99) },
             "refused": refused.collect::<Map<String, Value>>(),
         })
-    }
-
-    fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

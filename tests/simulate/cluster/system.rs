@@ -4,7 +4,7 @@ use crate::hub::time;
 use crate::turn;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::io;
-use std::sync::{LockResult, MutexGuard, TryLockError};
+use std::sync::{MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 /// A lock before which others may come in between.
@@ -15,15 +15,15 @@ impl<T> Mutex<T> {
     pub(super) fn new(value: T) -> Mutex<T> {
         Mutex(std::sync::Mutex::new(value))
     }
+}
 
-    pub(super) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        turn::offer();
-        loop {
-            match self.0.try_lock() {
-                Ok(guard) => return Ok(guard),
-                Err(TryLockError::Poisoned(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) => turn::wait(0, || true),
-            }
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    turn::offer();
+    loop {
+        match mutex.0.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(error)) => return error.into_inner(),
+            Err(TryLockError::WouldBlock) => turn::wait(0, || true),
         }
     }
 }

@@ -7,7 +7,6 @@ use super::janitor;
 use super::limits::Limits;
 use super::sync::Thread;
 use super::time::running_ms;
-use crate::counters::Counters;
 use std::sync::Arc;
 
 /// How often the janitor looks.
@@ -26,7 +25,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(limits: Limits) -> Server {
-        let (hub, _) = Hub::new(limits, Arc::new(Counters::new()));
+        let (hub, _) = Hub::new(limits, Arc::default());
         let thread = Thread::default();
         thread.run();
         hub.shared.become_announcer();
