@@ -15,6 +15,7 @@ pub mod hub;
 pub mod idempotency;
 pub mod locks;
 pub mod log;
+pub mod moments;
 pub mod numbers;
 pub mod routes;
 pub mod server;

@@ -5,6 +5,7 @@ use super::denial::Denial;
 use super::grant::{Action, Grant};
 use super::object::{Object, Shape};
 use super::rules;
+use crate::moments::YEAR_10000;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Visitor};
@@ -117,9 +118,7 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Whoever gives a time as late as this has counted milliseconds, and the token would not expire.
-const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
-
+/// A time after the year 9999 is refused: the token would not expire.
 fn after_epoch<E: Error>(
     since: Option<Duration>,
     given: &dyn fmt::Display,

@@ -19,6 +19,7 @@ pub use token::Token;
 
 use crate::event::{ChannelName, Topic};
 use crate::log::Logged;
+use crate::moments;
 use rules::Entry;
 use std::fmt;
 use std::path::Path;
@@ -283,7 +284,7 @@ impl Permit {
     pub fn valid_until(&self, now: Instant, wall: SystemTime) -> Option<Instant> {
         match self.expires?.duration_since(wall) {
             Ok(left) => now.checked_add(left),
-            Err(over) => Some(now.checked_sub(over.duration()).unwrap_or(now)),
+            Err(over) => Some(moments::before(now, over.duration())),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::resp::{pack, packed, Answer};
 use super::system;
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
+use crate::moments;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl StreamEntry {
     pub(super) fn date_back(&mut self, now_ms: u64) {
         if let Some(event) = self.event.as_mut().and_then(Arc::get_mut) {
             let age = Duration::from_millis(now_ms.saturating_sub(self.id.ms));
-            event.at = event.at.checked_sub(age).unwrap_or(event.at);
+            event.at = moments::before(event.at, age);
         }
     }
 

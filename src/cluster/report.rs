@@ -5,6 +5,7 @@ use super::resp::{pack, Answer};
 use super::system::{self, lock, Mutex};
 use crate::host::memory;
 use crate::hub::Hub;
+use crate::moments;
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ impl Reports {
             };
             let report: Json = serde_json::from_str(report.text()?).ok()?;
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            let written = now.checked_sub(LIFE.saturating_sub(left)).unwrap_or(now);
+            let written = moments::before(now, LIFE.saturating_sub(left));
             Some((name.text()?.into(), (report, written)))
         });
         let known: BTreeMap<_, _> = known.collect();

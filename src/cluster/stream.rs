@@ -10,6 +10,8 @@ use super::fault::Fault;
 use super::link::Link;
 use super::resp::{pack, packed, Answer};
 use crate::event::EventId;
+use crate::moments::YEAR_10000;
+use std::time::Duration;
 
 /// Prefix of the generations' names.
 const PREFIX: &str = "sse-server:begin:";
@@ -87,9 +89,7 @@ pub(super) fn before(id: EventId) -> EventId {
 /// Whether ids may go on from here. No clock shows a time after the year 9999, and ids beyond that, which somebody has
 /// made up, soon run out.
 pub(super) fn can_grow(id: EventId) -> bool {
-    /// In ms since 1970.
-    const YEAR_10000: u64 = 253_402_300_800_000;
-    id.ms < YEAR_10000
+    Duration::from_millis(id.ms) < YEAR_10000
 }
 
 /// Reads in one transaction what the stream is like, and up to `wanted` entries after an id, for a server that knows

@@ -3,6 +3,7 @@
 
 use crate::host;
 pub(super) use crate::locks::lock;
+use crate::moments::since_1970;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
 pub(super) use std::sync::Mutex;
@@ -16,8 +17,7 @@ pub(super) fn now() -> Instant {
 /// A number below 1000 that differs from server to server.
 pub(super) fn jitter() -> u32 {
     // The clock's last digits are random enough.
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |now| now.subsec_micros() % 1000)
+    since_1970(SystemTime::now()).subsec_micros() % 1000
 }
 
 /// Waits for this long, or less.

@@ -5,6 +5,7 @@ use super::public::OpenError;
 use super::record::{answered_value, read_answered};
 use crate::event::EventId;
 use crate::host;
+use crate::moments::since_1970;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
@@ -172,8 +173,7 @@ fn aside(file: &str, ms: u64) -> String {
 
 /// Wall time in ms.
 pub(super) fn wall_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default().as_millis() as u64
+    since_1970(SystemTime::now()).as_millis() as u64
 }
 
 /// What is there and is not what a server has made, in words for a person. To open a pipe would wait for ever, and a

@@ -3,6 +3,7 @@
 use super::cors::Header;
 use super::rest::Rest;
 use super::status::reason;
+use crate::moments::YEAR_10000;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
@@ -167,8 +168,8 @@ impl Reply {
 
 /// The nearest time that a date can tell: 1970 to 9999. A clock can be set to anything.
 fn with_a_date(time: SystemTime) -> SystemTime {
-    const LAST: Duration = Duration::from_secs(253_402_300_799);
-    time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
+    let last = SystemTime::UNIX_EPOCH + YEAR_10000 - Duration::from_secs(1);
+    time.clamp(SystemTime::UNIX_EPOCH, last)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Wall time and running time together. Running time (`Instant`) never steps; the wall clock may be set at any moment.
 
 use super::time;
-use std::time::{Duration, Instant, SystemTime};
+use crate::moments::since_1970;
+use std::time::{Duration, Instant};
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +15,7 @@ pub(super) struct Moment {
 impl Moment {
     pub(super) fn now() -> Moment {
         // In this order, a thread that is delayed in between sees the wall clock behind, never ahead.
-        let unix = time::wall()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let unix = since_1970(time::wall());
         let at = time::now();
         Moment { unix, at }
     }

@@ -6,6 +6,7 @@ use super::feed::Feed;
 use super::table::Table;
 use super::unsaved::Unsaved;
 use crate::event::{ChannelName, Event, EventId};
+use crate::moments::before;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -271,9 +272,8 @@ fn kept_of(table: &Table, name: &ChannelName) -> Vec<KeptEvent> {
 
 /// The running time of a past moment. A future one counts as now.
 fn at(wall_ms: u64, now: Moment) -> Instant {
-    let age = Duration::from_millis(now.unix_ms().saturating_sub(wall_ms));
-    // Where running time cannot go back beyond the machine's start, the moment becomes now.
-    now.at.checked_sub(age).unwrap_or(now.at)
+    let age_ms = now.unix_ms().saturating_sub(wall_ms);
+    before(now.at, Duration::from_millis(age_ms))
 }
 
 fn wall_ms(moment: Instant, now: Moment) -> u64 {

@@ -5,6 +5,7 @@ use super::first_try::{FirstTry, Outcome};
 use super::known::{Known, LIFETIME};
 use crate::hub::{Published, Refusal};
 use crate::locks::lock;
+use crate::moments::before;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -60,9 +61,7 @@ impl Keys {
 
     /// Puts a record back that an earlier run stored this long ago. Oldest first, before the first try.
     pub fn restore(&self, attempt: &Attempt, published: Published, age: Duration) {
-        let now = Instant::now();
-        // Running time may begin with the machine, after the record.
-        let at = now.checked_sub(age).unwrap_or(now);
+        let at = before(Instant::now(), age);
         if let (Some(known), true) = (&mut lock(&self.table).known, age < LIFETIME) {
             known.add(attempt, published, at);
         }

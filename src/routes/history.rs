@@ -7,6 +7,7 @@ use crate::event::EventId;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::hub::{From, LastId, Start};
+use crate::moments::since_1970;
 use crate::numbers::{digits, duration};
 use std::time::SystemTime;
 
@@ -47,8 +48,7 @@ fn read_since(value: &str, now: SystemTime) -> Option<Since> {
         return EventId::parse(value).map(|id| Since::Id(id.to_string()));
     }
     let ago = duration(value)?;
-    let unix = now.duration_since(SystemTime::UNIX_EPOCH);
-    let moment = unix.unwrap_or_default().saturating_sub(ago);
+    let moment = since_1970(now).saturating_sub(ago);
     Some(Since::Moment(moment.as_millis() as u64))
 }
 

@@ -3,10 +3,11 @@
 
 use crate::counters::{Buckets, Counters, Histogram};
 use crate::locks::lock;
+use crate::moments::since_1970;
 use serde_json::{json, Map, Value};
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Five minutes of samples.
 const SAMPLES: usize = 300;
@@ -52,9 +53,8 @@ impl Recent {
     pub(super) fn history(&self) -> Value {
         let samples = lock(&self.0);
         let samples = samples.iter().map(|sample| {
-            let since = sample.at.duration_since(UNIX_EPOCH).unwrap_or_default();
             json!({
-                "timestamp": since.as_millis() as u64,
+                "timestamp": since_1970(sample.at).as_millis() as u64,
                 "connected_clients": sample.connected_clients,
                 "messages_published": sample.published,
                 "messages_delivered": sample.delivered,

@@ -6,8 +6,10 @@
 use super::connection::Connection;
 use crate::event::{encode, encode_expired, encode_gap, heartbeat, Form, Frame};
 use crate::hub::{End, Next, Replay, Subscription};
+use crate::moments::since_1970;
 use std::io;
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 /// Clients of a restarted server reconnect after a random time in this range, in ms, so not all at once.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 2000..=5000;
@@ -233,10 +235,7 @@ impl StreamWriter {
 
 /// Differs from run to run.
 fn start_salt() -> u64 {
-    static SALT: LazyLock<u64> = LazyLock::new(|| {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |now| u64::from(now.subsec_nanos()))
-    });
+    static SALT: LazyLock<u64> =
+        LazyLock::new(|| since_1970(SystemTime::now()).subsec_nanos().into());
     *SALT
 }

@@ -6,7 +6,7 @@
 //!
 //! `make simulate SEEDS=100000` runs more of them; `make simulate SEED=n` runs one again, and tells what happens in it.
 
-use sse_server::{access, counters, event, host, idempotency, locks, numbers, waiting};
+use sse_server::{access, counters, event, host, idempotency, locks, moments, numbers, waiting};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{catch_unwind, AssertUnwindSafe};
