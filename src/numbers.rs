@@ -23,6 +23,11 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(count.saturating_mul(seconds)))
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The line of an error in `json`.
 pub fn line_of<'a>(json: &'a [u8], error: &serde_json::Error) -> &'a [u8] {
     let mut lines = json.split(|&b| b == b'\n');

@@ -1,6 +1,7 @@
 //! Tokens as configured and as received: never shown, and compared by their digests in constant time. Knows nothing of
 //! rights.
 
+use crate::numbers::hexadecimal;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -43,7 +44,7 @@ impl Token {
 
     /// A token of 32 random bytes, in hexadecimal.
     pub fn from_random(bytes: [u8; 32]) -> Token {
-        Token(bytes.iter().map(|b| format!("{b:02x}")).collect())
+        Token(hexadecimal(&bytes).into())
     }
 
     /// Whether it is short enough to be guessed.

@@ -6,6 +6,7 @@ use super::system::{self, lock, Mutex};
 use crate::host::memory;
 use crate::hub::Hub;
 use crate::moments;
+use crate::numbers::hexadecimal;
 use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -150,5 +151,5 @@ pub fn server_name(port_or_path: &str, random: [u8; 2]) -> String {
         "" => "server",
         host => host,
     };
-    format!("{host}:{port_or_path}-{:02x}{:02x}", random[0], random[1])
+    format!("{host}:{port_or_path}-{}", hexadecimal(&random))
 }

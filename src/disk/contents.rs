@@ -3,6 +3,7 @@
 use super::record::{self, Batch, KeyRecord, Meta, Record, PROBE_KEY};
 use crate::event::EventId;
 use crate::hub::Kept;
+use crate::numbers::hexadecimal;
 
 /// Everything that is in the folder.
 #[derive(Debug, Default)]
@@ -111,10 +112,6 @@ pub(super) enum Cause {
 
 const UNKNOWN_ANSWERS: &str = "the file lock does not say up to which id publishers were answered";
 const UNREADABLE: &str = "what was stored last cannot be read";
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Cross-origin resource sharing (WHATWG Fetch, section 3.2): which origins may use the server, and the headers that
 //! say so.
 
+use super::request::is_token;
 use crate::numbers::digits;
 use std::net::Ipv6Addr;
 
@@ -92,7 +93,7 @@ impl Origins {
 pub fn preflight_headers<'a>(asked: impl Iterator<Item = &'a str>) -> Vec<Header> {
     let names = asked.flat_map(|list| list.split(',')).map(str::trim);
     let names: Vec<&str> = names
-        .filter(|name| is_field_name(name))
+        .filter(|name| !name.is_empty() && name.as_bytes().iter().all(is_token))
         .take(MAX_ASKED_FIELDS)
         .collect();
     let allowed = match names[..] {
@@ -108,14 +109,6 @@ pub fn preflight_headers<'a>(asked: impl Iterator<Item = &'a str>) -> Vec<Header
         ("Access-Control-Max-Age", PREFLIGHT_MAX_AGE.into()),
         ("Vary", "Access-Control-Request-Headers".into()),
     ]
-}
-
-/// RFC 9110, section 5.1.
-fn is_field_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Whether a page from the host in this `Host` field sends this `Origin`. The scheme may be either: this server cannot

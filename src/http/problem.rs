@@ -4,6 +4,9 @@ use super::reply::Reply;
 use super::status::reason;
 use serde_json::json;
 
+/// Seconds after which a client that met a limit may try again.
+pub const RETRY_AFTER: u32 = 5;
+
 /// An answer that says what was wrong and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -100,9 +103,8 @@ impl Problem {
         Problem::new(422, detail)
     }
 
-    /// `429`, with the seconds after which to try again.
-    pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
-        Problem::new(429, detail).with("Retry-After", retry_after_seconds.to_string())
+    pub fn too_many(detail: impl Into<String>) -> Problem {
+        Problem::new(429, detail).with("Retry-After", RETRY_AFTER.to_string())
     }
 
     pub fn version_not_supported(version: &str) -> Problem {
@@ -141,11 +143,8 @@ impl From<Problem> for Reply {
             "status": problem.status,
             "detail": problem.detail,
         });
-        let mut reply =
-            Reply::new(problem.status).with_body("application/problem+json", format!("{body}\n"));
-        for (name, value) in problem.headers {
-            reply = reply.with(name, value);
-        }
-        reply
+        Reply::new(problem.status)
+            .with_body("application/problem+json", format!("{body}\n"))
+            .with_all(problem.headers)
     }
 }

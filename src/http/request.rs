@@ -32,6 +32,11 @@ impl Method {
     }
 }
 
+/// Whether this byte is allowed in a method and in a field's name (RFC 9110, section 5.6.2).
+pub fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {

@@ -1,6 +1,7 @@
 //! One try to publish with a key, as the digests by which it is compared.
 
 use crate::event::{ChannelName, EventName};
+use crate::numbers::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -38,7 +39,7 @@ impl Half {
 
 impl fmt::Display for Half {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hexadecimal(&self.0))
     }
 }
 

@@ -1,6 +1,5 @@
 //! How many streams each client address has, where that is limited (`MAX_CLIENTS_PER_ADDRESS`).
 
-use super::parameters::RETRY_AFTER;
 use crate::http::problem::Problem;
 use crate::http::request::Peer;
 use crate::locks::lock;
@@ -43,13 +42,10 @@ impl Addresses {
         let mut streams = lock(&self.streams);
         let count = streams.entry(ip).or_default();
         if *count >= self.limit {
-            return Err(Problem::too_many(
-                format!(
-                    "{ip} has reached its limit of streams (MAX_CLIENTS_PER_ADDRESS={}); close one or try again later",
-                    self.limit
-                ),
-                RETRY_AFTER,
-            ));
+            return Err(Problem::too_many(format!(
+                "{ip} has reached its limit of streams (MAX_CLIENTS_PER_ADDRESS={}); close one or try again later",
+                self.limit
+            )));
         }
         *count += 1;
         Ok(Some(AddressPlace {

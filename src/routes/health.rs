@@ -1,8 +1,7 @@
 //! `/health` and `/health/ready`, for probes: no token, no cost.
 
 use super::app::App;
-use super::parameters::RETRY_AFTER;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::reply::Reply;
 use serde_json::json;
 

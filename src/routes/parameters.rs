@@ -1,13 +1,10 @@
 //! What several routes read from a request, and how they refuse.
 
 use crate::event::{ChannelName, Topic};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::query::{decode_segment, NotUtf8, Query};
 use crate::http::request::Request;
 use crate::hub::Refusal;
-
-/// Seconds after which a client that met a limit may try again.
-pub const RETRY_AFTER: u32 = 5;
 
 /// The origin of the page that sends a request, according to `Origin`.
 pub enum RequestOrigin<'a> {

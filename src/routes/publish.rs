@@ -9,7 +9,7 @@ use super::store::MessageStore;
 use crate::access::{Action, Caller};
 use crate::counters::Counters;
 use crate::event::{ChannelName, EventName};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::http::request::{BodyError, NoBody, Peer, Request};
@@ -271,9 +271,6 @@ fn message(app: &App, query: &Query, body: &[u8]) -> Result<Box<str>, Problem> {
     Ok(text.into())
 }
 
-/// Seconds after which a body that found no memory may be sent again.
-const BODY_RETRY_AFTER: u32 = 5;
-
 /// A batch's largest size, in messages of the largest size.
 const BATCH_MESSAGES_OF_LARGEST_SIZE: usize = 16;
 
@@ -367,7 +364,7 @@ fn bad_body(error: BodyError, limit: usize) -> Problem {
         ),
         BodyError::NoRoom => Problem::unavailable(
             "the server holds too many incomplete bodies; send it again, without pauses",
-            BODY_RETRY_AFTER,
+            RETRY_AFTER,
         ),
     }
 }

@@ -1,7 +1,7 @@
 //! A request's body as it comes in, by its length or in chunks (RFC 9112, sections 6.3 and 7.1), within bounds.
 
-use super::head::{is_token, Framing, MAX_FIELDS};
-use crate::http::request::BodyError;
+use super::head::{Framing, MAX_FIELDS};
+use crate::http::request::{is_token, BodyError};
 
 /// Bytes of a chunk's size line, its extension included.
 const MAX_SIZE_LINE: usize = 256;

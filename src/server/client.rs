@@ -10,7 +10,7 @@ use super::pool::Pool;
 use super::settings::Settings;
 use super::uptake::Uptake;
 use crate::host::Readiness;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::reply::After;
 use crate::http::request::{Body, BodyError};
 use crate::hub::Progress;
@@ -33,9 +33,6 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// And how many bytes.
 const LINGER_BYTES: usize = 4 << 20;
-
-/// Seconds after which a client may try again if memory was short.
-const RETRY_AFTER: u32 = 5;
 
 /// What a connection waits for.
 #[derive(Debug)]

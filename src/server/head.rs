@@ -2,7 +2,7 @@
 //! differently is refused, and so is what is not HTTP, as soon as that is visible.
 
 use crate::http::problem::Problem;
-use crate::http::request::{Peer, KNOWN_FIELDS};
+use crate::http::request::{is_token, Peer, KNOWN_FIELDS};
 
 /// A head has at most this many bytes and fields.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -107,11 +107,6 @@ fn check_method(line: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// Whether this byte is allowed in a method or in a field's name (RFC 9110, section 5.6.2).
-pub fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
-}
-
 /// Whether this byte is allowed in a host and its port (RFC 3986, section 3.2.2). Names beyond ASCII do not concern us.
 fn is_in_host(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"-._~%!$&'()*+,;=:[]".contains(byte)
@@ -172,7 +167,10 @@ impl Head {
                 "a header field is malformed; send each as \"Name: value\" on a line of its own",
             )),
         };
-        let mut reading = Reading::new(&line);
+        let mut reading = Reading {
+            is_old: line.is_old,
+            ..Reading::default()
+        };
         for field in fields {
             reading.take(field)?;
         }
@@ -181,6 +179,7 @@ impl Head {
 }
 
 /// A head while its fields are read.
+#[derive(Default)]
 struct Reading {
     is_old: bool,
     fields: Vec<(&'static str, String)>,
@@ -190,24 +189,10 @@ struct Reading {
     wants_close: bool,
     wants_keep_alive: bool,
     hosts: usize,
-    has_good_host: bool,
+    has_bad_host: bool,
 }
 
 impl Reading {
-    fn new(line: &RequestLine) -> Reading {
-        Reading {
-            is_old: line.is_old,
-            fields: Vec::new(),
-            length: None,
-            is_chunked: false,
-            expects_continue: false,
-            wants_close: false,
-            wants_keep_alive: false,
-            hosts: 0,
-            has_good_host: true,
-        }
-    }
-
     fn take(&mut self, field: &httparse::Header) -> Result<(), Problem> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("Content-Length") {
@@ -238,7 +223,7 @@ impl Reading {
             }
         } else if is("Host") {
             self.hosts += 1;
-            self.has_good_host &= field.value.iter().all(is_in_host);
+            self.has_bad_host |= !field.value.iter().all(is_in_host);
         }
         if let Some(name) = KNOWN_FIELDS.iter().find(|name| is(name)) {
             let value = String::from_utf8_lossy(field.value).into_owned();
@@ -258,7 +243,7 @@ impl Reading {
                 "the field Host is missing or given more than once; send it once (RFC 9112, section 3.2)",
             ));
         }
-        if !self.has_good_host {
+        if self.has_bad_host {
             return Err(Problem::bad_request(
                 "the field Host is not a host; send a name or an address, and a port if it is not the default",
             ));

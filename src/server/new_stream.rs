@@ -10,7 +10,7 @@ use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
 use crate::event::heartbeat_frame;
 use crate::http::cors::Header;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
 use crate::hub::{Hub, Subscription};
@@ -21,9 +21,6 @@ use std::time::Instant;
 
 /// Virtual memory for a stream's thread, which touches only a few pages of it.
 pub const STREAM_STACK: usize = 64 << 10;
-
-/// Seconds after which a client that got no stream may try again.
-const RETRY_AFTER: u32 = 5;
 
 /// A stream that a route has granted. Everything possible is prepared before its thread begins, and what only a refusal
 /// needs stays with the worker: what a stream's own thread touches or frees stays in memory as long as the stream.
