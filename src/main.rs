@@ -52,10 +52,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn env(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
-}
-
 fn serve() -> Result<(), Failure> {
     let config = read_config()?;
     let rules = read_rules(&config)?;
@@ -69,11 +65,11 @@ fn serve() -> Result<(), Failure> {
         log::warn!("{doubt}");
     }
     let descriptor_limit = raise_descriptor_limit(&config);
-    let notifier = Notifier::connect(env).unwrap_or_else(|error| {
+    let notifier = Notifier::connect().unwrap_or_else(|error| {
         log::warn!("event=no_notify error={:?}", error.to_string());
         Notifier::default()
     });
-    let passed = service::passed_socket(env).map_err(Failure::misuse)?;
+    let passed = service::passed_socket().map_err(Failure::misuse)?;
     let listener = match passed {
         Some(socket) => Listener::inherit(socket).map_err(|error| {
             Failure::misuse(format!(
@@ -82,7 +78,6 @@ fn serve() -> Result<(), Failure> {
         })?,
         None => Listener::bind(&config.listen).map_err(|error| cannot_listen(&config, &error))?,
     };
-    let address = listener.to_string();
     let socket_file = listener.file();
     let bound = listener.address().clone();
     let local = health::local_target(&bound);
@@ -130,7 +125,7 @@ fn serve() -> Result<(), Failure> {
     } else {
         log::info!(
             "event=listening address={} version={} hint={:?}",
-            Logged(&address),
+            Logged(&bound.to_string()),
             env!("CARGO_PKG_VERSION"),
             welcome.hint(&local)
         );
@@ -231,16 +226,12 @@ fn raise_descriptor_limit(config: &Config) -> usize {
 }
 
 fn cannot_listen(config: &Config, error: &std::io::Error) -> Failure {
-    let is_other_file = match &config.listen {
-        Listen::Tcp(_) => false,
-        Listen::Unix(path) => {
-            std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket())
-        }
-    };
+    let is_other_file =
+        |path| std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket());
     let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => match config.listen {
+        std::io::ErrorKind::AddrInUse => match &config.listen {
             Listen::Tcp(_) => "; stop what listens there, or set LISTEN or PORT to something else",
-            Listen::Unix(_) if is_other_file => {
+            Listen::Unix(path) if is_other_file(path) => {
                 "; what is there is no socket: move it away, or set LISTEN to something else"
             }
             Listen::Unix(_) => "; stop what listens there, or set LISTEN to something else",

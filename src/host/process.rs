@@ -63,51 +63,45 @@ fn awaited_signals() -> libc::sigset_t {
 /// Raises the limit of open descriptors to `wanted`, or as far as the system lets us, and returns it (`getrlimit(2)`).
 /// A connection takes one, and 1,024 is still a common default.
 pub fn raise_descriptor_limit(wanted: usize) -> usize {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+    let Some(limit) = descriptor_limits() else {
+        return 1024;
     };
-    // SAFETY: all structs are valid for the calls; a failing call changes nothing.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
-            return 1024;
-        }
-        let wanted = libc::rlim_t::try_from(wanted).unwrap_or(libc::RLIM_INFINITY);
-        // The first one needs a privilege if it is above the hard limit; the second does not.
-        for most in [limit.rlim_max.max(wanted), limit.rlim_max] {
+    let wanted = libc::rlim_t::try_from(wanted).unwrap_or(libc::RLIM_INFINITY);
+    // The first one needs a privilege if it is above the hard limit; the second does not.
+    let raised = [limit.rlim_max.max(wanted), limit.rlim_max]
+        .into_iter()
+        .find(|&most| {
             let raised = libc::rlimit {
                 rlim_cur: most,
                 rlim_max: most,
             };
-            if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
-                limit = raised;
-                break;
-            }
-        }
-    }
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+            // SAFETY: the struct is valid for the call; a failing call changes nothing.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 }
+        });
+    usize::try_from(raised.unwrap_or(limit.rlim_cur)).unwrap_or(usize::MAX)
 }
 
 /// The limit of open descriptors (`getrlimit(2)`). Shown by tests/it/metrics.rs.
 pub fn descriptor_limit() -> Option<usize> {
+    usize::try_from(descriptor_limits()?.rlim_cur).ok()
+}
+
+/// The soft and the hard limit of open descriptors.
+fn descriptor_limits() -> Option<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the struct is valid for the call.
     let is_known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 };
-    usize::try_from(limit.rlim_cur).ok().filter(|_| is_known)
+    is_known.then_some(limit)
 }
 
 /// The number of open descriptors (`proc_pid_fd(5)`), if the system tells.
 pub fn open_descriptors() -> Option<usize> {
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
     // One of them is for this look.
-    Some(
-        std::fs::read_dir("/proc/self/fd")
-            .ok()?
-            .count()
-            .saturating_sub(1),
-    )
+    Some(open.saturating_sub(1))
 }
 
 /// The processor time that this process has used, in user and in system mode (`getrusage(2)`). Shown by

@@ -4,7 +4,7 @@
 
 use super::process;
 use socket2::{SockAddr, Socket};
-use std::ffi::OsString;
+use std::env::var_os;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
@@ -19,8 +19,8 @@ const FIRST: i32 = 3;
 ///
 /// # Errors
 /// One line for a person: there is more than one, or it cannot be used.
-pub fn passed_socket(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<Socket>, String> {
-    let (Some(pid), Some(count)) = (get("LISTEN_PID"), get("LISTEN_FDS")) else {
+pub fn passed_socket() -> Result<Option<Socket>, String> {
+    let (Some(pid), Some(count)) = (var_os("LISTEN_PID"), var_os("LISTEN_FDS")) else {
         return Ok(None);
     };
     // The variables may have been inherited with the rest of the environment, and be meant for our parent.
@@ -47,12 +47,12 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// A notifier for the manager that the variables name. Without one it does nothing.
+    /// A notifier for the manager that the environment names. Without one it does nothing.
     ///
     /// # Errors
     /// If the manager's socket cannot be reached.
-    pub fn connect(get: impl Fn(&str) -> Option<OsString>) -> io::Result<Notifier> {
-        let Some(name) = get("NOTIFY_SOCKET") else {
+    pub fn connect() -> io::Result<Notifier> {
+        let Some(name) = var_os("NOTIFY_SOCKET") else {
             return Ok(Notifier::default());
         };
         // A leading @ means an abstract address: a NUL takes its place (`unix(7)`).
@@ -68,7 +68,7 @@ impl Notifier {
         socket.set_nonblocking(true)?;
         Ok(Notifier {
             socket: Some(Arc::new(socket.into())),
-            keep_alive: keep_alive(get),
+            keep_alive: keep_alive(),
         })
     }
 
@@ -104,9 +104,9 @@ impl Notifier {
 }
 
 /// Half of the time after which the manager would give up on us (`sd_watchdog_enabled(3)`).
-fn keep_alive(get: impl Fn(&str) -> Option<OsString>) -> Option<Duration> {
-    let number = |name| get(name)?.to_str()?.parse::<u64>().ok();
-    let is_ours = get("WATCHDOG_PID").is_none()
+fn keep_alive() -> Option<Duration> {
+    let number = |name| var_os(name)?.to_str()?.parse::<u64>().ok();
+    let is_ours = var_os("WATCHDOG_PID").is_none()
         || number("WATCHDOG_PID") == Some(u64::from(std::process::id()));
     let limit = number("WATCHDOG_USEC").filter(|limit| is_ours && *limit > 0)?;
     Some(Duration::from_micros(limit / 2))

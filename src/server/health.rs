@@ -3,6 +3,7 @@
 
 use crate::config::Listen;
 use crate::host::{self, service::Notifier};
+use socket2::Socket;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -48,19 +49,19 @@ pub fn local_target(listen: &Listen) -> Listen {
 /// # Errors
 /// If no answer comes in time, or one other than `200`.
 pub fn ask_health(target: &Listen, timeout: Duration) -> io::Result<()> {
-    match target {
-        Listen::Tcp(address) => {
-            let stream = connect(*address, timeout)?;
-            stream.set_read_timeout(Some(timeout))?;
-            stream.set_write_timeout(Some(timeout))?;
-            ask(stream)
-        }
-        Listen::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(timeout))?;
-            stream.set_write_timeout(Some(timeout))?;
-            ask(stream)
-        }
+    let mut socket: Socket = match target {
+        Listen::Tcp(address) => connect(*address, timeout)?.into(),
+        Listen::Unix(path) => UnixStream::connect(path)?.into(),
+    };
+    socket.set_read_timeout(Some(timeout))?;
+    socket.set_write_timeout(Some(timeout))?;
+    socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    socket.take(4096).read_to_end(&mut answer)?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        Ok(())
+    } else {
+        Err(io::Error::other("the answer is not 200"))
     }
 }
 
@@ -73,17 +74,5 @@ fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
             TcpStream::connect_timeout(&other, timeout).map_err(|_| error)
         }),
         _ => connected,
-    }
-}
-
-fn ask(mut stream: impl Read + Write) -> io::Result<()> {
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    let mut limited = stream.take(4096);
-    limited.read_to_end(&mut answer)?;
-    if answer.starts_with(b"HTTP/1.1 200 ") {
-        Ok(())
-    } else {
-        Err(io::Error::other("the answer is not 200"))
     }
 }

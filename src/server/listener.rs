@@ -4,7 +4,6 @@
 use crate::config::Listen;
 use crate::host;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -115,15 +114,6 @@ impl Listener {
     /// Where it listens.
     pub fn address(&self) -> &Listen {
         &self.address
-    }
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            Listen::Tcp(address) => address.fmt(f),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
     }
 }
 
