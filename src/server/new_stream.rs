@@ -122,22 +122,21 @@ impl NewStream {
         let ending = Ending(connection);
         let admission = self.admission;
         let release = || drop(admission);
-        let finished = match &mut life {
+        let reason = match &mut life {
             Life::Stream(stream) => stream.run(release),
             Life::Poll(poll) => poll.run(release),
         };
         if self.family != Family::Other {
-            counters.disconnected.count(finished.reason);
+            counters.disconnected.count(reason);
         }
-        if matches!(finished.reason, GONE | "slow") {
+        if matches!(reason, GONE | "slow") {
             ending.0.cut();
         }
         // Logged before the subscription is dropped: after the last one the process ends.
         log::info!(
-            "event=disconnect {} reason={} messages={} seconds={}",
+            "event=disconnect {} reason={reason} messages={} seconds={}",
             self.client,
-            finished.reason,
-            finished.messages,
+            life.subscription().progress().messages(),
             self.client.started.elapsed().as_secs()
         );
     }

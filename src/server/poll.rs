@@ -2,7 +2,7 @@
 //! with what has come. Nobody writes in its place.
 
 use super::connection::Connection;
-use super::stream::{Finished, GONE};
+use super::stream::GONE;
 use crate::http::reply::{After, Reply};
 use crate::hub::{End, Next, Subscription};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub struct Poll {
 const ENOUGH_BYTES: usize = 1 << 20;
 
 impl Poll {
-    /// Waits, calls `release`, and answers: who has the answer may ask again at once.
-    pub fn run(&mut self, release: impl FnOnce()) -> Finished {
+    /// Waits, calls `release`, and answers: who has the answer may ask again at once. Returns the reason of its end.
+    pub fn run(&mut self, release: impl FnOnce()) -> &'static str {
         let mut body = Vec::new();
         let mut up_to = self.subscription.joined_after;
         let end = loop {
@@ -48,26 +48,18 @@ impl Poll {
         release();
         let reason = match end {
             // It may have closed only its own side: then it reads the answer.
-            Some(End::Gone) => self.answer(GONE, up_to.to_string(), body),
-            Some(End::Shutdown) => self.answer("shutdown", up_to.to_string(), body),
-            Some(End::Expired) => self.answer("expired", up_to.to_string(), body),
-            Some(End::Revoked) => self.answer("revoked", up_to.to_string(), body),
-            Some(End::Ended) => self.answer("ended", up_to.to_string(), body),
+            Some(End::Gone) => GONE,
+            Some(End::Shutdown) => "shutdown",
+            Some(End::Expired) => "expired",
+            Some(End::Revoked) => "revoked",
+            Some(End::Ended) => "ended",
             // It asks again, and gets the rest from the history, or is told of a gap.
-            Some(End::Slow | End::SentAway) | None => {
-                self.answer("answered", up_to.to_string(), body)
-            }
+            Some(End::Slow | End::SentAway) | None => "answered",
         };
-        Finished {
-            reason,
-            messages: self.subscription.progress().messages(),
-        }
-    }
-
-    /// Returns the reason.
-    fn answer(&mut self, reason: &'static str, up_to: String, body: Vec<u8>) -> &'static str {
         let head = std::mem::replace(&mut self.head, Reply::new(200));
-        let reply = head.with("Last-Event-ID", up_to).with_content(body, None);
+        let reply = head
+            .with("Last-Event-ID", up_to.to_string())
+            .with_content(body, None);
         let (bytes, _) = reply.into_bytes(false, After::Close);
         let write = || self.connection.write_all(&bytes);
         match self.subscription.while_writing(write) {

@@ -28,14 +28,6 @@ pub struct EventStream {
 /// The reason of a stream whose client has left.
 pub const GONE: &str = "gone";
 
-/// How a stream ended.
-pub struct Finished {
-    /// The reason.
-    pub reason: &'static str,
-    /// Live messages and replays that were written.
-    pub messages: u64,
-}
-
 impl EventStream {
     /// Sets what `run` writes first: the answer's head and, for an `EventSource`, lines that make its `onopen` fire.
     pub fn begin_with(&mut self, head: Vec<u8>) {
@@ -60,11 +52,12 @@ impl EventStream {
     }
 
     /// Writes the stream to its end, and calls `release` before the last bytes: who has them may come again at once.
-    pub fn run(&mut self, release: impl FnOnce()) -> Finished {
+    /// Returns the reason of its end.
+    pub fn run(&mut self, release: impl FnOnce()) -> &'static str {
         let end = self.write_all();
         self.subscription.leave();
         release();
-        let reason = match end {
+        match end {
             Ok(End::Shutdown) => self.finish("shutdown"),
             Ok(End::SentAway) => self.finish("sent_away"),
             Ok(End::Expired) => self.take_leave("expired"),
@@ -73,10 +66,6 @@ impl EventStream {
             Ok(End::Slow) => "slow",
             Ok(End::Gone) => GONE,
             Err(error) => self.name(&error),
-        };
-        Finished {
-            reason,
-            messages: self.subscription.progress().messages(),
         }
     }
 
@@ -161,13 +150,9 @@ impl EventStream {
 
     /// Writes a frame of which the client has `written` bytes already.
     fn write_rest(&mut self, frame: &Frame, written: usize) -> io::Result<()> {
-        let Self {
-            writer,
-            subscription,
-            ..
-        } = self;
-        let bytes = &frame.bytes(writer.is_chunked())[written..];
-        subscription.while_writing(|| writer.write(bytes))
+        let writer = &self.writer;
+        let bytes = &frame.bytes(writer.is_chunked)[written..];
+        self.subscription.while_writing(|| writer.write(bytes))
     }
 
     /// A failed write means a slow client if the hub cut it off, or if it took nothing for that long.
@@ -188,6 +173,7 @@ impl EventStream {
 /// Where an event stream is written to.
 pub struct StreamWriter {
     connection: Arc<Connection>,
+    /// The body is sent in chunks (HTTP/1.1), or bare until the connection closes (HTTP/1.0).
     is_chunked: bool,
     /// The answer's head and the stream's first lines, until they are written.
     beginning: Vec<u8>,
@@ -204,11 +190,6 @@ impl StreamWriter {
             is_chunked,
             beginning: Vec::new(),
         }
-    }
-
-    /// Whether the body is sent in chunks (HTTP/1.1), or bare until the connection closes (HTTP/1.0).
-    fn is_chunked(&self) -> bool {
-        self.is_chunked
     }
 
     /// Writes what comes first, unless that was done.
