@@ -53,9 +53,11 @@ pub struct Permit {
     identity: Identity,
     /// What the rules have to grant while the stream lasts.
     needs: Needs,
-    is_for_channel_figures: bool,
-    /// A moment of the wall clock, as the token names it: the time left changes when the clock is set.
-    expires: Option<SystemTime>,
+    /// It includes each channel's figures.
+    pub is_for_channel_figures: bool,
+    /// When it expires, if it does. A moment of the wall clock, as the token names it: the time left changes when the clock
+    /// is set.
+    pub expires: Option<SystemTime>,
 }
 
 #[derive(Clone, Debug)]
@@ -274,11 +276,6 @@ impl Caller {
 }
 
 impl Permit {
-    /// When it expires, if it does.
-    pub fn expires(&self) -> Option<SystemTime> {
-        self.expires
-    }
-
     /// When it expires in running time, given that `now` is `wall` on the wall clock. Only right until somebody sets
     /// the wall clock, so it is computed anew each time. `None` also if running time cannot represent it.
     pub fn valid_until(&self, now: Instant, wall: SystemTime) -> Option<Instant> {
@@ -286,11 +283,6 @@ impl Permit {
             Ok(left) => now.checked_add(left),
             Err(over) => Some(moments::before(now, over.duration())),
         }
-    }
-
-    /// Whether it includes each channel's figures.
-    pub fn is_for_channel_figures(&self) -> bool {
-        self.is_for_channel_figures
     }
 }
 

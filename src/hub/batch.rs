@@ -11,8 +11,10 @@ use std::time::Instant;
 /// One encoded batch. Dropped when the last of its clients has it, or has left.
 #[derive(Debug)]
 pub struct Batch {
-    frame: Frame,
-    last: EventId,
+    /// The bytes to write.
+    pub frame: Frame,
+    /// A client that has the batch has everything up to this id.
+    pub last: EventId,
     pub(super) messages: usize,
     /// When the oldest message was published.
     pub(super) oldest: Instant,
@@ -48,16 +50,6 @@ impl Batch {
         let delay = time::now().saturating_duration_since(self.oldest);
         counters.delay.observe(delay, messages);
     }
-
-    /// The bytes to write.
-    pub fn frame(&self) -> &Frame {
-        &self.frame
-    }
-
-    /// A client that has the batch has everything up to this id.
-    pub fn last(&self) -> EventId {
-        self.last
-    }
 }
 
 impl Drop for Batch {
@@ -70,20 +62,9 @@ impl Drop for Batch {
 /// A batch in a client's queue.
 #[derive(Debug)]
 pub struct Queued {
-    pub(super) batch: Arc<Batch>,
-    pub(super) written: usize,
-}
-
-impl Queued {
-    /// The batch.
-    pub fn batch(&self) -> &Batch {
-        &self.batch
-    }
-
+    pub batch: Arc<Batch>,
     /// Bytes of the frame that this client already has, in the framing of its connection.
-    pub fn written(&self) -> usize {
-        self.written
-    }
+    pub written: usize,
 }
 
 /// The newest messages, and all notices.

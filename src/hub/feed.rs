@@ -257,12 +257,12 @@ mod tests {
         };
         let next = message(&channel, 4);
         feed.append(vec![next.clone()]);
-        assert!(notices.batch().last() < next.id, "it would skip that one");
+        assert!(notices.batch.last < next.id, "it would skip that one");
         turns.take();
         let Next::Batch(queued) = subscription.try_next() else {
             panic!("the client gets the message");
         };
-        assert_eq!(queued.batch().last(), next.id);
+        assert_eq!(queued.batch.last, next.id);
     }
 
     #[test]

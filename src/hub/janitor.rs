@@ -50,7 +50,7 @@ fn wake_expired(shared: &Shared) {
     let wall = time::wall();
     let is_over = |expires| wall >= expires;
     for subscriber in shared.lock().audiences.subscribers() {
-        if subscriber.permit.expires().is_some_and(is_over) {
+        if subscriber.permit.expires.is_some_and(is_over) {
             subscriber.progress.handoff.wake();
         }
     }

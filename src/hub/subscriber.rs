@@ -73,7 +73,7 @@ impl Subscriber {
             if self.has_unwritten() {
                 return InPlace::Nothing;
             }
-            match direct.try_write(batch.frame()) {
+            match direct.try_write(&batch.frame) {
                 (_, true) => InPlace::Whole,
                 (0, false) => InPlace::Nothing,
                 (written, false) => {

@@ -29,8 +29,10 @@ pub struct Subscription {
     pub newest: Option<NonZeroU32>,
     pub permit: Arc<Permit>,
     queue: Receiver<Queued>,
-    progress: Arc<Progress>,
-    replay: Option<Replay>,
+    /// Shared with the hub; whoever watches the connection can end the stream through it.
+    pub progress: Arc<Progress>,
+    /// What has to be sent before live messages, if the client asked for it.
+    pub replay: Option<Replay>,
     /// Closes when the last subscription is dropped: that is how `main` waits for the end of all streams.
     _open: Sender<Infallible>,
 }
@@ -89,16 +91,6 @@ pub(super) fn pair(shared: Arc<Shared>, joining: Admitted) -> (Arc<Subscriber>, 
 }
 
 impl Subscription {
-    /// Shared with the hub; whoever watches the connection can end the stream through it.
-    pub fn progress(&self) -> &Arc<Progress> {
-        &self.progress
-    }
-
-    /// What has to be sent before live messages, if the client asked for it. `None` from the second call on.
-    pub fn take_replay(&mut self) -> Option<Replay> {
-        self.replay.take()
-    }
-
     /// The next batch, without waiting.
     pub fn try_next(&self) -> Next {
         match self.progress.cut() {
@@ -318,7 +310,7 @@ mod tests {
         };
         subscriber.progress.handoff.sleep(|| false, meanwhile);
         match subscription.try_next() {
-            Next::Batch(queued) => assert_eq!(queued.written(), 3, "the one that was begun"),
+            Next::Batch(queued) => assert_eq!(queued.written, 3, "the one that was begun"),
             other => panic!("the rest of the frame has to come first: {other:?}"),
         }
         let next = subscription.try_next();

@@ -56,7 +56,7 @@ impl ConnectedClients {
             subject: caller.subject().map(Box::from),
             topics: topics.into(),
             since: Instant::now(),
-            progress: subscription.progress().clone(),
+            progress: subscription.progress.clone(),
         };
         let number = subscription.number;
         lock(&self.by_number).insert(number, client);

@@ -72,7 +72,7 @@ impl LiveStatistics {
     /// # Errors
     /// The refusal.
     pub fn watch(&self, permit: Permit) -> Result<Subscription, Refusal> {
-        let channel = if permit.is_for_channel_figures() {
+        let channel = if permit.is_for_channel_figures {
             &self.with_channels
         } else {
             &self.figures

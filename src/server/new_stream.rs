@@ -109,7 +109,7 @@ impl NewStream {
         let counters = self.hub.counters();
         counters.answers.count(self.family, 200);
         let connection = self.connection;
-        let progress = self.life.subscription().progress().clone();
+        let progress = self.life.subscription().progress.clone();
         let mut life = self.life;
         let answers_once = matches!(life, Life::Poll(_));
         if let Life::Stream(stream) = &mut life {
@@ -136,7 +136,7 @@ impl NewStream {
         log::info!(
             "event=disconnect {} reason={reason} messages={} seconds={}",
             self.client,
-            life.subscription().progress().messages(),
+            life.subscription().progress.messages(),
             self.client.started.elapsed().as_secs()
         );
     }
@@ -172,7 +172,7 @@ impl Life {
             is_chunked,
             heartbeat: heartbeat_frame(stream.subscription.form, granted.heartbeat_is_event),
         };
-        stream.subscription.progress().allow_help(Box::new(direct));
+        stream.subscription.progress.allow_help(Box::new(direct));
         Life::Stream(stream)
     }
 

@@ -32,9 +32,9 @@ impl Poll {
             match self.subscription.try_next() {
                 Next::End(end) => break Some(end),
                 Next::Batch(queued) => {
-                    let batch = queued.batch();
-                    body.extend_from_slice(batch.frame().bytes(false));
-                    up_to = batch.last();
+                    let batch = &queued.batch;
+                    body.extend_from_slice(batch.frame.bytes(false));
+                    up_to = batch.last;
                     self.subscription.delivered(batch);
                     if body.len() >= ENOUGH_BYTES || self.subscription.newest.is_some() {
                         break None;

@@ -91,7 +91,7 @@ impl EventStream {
 
     fn write_all(&mut self) -> io::Result<End> {
         self.writer.begin()?;
-        if let Some(replay) = self.subscription.take_replay() {
+        if let Some(replay) = self.subscription.replay.take() {
             self.replay(&replay)?;
         }
         self.follow()
@@ -107,7 +107,7 @@ impl EventStream {
         self.write_frame(gaps.as_ref())?;
         let mut rest = replay.events.as_slice();
         while !rest.is_empty() {
-            if self.subscription.progress().cut().is_some() {
+            if self.subscription.progress.cut().is_some() {
                 return Ok(());
             }
             let mut count = 0;
@@ -134,8 +134,8 @@ impl EventStream {
             match self.subscription.try_next() {
                 Next::End(end) => return Ok(end),
                 Next::Batch(queued) => {
-                    let batch = queued.batch();
-                    self.write_rest(batch.frame(), queued.written())?;
+                    let batch = &queued.batch;
+                    self.write_rest(&batch.frame, queued.written)?;
                     self.subscription.delivered(batch);
                 }
                 Next::Nothing => self.subscription.sleep(None),
@@ -161,7 +161,7 @@ impl EventStream {
             error.kind(),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
         );
-        match self.subscription.progress().cut() {
+        match self.subscription.progress.cut() {
             Some(End::Slow) => "slow",
             Some(_) => GONE,
             None if timed_out => "slow",

@@ -50,9 +50,9 @@ impl Stream {
     /// `is_helped`: the announcer may write in its place.
     pub fn start(mut subscription: Subscription, wire: Arc<Wire>, is_helped: bool) -> Stream {
         if is_helped {
-            subscription.progress().allow_help(Box::new(wire.clone()));
+            subscription.progress.allow_help(Box::new(wire.clone()));
         }
-        let replay = subscription.take_replay();
+        let replay = subscription.replay.take();
         let form = subscription.form;
         let mut stream = Stream {
             subscription,
@@ -94,7 +94,7 @@ impl Stream {
             State::Ready => self.follow(),
             State::Writing(bytes, after) => self.go_on_writing(bytes, after),
             State::Idle => {
-                self.subscription.progress().handoff.lie_down();
+                self.subscription.progress.handoff.lie_down();
                 self.state = State::LyingDown;
             }
             State::LyingDown if self.subscription.has_news() => self.get_up(),
@@ -105,12 +105,12 @@ impl Stream {
     }
 
     fn get_up(&mut self) {
-        self.subscription.progress().handoff.get_up();
+        self.subscription.progress.handoff.get_up();
         self.state = State::Ready;
     }
 
     fn follow(&mut self) {
-        if self.subscription.progress().cut().is_none() && self.go_on_replaying() {
+        if self.subscription.progress.cut().is_none() && self.go_on_replaying() {
             return;
         }
         if let Some((heartbeat, written)) = self.subscription.take_heartbeat() {
@@ -119,7 +119,7 @@ impl Stream {
         }
         match self.subscription.try_next() {
             Next::Batch(queued) => {
-                let bytes = queued.batch().frame().bytes(true)[queued.written()..].to_vec();
+                let bytes = queued.batch.frame.bytes(true)[queued.written..].to_vec();
                 self.begin(bytes, After::Report(queued));
             }
             Next::Nothing => self.state = State::Idle,
@@ -165,7 +165,7 @@ impl Stream {
     }
 
     fn begin(&mut self, bytes: Vec<u8>, after: After) {
-        let progress = self.subscription.progress();
+        let progress = &self.subscription.progress;
         progress
             .writing_since
             .store(running_ms(), Ordering::Relaxed);
@@ -175,7 +175,7 @@ impl Stream {
 
     fn go_on_writing(&mut self, mut bytes: Vec<u8>, after: After) {
         let Some(count) = self.wire.write(&bytes) else {
-            let end = self.subscription.progress().cut();
+            let end = self.subscription.progress.cut();
             self.state = State::Ended(end.unwrap_or(End::Gone));
             return;
         };
@@ -184,12 +184,12 @@ impl Stream {
             self.state = State::Writing(bytes, after);
             return;
         }
-        let since = &self.subscription.progress().writing_since;
+        let since = &self.subscription.progress.writing_since;
         since.store(0, Ordering::Relaxed);
         match after {
             After::GoOn => {}
             After::Report(queued) => {
-                self.subscription.delivered(queued.batch());
+                self.subscription.delivered(&queued.batch);
             }
             After::End(end) => self.state = State::Ended(end),
         }
