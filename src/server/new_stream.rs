@@ -5,7 +5,7 @@ use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
 use super::mailbox::Note;
 use super::poll::Poll;
-use super::stream::{EventStream, StreamWriter, GONE};
+use super::stream::{EventStream, GONE};
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
 use crate::event::heartbeat_frame;
@@ -114,7 +114,7 @@ impl NewStream {
         let answers_once = matches!(life, Life::Poll(_));
         if let Life::Stream(stream) = &mut life {
             // Before the door looks for the end: who has closed its side already gets the head even so.
-            if stream.writer.begin().is_err() {
+            if stream.begin().is_err() {
                 connection.cut();
             }
         }
@@ -162,17 +162,14 @@ impl Life {
             });
         }
         let is_chunked = !exchange.is_old();
-        let mut stream = EventStream {
-            writer: StreamWriter::new(connection.clone(), is_chunked),
-            subscription: granted.subscription,
-        };
-        stream.begin_with(granted.head.stream_head(is_chunked));
+        let subscription = granted.subscription;
         let direct = StreamSocket {
-            connection,
+            connection: connection.clone(),
             is_chunked,
-            heartbeat: heartbeat_frame(stream.subscription.form, granted.heartbeat_is_event),
+            heartbeat: heartbeat_frame(subscription.form, granted.heartbeat_is_event),
         };
-        stream.subscription.progress.allow_help(Box::new(direct));
+        subscription.progress.allow_help(Box::new(direct));
+        let stream = EventStream::new(connection, is_chunked, subscription, &granted.head);
         Life::Stream(stream)
     }
 

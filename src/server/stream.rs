@@ -5,6 +5,7 @@
 
 use super::connection::Connection;
 use crate::event::{encode, encode_expired, encode_gap, heartbeat, Form, Frame};
+use crate::http::reply::Reply;
 use crate::hub::{End, Next, Replay, Subscription};
 use crate::moments::since_1970;
 use std::io;
@@ -19,36 +20,48 @@ const REPLAY_BYTES: usize = 32 << 10;
 
 /// A running event stream.
 pub struct EventStream {
-    /// Where to write.
-    pub writer: StreamWriter,
+    connection: Arc<Connection>,
+    /// The body is sent in chunks (HTTP/1.1), or bare until the connection closes (HTTP/1.0).
+    is_chunked: bool,
     /// What to write.
     pub subscription: Subscription,
+    /// The answer's head and the stream's first lines, until they are written.
+    beginning: Vec<u8>,
 }
 
 /// The reason of a stream whose client has left.
 pub const GONE: &str = "gone";
 
+/// The chunk that ends a body (RFC 9112, section 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 impl EventStream {
-    /// Sets what `run` writes first: the answer's head and, for an `EventSource`, lines that make its `onopen` fire.
-    pub fn begin_with(&mut self, head: Vec<u8>) {
-        self.writer.beginning = head;
-        let form = self.subscription.form;
-        if !matches!(form, Form::Plain | Form::Json) {
-            return;
+    /// A stream that begins with this head.
+    pub fn new(
+        connection: Arc<Connection>,
+        is_chunked: bool,
+        subscription: Subscription,
+        head: &Reply,
+    ) -> EventStream {
+        let mut beginning = head.stream_head(is_chunked);
+        if let Some(lines) = first_lines(&subscription) {
+            beginning.extend_from_slice(lines.bytes(is_chunked));
         }
-        let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
-        // The client's number, scattered: clients only have to differ.
-        let scattered = self.subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let retry = RETRY_MS.start() + (scattered ^ start_salt()) % spread;
-        let lines = Frame::build(|out| {
-            out.extend_from_slice(heartbeat(form, false));
-            out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
-        });
-        let writer = &mut self.writer;
-        let bytes = lines
-            .iter()
-            .flat_map(|lines| lines.bytes(writer.is_chunked));
-        writer.beginning.extend(bytes);
+        EventStream {
+            connection,
+            is_chunked,
+            subscription,
+            beginning,
+        }
+    }
+
+    /// Writes what comes first. Call it once, before `run`.
+    ///
+    /// # Errors
+    /// If the client is gone, or takes nothing.
+    pub fn begin(&mut self) -> io::Result<()> {
+        let beginning = std::mem::take(&mut self.beginning);
+        self.connection.write_all(&beginning)
     }
 
     /// Writes the stream to its end, and calls `release` before the last bytes: who has them may come again at once.
@@ -70,7 +83,7 @@ impl EventStream {
     }
 
     fn finish(&mut self, reason: &'static str) -> &'static str {
-        match self.writer.finish() {
+        match self.write_end() {
             Ok(()) => reason,
             Err(_) => GONE,
         }
@@ -82,7 +95,7 @@ impl EventStream {
         let notice = Frame::build(|out| encode_expired(reason, form, out));
         let told = self
             .write_frame(notice.as_ref())
-            .and_then(|()| self.writer.finish());
+            .and_then(|()| self.write_end());
         match told {
             Ok(()) => reason,
             Err(error) => self.name(&error),
@@ -90,7 +103,6 @@ impl EventStream {
     }
 
     fn write_all(&mut self) -> io::Result<End> {
-        self.writer.begin()?;
         if let Some(replay) = self.subscription.replay.take() {
             self.replay(&replay)?;
         }
@@ -150,9 +162,17 @@ impl EventStream {
 
     /// Writes a frame of which the client has `written` bytes already.
     fn write_rest(&mut self, frame: &Frame, written: usize) -> io::Result<()> {
-        let writer = &self.writer;
-        let bytes = &frame.bytes(writer.is_chunked)[written..];
-        self.subscription.while_writing(|| writer.write(bytes))
+        let bytes = &frame.bytes(self.is_chunked)[written..];
+        self.subscription
+            .while_writing(|| self.connection.write_all(bytes))
+    }
+
+    /// Tells the client that the stream has ended, and was not cut.
+    fn write_end(&self) -> io::Result<()> {
+        if self.is_chunked {
+            self.connection.write_all(LAST_CHUNK)?;
+        }
+        Ok(())
     }
 
     /// A failed write means a slow client if the hub cut it off, or if it took nothing for that long.
@@ -170,48 +190,19 @@ impl EventStream {
     }
 }
 
-/// Where an event stream is written to.
-pub struct StreamWriter {
-    connection: Arc<Connection>,
-    /// The body is sent in chunks (HTTP/1.1), or bare until the connection closes (HTTP/1.0).
-    is_chunked: bool,
-    /// The answer's head and the stream's first lines, until they are written.
-    beginning: Vec<u8>,
-}
-
-/// The chunk that ends a body (RFC 9112, section 7.1).
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-impl StreamWriter {
-    /// Writes to this connection.
-    pub fn new(connection: Arc<Connection>, is_chunked: bool) -> StreamWriter {
-        StreamWriter {
-            connection,
-            is_chunked,
-            beginning: Vec::new(),
-        }
+/// What makes the `onopen` of an `EventSource` fire, and says when it reconnects. `None` in other forms.
+fn first_lines(subscription: &Subscription) -> Option<Frame> {
+    if !matches!(subscription.form, Form::Plain | Form::Json) {
+        return None;
     }
-
-    /// Writes what comes first, unless that was done.
-    ///
-    /// # Errors
-    /// If the client is gone, or takes nothing.
-    pub fn begin(&mut self) -> io::Result<()> {
-        let beginning = std::mem::take(&mut self.beginning);
-        self.connection.write_all(&beginning)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.connection.write_all(bytes)
-    }
-
-    /// Tells the client that the stream has ended, and was not cut.
-    fn finish(&self) -> io::Result<()> {
-        if self.is_chunked {
-            self.write(LAST_CHUNK)?;
-        }
-        Ok(())
-    }
+    let spread = RETRY_MS.end() - RETRY_MS.start() + 1;
+    // The client's number, scattered: clients only have to differ.
+    let scattered = subscription.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let retry = RETRY_MS.start() + (scattered ^ start_salt()) % spread;
+    Frame::build(|out| {
+        out.extend_from_slice(heartbeat(subscription.form, false));
+        out.extend_from_slice(format!("retry: {retry}\n").as_bytes());
+    })
 }
 
 /// Differs from run to run.
