@@ -1,6 +1,6 @@
 //! What was read from the folder, put together from its records. No I/O here.
 
-use super::record::{self, Batch, KeyRecord, Meta, Record, PROBE_KEY};
+use super::record::{self, Batch, KeyRecord, Meta, Pair, Record, PROBE_KEY};
 use crate::event::EventId;
 use crate::hub::Kept;
 use crate::numbers::hexadecimal;
@@ -36,7 +36,7 @@ impl Contents {
     }
 
     /// Takes what the journal has and the store has not, and returns it: it is to be stored.
-    pub(super) fn take_journal(&mut self, journal: Vec<(Vec<u8>, Vec<u8>)>) -> Batch {
+    pub(super) fn take_journal(&mut self, journal: Vec<Pair>) -> Batch {
         // It is emptied after its records were stored: those may still be in it.
         let stored = self.newest();
         let mut missing = Batch::new();

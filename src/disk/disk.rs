@@ -20,7 +20,7 @@ use crate::hub::{Hub, Published, Refusal};
 use crate::idempotency::{Keys, Publication};
 use crate::log::Logged;
 use crate::waiting::WaitingBytes;
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -161,12 +161,12 @@ impl Disk {
 
     /// Stores everything, behind every publish that is under way, and closes the file. Nothing can be published afterwards.
     pub fn leave(&self, bound: Duration) {
-        let (sender, answer) = crossbeam_channel::bounded(1);
-        let begin = Instant::now();
-        // It waits for its place behind the publishes. Where there is none, the look at the answer tells.
-        let _ = self.jobs.send_timeout(Job::Stop(sender), bound);
-        let left = bound.saturating_sub(begin.elapsed());
-        if answer.recv_timeout(left).is_err() {
+        let (sender, stopped) = crossbeam_channel::bounded(0);
+        let end = Instant::now() + bound;
+        // It waits for its place behind the publishes.
+        let has_place = self.jobs.send_deadline(Job::Stop(sender), end).is_ok();
+        // Nothing is ever sent: this waits for the writer to end.
+        if !has_place || stopped.recv_deadline(end) == Err(RecvTimeoutError::Timeout) {
             log::warn!("event=disk_slow hint=\"the disk did not take everything in time; the next start will be like one after a crash\"");
         }
     }
@@ -183,7 +183,7 @@ impl Disk {
 
     /// Time that commits took.
     pub fn commit_time(&self) -> &Histogram {
-        self.state.sync_time()
+        &self.state.sync_time
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is to be written with one of the next commits, and what is known to be there. No I/O here.
 
-use super::record::{channel_key, channel_value, event_key, Batch};
+use super::record::{channel_key, channel_value, event_key, Batch, Pair};
 use crate::event::{ChannelName, EventId};
 use crate::hub::{Changes, ChannelRecord};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ impl Draft {
     }
 
     /// Takes records that are to be stored.
-    pub(super) fn add(&mut self, records: Vec<(Vec<u8>, Vec<u8>)>) {
+    pub(super) fn add(&mut self, records: Vec<Pair>) {
         let writes = records.into_iter().map(|(key, value)| (key, Some(value)));
         self.batch.extend(writes);
     }

@@ -3,15 +3,12 @@
 //! id of the commit before it as well: what is left of an earlier time does not count. A part that is not as it was written
 //! ends it.
 
-use super::record::{put_id, sum_of, SUM_BYTES};
+use super::record::{put_id, put_piece, sum_of, take_piece, Pair, SUM_BYTES};
 use crate::event::EventId;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-
-/// One key and its value.
-type Pair = (Vec<u8>, Vec<u8>);
 
 /// The file grows in steps of this size: a sync of bytes that the file has already costs half of one that makes it longer.
 const CHUNK: u64 = 256 << 10;
@@ -52,17 +49,15 @@ impl Journal {
     }
 
     /// Appends one part: all of it is read again, or nothing. It counts if `then` succeeds as well.
-    pub(super) fn append<'a>(
+    pub(super) fn append(
         &mut self,
-        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        pairs: &[Pair],
         then: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let mut part = vec![0; SUM_BYTES + 4];
         for (key, value) in pairs {
-            for piece in [key, value] {
-                part.extend_from_slice(&(piece.len() as u32).to_be_bytes());
-                part.extend_from_slice(piece);
-            }
+            put_piece(&mut part, key);
+            put_piece(&mut part, value);
         }
         let length = (part.len() - SUM_BYTES - 4) as u32;
         part[SUM_BYTES..SUM_BYTES + 4].copy_from_slice(&length.to_be_bytes());
@@ -144,17 +139,10 @@ fn take_part(after: EventId, bytes: &[u8]) -> Option<(Vec<Pair>, &[u8])> {
     }
     let mut pairs = Vec::new();
     while !part.is_empty() {
-        let key = take_piece(&mut part)?;
-        pairs.push((key, take_piece(&mut part)?));
+        let key = take_piece(&mut part)?.to_vec();
+        pairs.push((key, take_piece(&mut part)?.to_vec()));
     }
     Some((pairs, behind))
-}
-
-fn take_piece(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let (length, behind) = rest.split_first_chunk()?;
-    let (piece, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    *rest = behind;
-    Some(piece.to_vec())
 }
 
 fn sum_after(after: EventId, bytes: &[u8]) -> [u8; SUM_BYTES] {

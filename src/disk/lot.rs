@@ -1,12 +1,13 @@
 //! What the writer stores in one go: publications, each with who waits for its answer, and the ids that they get. No I/O here.
 
-use super::record::{event_key, event_value, published_key, published_value, KeyRecord};
+use super::record::{event_key, event_value, published_key, published_value, KeyRecord, Pair};
 use crate::event::{ChannelName, Event, EventId, EventName, Kind};
 use crate::hub::{Hub, KeptEvent, Published, Refusal, Tail};
 use crate::idempotency::Publication;
 use crate::waiting::Waits;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,8 +21,8 @@ pub(super) type Then = Box<dyn FnOnce(Result<Published, Refusal>) + Send>;
 /// Something for the writer to do.
 pub(super) enum Job {
     Publish(Publication, Then, Waits),
-    /// This server stops; whoever waits for that is told.
-    Stop(Sender<()>),
+    /// This server stops. Dropped when everything is stored.
+    Stop(Sender<Infallible>),
 }
 
 impl Job {
@@ -38,7 +39,7 @@ impl Job {
 pub(super) struct Lot {
     publications: Vec<(Publication, Then, Waits)>,
     /// It is the last, and who asked for that.
-    pub(super) stop: Option<Sender<()>>,
+    pub(super) stop: Option<Sender<Infallible>>,
 }
 
 impl Lot {
@@ -122,7 +123,7 @@ impl NumberedLot {
     }
 
     /// As it is stored.
-    pub(super) fn records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn records(&self) -> Vec<Pair> {
         let events = self.events.iter();
         let events = events.map(|kept| (event_key(kept.event.id), event_value(kept)));
         let keys = self.keys.iter();

@@ -241,9 +241,6 @@ fn a_journal_gives_whole_parts_up_to_the_first_that_is_not_whole() {
         .collect();
     let mut ends = Vec::new();
     for part in pairs.chunks(3) {
-        let part = part
-            .iter()
-            .map(|(key, value)| (key.as_slice(), value.as_slice()));
         journal.append(part, || Ok(())).expect("it can be written");
         ends.push(journal.len() as usize);
     }

@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
 /// Values to be written, and `None` where a record goes, by their keys.
 pub(super) type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -68,23 +71,22 @@ pub(super) enum Record {
 }
 
 pub(super) fn event_key(id: EventId) -> Vec<u8> {
-    let mut key = vec![EVENT];
-    put_id(&mut key, id);
-    key
-}
-
-/// The id in the key of an event, or of what is known of an attempt.
-fn published_id(key: &[u8]) -> Option<EventId> {
-    let mut rest = key
-        .strip_prefix(&[EVENT])
-        .or(key.strip_prefix(&[PUBLISHED]))?;
-    take_id(&mut rest).filter(|_| rest.is_empty())
+    id_key(EVENT, id)
 }
 
 pub(super) fn published_key(id: EventId) -> Vec<u8> {
-    let mut key = vec![PUBLISHED];
+    id_key(PUBLISHED, id)
+}
+
+fn id_key(kind: u8, id: EventId) -> Vec<u8> {
+    let mut key = vec![kind];
     put_id(&mut key, id);
     key
+}
+
+/// The id in such a key, given what stands behind its kind.
+fn id_of_key(mut rest: &[u8]) -> Option<EventId> {
+    take_id(&mut rest).filter(|_| rest.is_empty())
 }
 
 pub(super) fn published_value(record: &KeyRecord) -> Vec<u8> {
@@ -113,8 +115,8 @@ pub(super) fn event_value(kept: &KeptEvent) -> Vec<u8> {
     put_id(&mut value, kept.before);
     put_u64(&mut value, kept.number);
     put_u64(&mut value, event.timestamp_ms);
-    put_text(&mut value, event.channel.as_str());
-    put_text(&mut value, name);
+    put_piece(&mut value, event.channel.as_str().as_bytes());
+    put_piece(&mut value, name.as_bytes());
     value.extend_from_slice(event.text.as_bytes());
     value
 }
@@ -188,8 +190,8 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Record> {
             let name = ChannelName::parse(std::str::from_utf8(name).ok()?).ok()?;
             Some(Record::Channel(name, read_channel(value)?))
         }
-        (&EVENT, _) => read_event(published_id(key)?, value).map(Record::Event),
-        (&PUBLISHED, mut id) => read_published(take_id(&mut id)?, value).map(Record::Published),
+        (&EVENT, id) => read_event(id_of_key(id)?, value).map(Record::Event),
+        (&PUBLISHED, id) => read_published(id_of_key(id)?, value).map(Record::Published),
         _ if key == META_KEY => read_meta(value).map(Record::Meta),
         _ => None,
     }
@@ -279,10 +281,10 @@ pub(super) fn put_id(out: &mut Vec<u8>, id: EventId) {
     put_u64(out, id.seq);
 }
 
-/// Behind its length. Names come out of a request's head, so that is short.
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
-    out.extend_from_slice(text.as_bytes());
+/// Behind its length, which is that of a message at the most.
+pub(super) fn put_piece(out: &mut Vec<u8>, piece: &[u8]) {
+    out.extend_from_slice(&(piece.len() as u32).to_be_bytes());
+    out.extend_from_slice(piece);
 }
 
 fn take_u64(rest: &mut &[u8]) -> Option<u64> {
@@ -298,11 +300,15 @@ fn take_id(rest: &mut &[u8]) -> Option<EventId> {
     })
 }
 
-fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+pub(super) fn take_piece<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first_chunk()?;
-    let (text, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let (piece, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     *rest = behind;
-    std::str::from_utf8(text).ok()
+    Some(piece)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_piece(rest)?).ok()
 }
 
 #[cfg(test)]
@@ -379,6 +385,6 @@ mod tests {
         let keys = ids.map(|(ms, seq)| event_key(EventId { ms, seq }));
         assert!(keys.is_sorted());
         assert!(keys[3].as_slice() < META_KEY);
-        assert_eq!(published_id(&keys[0]), Some(EventId { ms: 1, seq: 300 }));
+        assert_eq!(id_of_key(&keys[0][1..]), Some(EventId { ms: 1, seq: 300 }));
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct State {
     fault: Mutex<Option<Down>>,
     faults: Counter,
     /// Time of a commit, with its sync.
-    sync_time: Histogram,
+    pub(super) sync_time: Histogram,
 }
 
 #[derive(Debug)]
@@ -57,15 +57,6 @@ impl State {
             faults: self.faults.get(),
             last_fault: down.as_ref().map(|down| down.fault.reason.clone()),
         }
-    }
-
-    pub(super) fn sync_time(&self) -> &Histogram {
-        &self.sync_time
-    }
-
-    /// A commit took this long.
-    pub(super) fn took(&self, time: Duration) {
-        self.sync_time.observe(time, 1);
     }
 
     /// Something could not be stored.

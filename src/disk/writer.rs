@@ -8,13 +8,13 @@ use super::fault::{Fault, Kind};
 use super::folder::{bytes_of, wall_ms, Folder};
 use super::journal::Journal;
 use super::lot::{Job, Lot, NumberedLot, Numbering};
-use super::record::{meta_value, published_key, KeyRecord, Meta, META_KEY, PROBE_KEY};
+use super::record::{meta_value, published_key, KeyRecord, Meta, Pair, META_KEY, PROBE_KEY};
 use super::settings::SyncTime;
 use super::state::State;
 use super::store::{self, Store};
 use crate::event::Event;
 use crate::hub::{Hub, Refusal};
-use crate::idempotency::LIFETIME;
+use crate::idempotency::{LIFETIME, MOST_KEYS};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,12 +46,6 @@ const FAR_TOO_LARGE: u64 = 2;
 
 /// What is written to find out whether there is room again, if nothing larger was refused.
 const LEAST_PROBE: usize = 64 << 10;
-
-/// Keys of publishes that are known at most.
-const MOST_KEYS: usize = 32_768;
-
-/// A key and its value.
-type Pair = (Vec<u8>, Vec<u8>);
 
 /// Everything that the thread has.
 pub(super) struct Writer {
@@ -126,10 +120,7 @@ impl Writer {
         for job in self.jobs.try_iter() {
             job.refuse(Refusal::Closing);
         }
-        if let Some(stop) = stop {
-            // Nobody waits any more if the time was over.
-            let _ = stop.send(());
-        }
+        drop(stop);
     }
 
     /// The first commit of this run: what the journal had, and whose the file is now.
@@ -175,13 +166,12 @@ impl Writer {
             self.commit(newest.ms)?;
         }
         let begun = Instant::now();
-        let pairs = records.iter().map(|(key, value)| (&key[..], &value[..]));
         let answer = || self.folder.note_answered(newest);
-        self.journal.append(pairs, answer)?;
+        self.journal.append(&records, answer)?;
         let time = match self.sync_time {
             SyncTime::Within(time) => time,
             SyncTime::Always => {
-                self.state.took(begun.elapsed());
+                self.state.sync_time.observe(begun.elapsed(), 1);
                 STORE_TIME
             }
         };
@@ -208,7 +198,7 @@ impl Writer {
         };
         let begun = Instant::now();
         write(store, &self.draft, &[], &meta)?;
-        self.state.took(begun.elapsed());
+        self.state.sync_time.observe(begun.elapsed(), 1);
         self.meta = meta;
         self.draft.clear();
         self.begin_journal()

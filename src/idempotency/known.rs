@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// How long a key is known.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Records that are kept at most: about 5 MB.
-const MOST: usize = 32_768;
+/// Keys that are known at most: about 5 MB.
+pub const MOST_KEYS: usize = 32_768;
 
 #[derive(Debug)]
 struct Record {
@@ -47,7 +47,7 @@ impl Known {
 
     fn forget(&mut self, now: Instant) {
         while let Some((at, key)) = self.order.front() {
-            if now.saturating_duration_since(*at) < LIFETIME && self.order.len() <= MOST {
+            if now.saturating_duration_since(*at) < LIFETIME && self.order.len() <= MOST_KEYS {
                 return;
             }
             self.records.remove(key);
@@ -91,10 +91,10 @@ mod tests {
     fn the_newest_keys_are_kept_and_the_memory_is_bounded() {
         let now = Instant::now();
         let mut known = Known::default();
-        for number in 0..MOST + 10 {
+        for number in 0..MOST_KEYS + 10 {
             known.add(&attempt(number), published(number), now);
         }
-        assert_eq!(known.records.len(), MOST);
+        assert_eq!(known.records.len(), MOST_KEYS);
         assert!(known.find(&attempt(9), now).is_none());
         let (found, is_same) = known.find(&attempt(10), now).expect("it is known");
         assert!(is_same);

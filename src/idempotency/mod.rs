@@ -9,5 +9,5 @@ mod publication;
 pub use attempt::{Attempt, Half};
 pub use first_try::FirstTry;
 pub use keys::{Begun, Claim, Keys};
-pub use known::LIFETIME;
+pub use known::{LIFETIME, MOST_KEYS};
 pub use publication::Publication;
