@@ -22,16 +22,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    refuse_others(metadata.file_type())?;
+    refuse_others(file.metadata().map_err(unreadable)?.file_type())?;
     // Some files are longer than they say.
     let mut bytes = Vec::new();
-    if metadata.len() <= MAX_BYTES {
-        file.take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
-    }
-    if metadata.len() > MAX_BYTES || bytes.len() as u64 > MAX_BYTES {
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(format!(
             "has more than {MAX_BYTES} bytes; give the path of a file of JSON rules"
         ));

@@ -144,7 +144,7 @@ impl Access {
     pub fn still_grants(&self, permit: &Permit) -> bool {
         let rules = self.rules();
         let identity = match &permit.identity {
-            Identity::Listed(entry) => match rules.find_again(entry) {
+            Identity::Listed(entry) => match rules.find(&entry.digest) {
                 Some(entry) => Identity::Listed(entry.clone()),
                 None => return false,
             },

@@ -46,9 +46,8 @@ impl Patterns {
     /// # Errors
     /// One line about the first that no channel could have.
     pub fn parse<'a>(names: impl Iterator<Item = &'a str>) -> Result<Patterns, String> {
-        // As in the rules.
-        let names: Vec<&str> = names.collect();
-        serde_json::from_value(names.into()).map_err(|error| error.to_string())
+        let topics = names.map(Topic::parse).collect::<Result<Vec<_>, _>>();
+        topics.map(Patterns::from)
     }
 
     /// As written, patterns first.
@@ -94,9 +93,8 @@ impl From<Vec<Topic>> for Patterns {
 impl<'de> Deserialize<'de> for Patterns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Patterns, D::Error> {
         let items = Vec::<Item>::deserialize(deserializer)?;
-        Ok(Patterns::from(
-            items.into_iter().map(|item| item.0).collect::<Vec<_>>(),
-        ))
+        let topics: Vec<Topic> = items.into_iter().map(|Item(topic)| topic).collect();
+        Ok(topics.into())
     }
 }
 

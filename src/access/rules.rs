@@ -20,7 +20,8 @@ use std::sync::Arc;
 pub struct Entry {
     /// Its holder's name in the log.
     pub name: Box<str>,
-    digest: Digest,
+    /// Its token's.
+    pub digest: Digest,
     /// The token is so short that it can be guessed.
     pub is_short: bool,
     /// Its holder's rights.
@@ -105,11 +106,6 @@ impl Rules {
     /// The token with this digest.
     pub fn find(&self, digest: &Digest) -> Option<&Arc<Entry>> {
         self.entries.get(digest)
-    }
-
-    /// The same token as `entry`, which may be from older rules.
-    pub fn find_again(&self, entry: &Entry) -> Option<&Arc<Entry>> {
-        self.find(&entry.digest)
     }
 
     /// The number of tokens.

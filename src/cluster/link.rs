@@ -17,7 +17,7 @@ const LEAST_ROOM: usize = 4 << 10;
 const MOST_ROOM: usize = 256 << 10;
 
 /// A connection as Redis knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Session {
     /// Which run of Redis it is: another one after each start.
     run: String,
@@ -41,10 +41,7 @@ impl Link {
         let end = system::now() + bound;
         let mut link = Link {
             socket: Socket::connect(address, end)?,
-            session: Session {
-                run: String::new(),
-                client: None,
-            },
+            session: Session::default(),
         };
         link.set_patience(left(end))?;
         link.introduce(address)?;
@@ -167,11 +164,7 @@ fn check(info: &str) -> Result<(), Fault> {
         });
     }
     if field("loading") == "1" {
-        return Err(Fault {
-            kind: "loading",
-            reason: "LOADING".into(),
-            hint: "Redis is reading its data from disk",
-        });
+        return Err(Fault::from_answer(b"LOADING"));
     }
     Ok(())
 }

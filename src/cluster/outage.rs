@@ -18,8 +18,15 @@ pub(super) const MOST_WAIT: Duration = Duration::from_millis(2500);
 pub(super) struct Outage {
     /// Until when it may pass, and its reason.
     begun: Option<(Instant, String)>,
-    backoff: Backoff,
+    /// Pauses so far.
+    pauses: u32,
 }
+
+/// Pauses between tries, doubled from the first to the longest, each up to a half longer or shorter at random, so that the
+/// servers do not all come at once. Not longer: two connections have to be made one after the other, publishers are
+/// refused until then, and one try a second costs Redis nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Outage {
     /// Records a fault, and returns the pause before the next try. `oldest` is since when somebody waits.
@@ -35,7 +42,7 @@ impl Outage {
             // The next try asks for less.
             return Duration::ZERO;
         }
-        let pause = self.backoff.next();
+        let pause = self.next_pause();
         match self.grace() {
             Duration::ZERO => pause,
             // Those who wait have to be told in time.
@@ -61,26 +68,13 @@ impl Outage {
 
     /// Ends it, and returns its reason, if there was one.
     pub(super) fn end(&mut self) -> Option<String> {
-        self.backoff = Backoff::default();
+        self.pauses = 0;
         self.begun.take().map(|(_, reason)| reason)
     }
-}
 
-/// Pauses between tries: 50 ms, doubled each time up to 1 s, each up to a half longer or shorter at random, so that the
-/// servers do not all come at once. Not longer: two connections have to be made one after the other, publishers are
-/// refused until then, and one try a second costs Redis nothing.
-#[derive(Debug, Default)]
-struct Backoff {
-    tries: u32,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    const MOST: Duration = Duration::from_secs(1);
-
-    fn next(&mut self) -> Duration {
-        let pause = Self::MOST.min(Self::FIRST * 2_u32.pow(self.tries.min(10)));
-        self.tries += 1;
+    fn next_pause(&mut self) -> Duration {
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(self.pauses.min(10)));
+        self.pauses += 1;
         pause / 2 + pause * system::jitter() / 1000
     }
 }

@@ -168,10 +168,9 @@ fn explain(token: &str) -> Result<(), Failure> {
 
 /// A moment, and how far away it is.
 fn moment(moment: SystemTime, now: SystemTime) -> String {
-    let far = match (moment.duration_since(now), now.duration_since(moment)) {
-        (Ok(ahead), _) => format!("in {}", rough(ahead)),
-        (_, Ok(over)) => format!("{} ago", rough(over)),
-        _ => String::new(),
+    let far = match moment.duration_since(now) {
+        Ok(ahead) => format!("in {}", rough(ahead)),
+        Err(over) => format!("{} ago", rough(over.duration())),
     };
     format!("{} ({far})", httpdate::fmt_http_date(moment))
 }

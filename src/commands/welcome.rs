@@ -4,6 +4,7 @@
 use crate::access::{Action, Grant, Rules, Token};
 use crate::config::{Config, Listen};
 use crate::http::cors::Origins;
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -303,11 +304,8 @@ fn outside(bound: IpAddr) -> Option<IpAddr> {
 
 /// A channel, encoded for a path.
 fn encode(channel: &str) -> String {
-    percent_encoding::utf8_percent_encode(channel, percent_encoding::NON_ALPHANUMERIC)
-        .to_string()
-        .replace("%2D", "-")
-        .replace("%5F", "_")
-        .replace("%2E", ".")
+    const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+    utf8_percent_encode(channel, &ENCODED).to_string()
 }
 
 /// A word, quoted for a shell.

@@ -1,7 +1,8 @@
 //! Request targets: the path's segments and the query's parameters, percent-decoded once (WHATWG URL, section 5.1 for
 //! the query). Knows nothing of their meaning.
 
-use percent_encoding::percent_decode;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 
 /// A parsed request target.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,19 +55,12 @@ pub struct NotUtf8;
 /// # Errors
 /// If the result is not UTF-8.
 pub fn decode_segment(segment: &str) -> Result<String, NotUtf8> {
-    into_utf8(percent_decode(segment.as_bytes()).collect())
+    let decoded = percent_decode_str(segment).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| NotUtf8)
 }
 
 fn decode_form(text: &str) -> Vec<u8> {
-    let spaced: Vec<u8> = text
-        .bytes()
-        .map(|b| if b == b'+' { b' ' } else { b })
-        .collect();
-    percent_decode(&spaced).collect()
-}
-
-fn into_utf8(bytes: Vec<u8>) -> Result<String, NotUtf8> {
-    String::from_utf8(bytes).map_err(|_| NotUtf8)
+    percent_decode_str(&text.replace('+', " ")).collect()
 }
 
 /// A query's parameters, decoded.

@@ -145,7 +145,7 @@ impl Hub {
 
     pub fn stats(&self) -> HubStats {
         let table = self.shared.lock();
-        let (all, with_messages) = (table.channel_count(), table.channels.places.with_messages);
+        let (all, with_messages) = (table.channels.len(), table.channels.places.with_messages);
         HubStats {
             active_channels: all,
             channels_of_a_kind: with_messages.max(all - with_messages),

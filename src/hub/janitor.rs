@@ -63,18 +63,13 @@ pub(super) fn keep_alive(shared: &Shared) {
     let quiet = shared.limits.heartbeat.saturating_sub(ROUND / 2);
     let quiet_ms = u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX);
     let is_quiet = |subscriber: &&Arc<Subscriber>| subscriber.is_quiet_for(quiet_ms, now_ms);
-    let quiet: Vec<_> = {
-        let table = shared.lock();
-        table
-            .audiences
-            .subscribers()
-            .filter(is_quiet)
-            .cloned()
-            .collect()
-    };
-    quiet
-        .iter()
-        .for_each(|subscriber| subscriber.keep_alive(now_ms));
+    let table = shared.lock();
+    let quiet = table.audiences.subscribers().filter(is_quiet);
+    let quiet: Vec<_> = quiet.cloned().collect();
+    drop(table);
+    for subscriber in quiet {
+        subscriber.keep_alive(now_ms);
+    }
 }
 
 fn expire_channels(shared: &Shared) {

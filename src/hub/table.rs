@@ -303,10 +303,6 @@ impl Table {
         expired.into_iter().map(take_out).collect()
     }
 
-    pub(super) fn channel_count(&self) -> usize {
-        self.channels.len()
-    }
-
     /// In no order.
     pub(super) fn channel_stats(&self) -> Vec<ChannelStats> {
         let stats_of = |(name, channel)| self.stats_of(name, channel);
