@@ -81,30 +81,30 @@ pub fn family(request: &Request) -> Family {
 fn route(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let path = request.target.path.as_str();
     match path {
-        "/" => reading(request, || Ok(assets::page(request))),
-        "/sse-client.js" => reading(request, || Ok(assets::client(request))),
-        "/sse-client.d.ts" => reading(request, || Ok(assets::client_types(request))),
-        "/llms.txt" => reading(request, || Ok(assets::for_assistants(request))),
-        "/openapi.json" => reading(request, || Ok(openapi::document())),
-        "/health" => reading(request, || Ok(health::alive(app))),
-        "/health/ready" => reading(request, || health::ready(app)),
-        "/stats" => reading(request, || stats::snapshot(app, request)),
-        "/stats/stream" => taking(request, READING, || stats::stream(app, request)),
-        "/stats/history" => reading(request, || stats::history(app, request)),
-        "/clients" => reading(request, || clients::list(app, request)),
-        "/metrics" => reading(request, || Ok(metrics::metrics(app))),
+        "/" => reading(request, &|| Ok(assets::page(request))),
+        "/sse-client.js" => reading(request, &|| Ok(assets::client(request))),
+        "/sse-client.d.ts" => reading(request, &|| Ok(assets::client_types(request))),
+        "/llms.txt" => reading(request, &|| Ok(assets::for_assistants(request))),
+        "/openapi.json" => reading(request, &|| Ok(openapi::document())),
+        "/health" => reading(request, &|| Ok(health::alive(app))),
+        "/health/ready" => reading(request, &|| health::ready(app)),
+        "/stats" => reading(request, &|| stats::snapshot(app, request)),
+        "/stats/stream" => taking(request, READING, &|| stats::stream(app, request)),
+        "/stats/history" => reading(request, &|| stats::history(app, request)),
+        "/clients" => reading(request, &|| clients::list(app, request)),
+        "/metrics" => reading(request, &|| Ok(metrics::metrics(app))),
         "*" if request.method == Method::Options => Ok(Outcome::Reply(preflight(request))),
         _ => match channel_segment(path) {
             Some(("sse", segment)) => {
-                taking(request, READING, || subscribe::open(app, request, segment))
+                taking(request, READING, &|| subscribe::open(app, request, segment))
             }
             Some(("publish", segment)) => {
-                taking(request, WRITING, || publish::publish(app, request, segment))
+                taking(request, WRITING, &|| publish::publish(app, request, segment))
             }
             Some(("messages", segment)) => {
-                taking(request, READING, || messages::read(app, request, segment))
+                taking(request, READING, &|| messages::read(app, request, segment))
             }
-            Some(("clients", Some(number))) => taking(request, ENDING, || {
+            Some(("clients", Some(number))) => taking(request, ENDING, &|| {
                 clients::end(app, request, number).map(Outcome::Reply)
             }),
             _ => Err(Problem::not_found(format!(
@@ -132,16 +132,16 @@ const ENDING: &str = "DELETE, OPTIONS";
 
 fn reading(
     request: &Request,
-    answer: impl FnOnce() -> Result<Reply, Problem>,
+    answer: &dyn Fn() -> Result<Reply, Problem>,
 ) -> Result<Outcome, Problem> {
-    taking(request, READING, || answer().map(Outcome::Reply))
+    taking(request, READING, &|| answer().map(Outcome::Reply))
 }
 
 /// Answers a request with one of the `allowed` methods. `OPTIONS` is always answered here.
 fn taking(
     request: &Request,
     allowed: &str,
-    answer: impl FnOnce() -> Result<Outcome, Problem>,
+    answer: &dyn Fn() -> Result<Outcome, Problem>,
 ) -> Result<Outcome, Problem> {
     let method = request.method.name();
     if request.method == Method::Options {

@@ -31,5 +31,5 @@ const fn shorten<const MOST: usize>() -> ([u8; MOST], usize) {
 }
 
 pub(super) fn document() -> Reply {
-    Reply::new(200).with_body("application/json", SHORT)
+    Reply::new(200).with_body("application/json", &SHORT[..])
 }
