@@ -5,7 +5,6 @@ use super::system::{lock, Mutex};
 use crate::event::EventId;
 use crate::hub::Refusal;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// Redis's answer to a publish.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,32 +38,16 @@ impl Stored {
 }
 
 /// What is to be done with an answer. It must not wait for anybody.
-pub(super) struct Then(Box<dyn FnOnce(Result<Stored, Refusal>) + Send>);
-
-impl Then {
-    pub(super) fn new(then: impl FnOnce(Result<Stored, Refusal>) + Send + 'static) -> Then {
-        Then(Box::new(then))
-    }
-
-    pub(super) fn answer(self, answer: Result<Stored, Refusal>) {
-        (self.0)(answer);
-    }
-}
-
-impl fmt::Debug for Then {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then(…)")
-    }
-}
+pub(super) type Then = Box<dyn FnOnce(Result<Stored, Refusal>) + Send>;
 
 /// Answers that wait until an id has reached the hub.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PendingAnswers {
     /// Guards who waits, and how far the hub has come.
     state: Mutex<Arrived>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Arrived {
     up_to: EventId,
     answers: BTreeMap<EventId, Vec<(Stored, Then)>>,
@@ -80,7 +63,7 @@ impl PendingAnswers {
             return;
         }
         drop(state);
-        then.answer(Ok(stored));
+        then(Ok(stored));
     }
 
     /// Everything up to `id` is in the hub.
@@ -112,7 +95,7 @@ impl PendingAnswers {
 
 fn hand_over(answers: BTreeMap<EventId, Vec<(Stored, Then)>>) {
     for (stored, then) in answers.into_values().flatten() {
-        then.answer(Ok(stored));
+        then(Ok(stored));
     }
 }
 

@@ -23,7 +23,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(4);
 const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
 /// The writer, the follower, and what they know.
-#[derive(Debug)]
 pub struct Cluster {
     shared: Arc<ClusterShared>,
     jobs: Sender<Job>,
@@ -84,7 +83,7 @@ impl Cluster {
         };
         let count = publication.messages.len();
         let (hub, to) = (hub.clone(), publication.channel.clone());
-        let then = Then::new(move |answer| {
+        let then: Then = Box::new(move |answer| {
             drop(place);
             then(answer.map(|stored| {
                 if !stored.is_repeated {
@@ -173,7 +172,7 @@ impl Cluster {
 /// Waits for an answer, at most for `bound`.
 fn wait(bound: Duration, begin: impl FnOnce(Then)) -> Result<Stored, Refusal> {
     let (sender, answer) = crossbeam_channel::bounded(1);
-    begin(Then::new(move |answer| {
+    begin(Box::new(move |answer| {
         // Nobody waits any more once the time is over.
         let _ = sender.send(answer);
     }));

@@ -112,7 +112,6 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// How many of a million entries of this size are kept.
     fn kept(cost: usize, history_events: usize, history_bytes: usize, channels: usize) -> u64 {
@@ -124,13 +123,7 @@ mod tests {
         let limits = Limits {
             history_events,
             history_bytes,
-            history_age: None,
-            channel_ttl: Duration::ZERO,
-            max_clients: 1,
-            max_channels: 1,
-            client_queue: 1,
-            heartbeat: Duration::MAX,
-            ids_come_from_outside: true,
+            ..Limits::SMALL
         };
         let from = intake.keep_from(&limits, channels);
         assert_eq!(intake.keep_from(&limits, channels), None, "once");

@@ -23,7 +23,6 @@ const JOBS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
 /// A request to Redis.
-#[derive(Debug)]
 pub(super) enum Job {
     Publish(Publication, Then, Waits),
     /// The newest id of the stream.
@@ -34,9 +33,7 @@ pub(super) enum Job {
 impl Job {
     pub(super) fn answer(self, answer: Result<Stored, Refusal>) {
         match self {
-            Job::Publish(_, then, _) | Job::AskNewest(then) | Job::Leave(then) => {
-                then.answer(answer)
-            }
+            Job::Publish(_, then, _) | Job::AskNewest(then) | Job::Leave(then) => then(answer),
         }
     }
 
@@ -172,7 +169,6 @@ pub(super) struct Done {
 }
 
 /// The publishes of one transaction, from the queue to their answers.
-#[derive(Debug)]
 pub(super) struct Lot {
     pub(super) jobs: Vec<Job>,
     mark: String,

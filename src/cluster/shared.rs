@@ -17,7 +17,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-#[derive(Debug)]
 pub(super) struct ClusterShared {
     pub(super) hub: Arc<Hub>,
     pub(super) address: RedisAddress,

@@ -19,12 +19,6 @@ const CACHE_BYTES: usize = 4 << 20;
 /// An open file.
 pub(super) struct Store(Database);
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Store(…)")
-    }
-}
-
 impl Store {
     /// Opens what was written before, and was read.
     pub(super) fn open(path: &Path) -> Result<Store, Fault> {

@@ -28,7 +28,7 @@ pub struct Limits {
 #[cfg(test)]
 impl Limits {
     /// Enough for a unit test.
-    pub(super) const SMALL: Limits = Limits {
+    pub(crate) const SMALL: Limits = Limits {
         history_events: 10,
         history_bytes: 1000,
         history_age: None,

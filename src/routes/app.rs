@@ -12,7 +12,6 @@ use crate::idempotency::Keys;
 use std::sync::Arc;
 
 /// One for the whole server.
-#[derive(Debug)]
 pub struct App {
     /// Channels and clients.
     pub hub: Arc<Hub>,

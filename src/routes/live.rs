@@ -19,7 +19,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const MAX_WATCHERS: usize = 1000;
 
 /// A hub without threads and its two channels, and what they tell about.
-#[derive(Debug)]
 pub struct LiveStatistics {
     watched: Arc<Hub>,
     cluster: Option<Arc<Cluster>>,

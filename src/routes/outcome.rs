@@ -8,7 +8,6 @@ use crate::hub::Subscription;
 use std::time::Instant;
 
 /// What becomes of a request.
-#[derive(Debug)]
 pub enum Outcome {
     /// An answer.
     Reply(Reply),
@@ -36,12 +35,6 @@ impl Waiting {
     }
 }
 
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Waiting(…)")
-    }
-}
-
 /// Sends an answer to its client, from any thread, without waiting.
 pub type Answer = Box<dyn FnOnce(Reply) + Send>;
 
@@ -62,12 +55,6 @@ impl Later {
         Later::new(move |answer| {
             self.begin(Box::new(move |reply| answer(reply.with_all(headers))));
         })
-    }
-}
-
-impl std::fmt::Debug for Later {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Later(…)")
     }
 }
 
