@@ -2,7 +2,7 @@
 
 use super::audience::AudienceId;
 use crate::event::{ChannelName, Prefix};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 #[derive(Debug)]
 pub(super) struct Followers {
@@ -16,7 +16,7 @@ pub(super) struct Followers {
 pub(super) struct PatternFollowers {
     by_stem: HashMap<Box<str>, Followers>,
     /// The number of stems of each length: a name is looked up once for each length, however many patterns there are.
-    lengths: BTreeMap<usize, usize>,
+    by_length: Vec<usize>,
 }
 
 impl PatternFollowers {
@@ -24,9 +24,10 @@ impl PatternFollowers {
     pub(super) fn join(&mut self, prefixes: &[Prefix], new_audience: Option<AudienceId>) {
         for prefix in prefixes {
             let stem = prefix.stem();
-            let lengths = &mut self.lengths;
+            let by_length = &mut self.by_length;
             let followers = self.by_stem.entry(stem.into()).or_insert_with(|| {
-                *lengths.entry(stem.len()).or_default() += 1;
+                by_length.resize(by_length.len().max(stem.len() + 1), 0);
+                by_length[stem.len()] += 1;
                 Followers {
                     prefix: prefix.clone(),
                     audiences: Vec::new(),
@@ -49,15 +50,9 @@ impl PatternFollowers {
             if deserted.is_some() {
                 followers.audiences.retain(|&id| Some(id) != deserted);
             }
-            if followers.clients > 0 {
-                continue;
-            }
-            self.by_stem.remove(stem);
-            if let Some(count) = self.lengths.get_mut(&stem.len()) {
-                *count -= 1;
-                if *count == 0 {
-                    self.lengths.remove(&stem.len());
-                }
+            if followers.clients == 0 {
+                self.by_stem.remove(stem);
+                self.by_length[stem.len()] -= 1;
             }
         }
     }
@@ -67,14 +62,13 @@ impl PatternFollowers {
     pub(super) fn of<'a>(&'a self, name: &'a ChannelName) -> impl Iterator<Item = &'a Followers> {
         let text = name.as_str();
         let most = if name.is_broadcast() {
-            None
+            0
         } else {
-            Some(text.len())
+            text.len() + 1
         };
-        let lengths = most
-            .into_iter()
-            .flat_map(|most| self.lengths.range(..=most));
-        lengths.filter_map(move |(&length, _)| self.by_stem.get(text.get(..length)?))
+        let lengths = self.by_length.iter().enumerate().take(most);
+        let lengths = lengths.filter(|&(_, &stems)| stems > 0);
+        lengths.filter_map(move |(length, _)| self.by_stem.get(text.get(..length)?))
     }
 
     pub(super) fn by(&self, prefix: &Prefix) -> Option<&Followers> {
@@ -135,6 +129,7 @@ mod tests {
         patterns.leave(&[prefix("*")], Some(1));
         assert_eq!(found(&patterns, "abc"), [(3, 1)]);
         patterns.leave(&[prefix("ab*")], Some(3));
-        assert!(patterns.by_stem.is_empty() && patterns.lengths.is_empty());
+        assert!(patterns.by_stem.is_empty());
+        assert!(patterns.by_length.iter().all(|&stems| stems == 0));
     }
 }

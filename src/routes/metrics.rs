@@ -70,7 +70,7 @@ fn server(out: &mut Exposition, app: &App) {
     out.metric("uptime_seconds", counters.uptime_seconds());
     let slow = counters.slow_clients.get();
     out.metric("slow_clients_disconnected_total", slow);
-    let ended = counters.disconnected.all().into_iter();
+    let ended = counters.disconnected.all();
     let ended = ended.map(|(reason, count)| (format!("reason=\"{reason}\""), count));
     out.labelled("clients_disconnected_total", ended);
     let answers = counters.answers.all();
