@@ -50,9 +50,9 @@ impl Cluster {
         }))
     }
 
-    /// Waits until both connections are up and the history is here, at most for `bound`. Returns whether they are.
-    pub fn wait_until_connected(&self, bound: Duration) -> bool {
-        self.shared.state.wait_until_up(bound)
+    /// Waits until both connections are up and the history is here, at most for `bound`.
+    pub fn wait_until_connected(&self, bound: Duration) {
+        self.shared.state.wait_until_up(bound);
     }
 
     /// Whether both connections are up.

@@ -62,7 +62,7 @@ impl State {
         self.reconnects.get()
     }
 
-    pub(super) fn wait_until_up(&self, bound: Duration) -> bool {
+    pub(super) fn wait_until_up(&self, bound: Duration) {
         let end = system::now() + bound;
         let mut now = lock(&self.now);
         while !now.is_up() && !until(end).is_zero() {
@@ -72,7 +72,6 @@ impl State {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        now.is_up()
     }
 
     pub(super) fn refusal(&self) -> Refusal {

@@ -149,11 +149,6 @@ impl Progress {
         let _ = self.direct.set(direct);
     }
 
-    /// Whether others may write to this client.
-    pub fn can_be_helped(&self) -> bool {
-        self.direct.get().is_some()
-    }
-
     /// Messages written to this client, by its thread and in its place, replays included.
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)

@@ -26,11 +26,4 @@ impl Start {
         from: From::Now,
         last: None,
     };
-
-    pub fn after(last_id: LastId) -> Start {
-        Start {
-            from: From::Id(last_id),
-            last: None,
-        }
-    }
 }

@@ -98,8 +98,8 @@ impl Interest {
     pub fn start_after(&self, last_id: crate::hub::LastId, random: &mut Random) -> Start {
         let last = self.last.filter(|_| random.once_in(2));
         Start {
+            from: From::Id(last_id),
             last,
-            ..Start::after(last_id)
         }
     }
 
