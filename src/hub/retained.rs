@@ -37,34 +37,28 @@ impl Retained {
 /// Owned by the history.
 #[derive(Debug)]
 pub(super) struct RetainedChannels {
-    /// Channels that have had a message since they exist.
+    /// `broadcast`, and channels that have had a message since they exist.
     by_name: HashMap<ChannelName, Retained>,
-    broadcast: Retained,
+    broadcast: ChannelName,
 }
 
 impl RetainedChannels {
     pub(super) fn new() -> RetainedChannels {
+        let broadcast = ChannelName::broadcast();
+        // It is compared only with ids of this run, and none of those are lost yet.
+        let retained = Retained::new(EventId::ZERO);
         RetainedChannels {
-            by_name: HashMap::new(),
-            // It is compared only with ids of this run, and none of those are lost yet.
-            broadcast: Retained::new(EventId::ZERO),
+            by_name: HashMap::from([(broadcast.clone(), retained)]),
+            broadcast,
         }
     }
 
     pub(super) fn get(&self, name: &ChannelName) -> Option<&Retained> {
-        if name.is_broadcast() {
-            Some(&self.broadcast)
-        } else {
-            self.by_name.get(name)
-        }
+        self.by_name.get(name)
     }
 
     pub(super) fn get_mut(&mut self, name: &ChannelName) -> Option<&mut Retained> {
-        if name.is_broadcast() {
-            Some(&mut self.broadcast)
-        } else {
-            self.by_name.get_mut(name)
-        }
+        self.by_name.get_mut(name)
     }
 
     /// A new channel has had messages up to what `dropped` returns.
@@ -73,9 +67,6 @@ impl RetainedChannels {
         name: &ChannelName,
         dropped: impl FnOnce() -> EventId,
     ) -> &mut Retained {
-        if name.is_broadcast() {
-            return &mut self.broadcast;
-        }
         let entry = self.by_name.entry(name.clone());
         entry.or_insert_with(|| Retained::new(dropped()))
     }
@@ -85,15 +76,14 @@ impl RetainedChannels {
     }
 
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Retained> {
-        self.by_name.values_mut().chain([&mut self.broadcast])
+        self.by_name.values_mut()
     }
 
     /// What a client of these topics gets, `broadcast` included.
     pub(super) fn of<'a>(&'a self, topics: &'a Topics) -> impl Iterator<Item = &'a Retained> {
-        let by_name = topics.channels.iter();
-        let by_name = by_name.filter_map(|name| self.by_name.get(name));
-        let by_patterns = self.covered_by(&topics.prefixes);
-        by_name.chain(by_patterns).chain([&self.broadcast])
+        let names = topics.channels.iter().chain([&self.broadcast]);
+        let by_name = names.filter_map(|name| self.by_name.get(name));
+        by_name.chain(self.covered_by(&topics.prefixes))
     }
 
     pub(super) fn any(&self, topic: &Topic, is_so: impl Fn(&Retained) -> bool) -> bool {
