@@ -70,20 +70,21 @@ impl PendingAnswers {
     pub(super) fn arrived(&self, id: EventId) {
         let mut state = lock(&self.state);
         state.up_to = state.up_to.max(id);
-        let mut rest = state.answers.split_off(&id);
-        let own = rest.remove_entry(&id);
-        let mut ready = std::mem::replace(&mut state.answers, rest);
-        ready.extend(own);
+        let mut ready = Vec::new();
+        while let Some(first) = state.answers.first_entry() {
+            if *first.key() > id {
+                break;
+            }
+            ready.extend(first.remove());
+        }
         drop(state);
         hand_over(ready);
     }
 
     /// The follower has lost its connection: answers everybody whose messages are stored.
     pub(super) fn give_up(&self) {
-        let mut state = lock(&self.state);
-        let ready = std::mem::take(&mut state.answers);
-        drop(state);
-        hand_over(ready);
+        let ready = std::mem::take(&mut lock(&self.state).answers);
+        hand_over(ready.into_values().flatten().collect());
     }
 
     /// Ids start over.
@@ -93,8 +94,8 @@ impl PendingAnswers {
     }
 }
 
-fn hand_over(answers: BTreeMap<EventId, Vec<(Stored, Then)>>) {
-    for (stored, then) in answers.into_values().flatten() {
+fn hand_over(answers: Vec<(Stored, Then)>) {
+    for (stored, then) in answers {
         then(Ok(stored));
     }
 }

@@ -86,10 +86,12 @@ impl Reports {
         };
         let now = system::now();
         let known = found.filter_map(|report| {
-            let [name, report, Answer::Int(left)] = report.list()?.collect::<Vec<_>>()[..] else {
+            let [name, Answer::Text(report), Answer::Int(left)] =
+                report.list()?.collect::<Vec<_>>()[..]
+            else {
                 return None;
             };
-            let report: Json = serde_json::from_str(report.text()?).ok()?;
+            let report: Json = serde_json::from_slice(report).ok()?;
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
             let written = moments::before(now, LIFE.saturating_sub(left));
             Some((name.text()?.into(), (report, written)))

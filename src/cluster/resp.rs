@@ -126,7 +126,7 @@ enum Node {
 pub(super) struct Malformed;
 
 /// Answers as they come in. Bytes that came are read once, however they were cut.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answers {
     /// What came. Whoever receives appends to it.
     pub(super) bytes: Vec<u8>,
@@ -143,11 +143,8 @@ impl Answers {
     /// For this many answers.
     pub(super) fn new(wanted: usize) -> Answers {
         Answers {
-            bytes: Vec::new(),
-            read: 0,
-            nodes: Vec::new(),
             missing: wanted,
-            open: Vec::new(),
+            ..Answers::default()
         }
     }
 

@@ -14,5 +14,5 @@ pub use form::{encode, encode_expired, encode_gap, heartbeat, heartbeat_frame, F
 pub use frame::Frame;
 pub use id::EventId;
 pub use message::{Event, Kind};
-pub use names::{ChannelName, EventName, BROADCAST, MAX_CHANNEL_NAME_BYTES};
+pub use names::{ChannelName, EventName};
 pub use topic::{split, Prefix, Topic};

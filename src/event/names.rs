@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The reserved channel that reaches every connected client.
-pub const BROADCAST: &str = "broadcast";
+const BROADCAST: &str = "broadcast";
 
 /// The longest channel name, in bytes of UTF-8.
-pub const MAX_CHANNEL_NAME_BYTES: usize = 128;
+const MAX_CHANNEL_NAME_BYTES: usize = 128;
 
 /// A valid channel name, which may be `broadcast`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,7 @@ mod thread;
 pub use poll::{is_readable, Interest, Poll, Readiness};
 pub use process::{
     block_signals, cpu_time, descriptor_limit, has_memory, lock_file, may_write, open_descriptors,
-    page_size, raise_descriptor_limit, random_bytes, spare_address_space, wait_for_signal, Signal,
+    raise_descriptor_limit, random_bytes, spare_address_space, wait_for_signal, Signal,
 };
 pub use socket::{receive, send, unconfirmed};
 pub use thread::{prepare_for_many, spawn, spawned_name, start};

@@ -35,7 +35,7 @@ pub struct IdClaim {
 }
 
 /// Owned by the table, and guarded with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrivals {
     /// Everything that is retained outside is here.
     pub(super) is_filled: bool,
@@ -56,9 +56,7 @@ impl Arrivals {
     pub(super) fn new(is_filled: bool) -> Arrivals {
         Arrivals {
             is_filled,
-            begun_after: None,
-            claims: HashMap::new(),
-            made_room: None,
+            ..Arrivals::default()
         }
     }
 

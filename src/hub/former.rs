@@ -5,7 +5,7 @@ use crate::event::{ChannelName, EventId, Prefix};
 use std::collections::{BTreeSet, HashMap};
 
 /// Owned by the history.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct FormerChannels {
     newest: HashMap<ChannelName, EventId>,
     by_age: BTreeSet<(EventId, ChannelName)>,
@@ -17,10 +17,8 @@ pub(super) struct FormerChannels {
 impl FormerChannels {
     pub(super) fn new(most: usize) -> FormerChannels {
         FormerChannels {
-            newest: HashMap::new(),
-            by_age: BTreeSet::new(),
-            forgotten: EventId::ZERO,
             most,
+            ..FormerChannels::default()
         }
     }
 
