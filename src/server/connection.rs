@@ -6,11 +6,12 @@ use crate::event::Frame;
 use crate::host;
 use crate::http::rest::Rest;
 use crate::hub::DirectWriter;
+use crate::locks::lock;
 use socket2::Socket;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Whose turn it is: the door's. It reads the next request.
 const FREE: u8 = 0;
@@ -173,7 +174,7 @@ impl Connection {
             }
             Ok(count) => {
                 bytes.drain(..count);
-                *self.unsent() = Unsent { bytes, rest };
+                *lock(&self.unsent) = Unsent { bytes, rest };
                 self.tell(Note::Unsent(self.key, is_last));
             }
             Err(error) => {
@@ -189,7 +190,7 @@ impl Connection {
     /// # Errors
     /// If the client is gone.
     pub fn send_unsent(&self) -> io::Result<bool> {
-        let mut unsent = self.unsent();
+        let mut unsent = lock(&self.unsent);
         let count = self.write_now(&unsent.bytes)?;
         unsent.bytes.drain(..count);
         if !unsent.bytes.is_empty() {
@@ -207,18 +208,14 @@ impl Connection {
 
     /// Bytes that are held of an answer that the client has not taken.
     pub fn unsent_bytes(&self) -> usize {
-        self.unsent().bytes.len()
+        lock(&self.unsent).bytes.len()
     }
 
     /// What the client has not taken of an answer, with what is still to be made and what the system holds for it.
     pub fn untaken_bytes(&self) -> u64 {
-        let unsent = self.unsent();
+        let unsent = lock(&self.unsent);
         let rest = unsent.rest.as_ref().map_or(0, Rest::size);
         (unsent.bytes.len() + rest) as u64 + host::unconfirmed(&self.socket)
-    }
-
-    fn unsent(&self) -> std::sync::MutexGuard<'_, Unsent> {
-        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the client that nothing more will come.

@@ -2,12 +2,13 @@
 
 use super::head::Parts;
 use crate::hub::Progress;
+use crate::locks::lock;
 use crossbeam_channel::Sender;
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Identifies a connection. Never reused.
@@ -61,7 +62,7 @@ impl Mailbox {
 
     /// Leaves a note.
     pub fn leave(&self, note: Note) {
-        self.lock().push(note);
+        lock(&self.notes).push(note);
         if self.is_asleep.swap(false, Ordering::SeqCst) {
             // If the socket is full, the door is about to wake.
             let _ = (&self.bell).write(&[0]);
@@ -77,7 +78,7 @@ impl Mailbox {
 
     /// Whether there is no note.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        lock(&self.notes).is_empty()
     }
 
     /// Takes all notes, after a wait.
@@ -86,10 +87,6 @@ impl Mailbox {
             // Nothing is there if a wake-up crossed the end of the wait.
             let _ = ear.read(&mut [0; 16]);
         }
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Note>> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut *lock(&self.notes))
     }
 }

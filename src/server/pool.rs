@@ -9,22 +9,20 @@ use super::settings::Settings;
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::{Counters, Family};
 use crate::host;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
+use crate::locks::lock;
 use crate::routes::{self, App, Outcome};
 use std::collections::HashMap;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// Threads for requests that have to wait for somebody, and the virtual memory for the stack of each.
 const MAX_WAITING: usize = 1024;
 const WAITING_STACK: usize = 256 << 10;
-
-/// Seconds after which a client may try again that met no free thread.
-const RETRY_AFTER: u32 = 5;
 
 /// What workers and door share.
 pub struct Pool {
@@ -225,8 +223,4 @@ impl WaitingRequest {
         self.pool
             .finish(self.exchange, outcome, self.family, self.peer);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
