@@ -2,11 +2,9 @@
 
 use crate::common;
 
-use common::{encode, http, over_each_transport, Publisher, Reply, Server, BOUND, TOKEN};
+use common::{encode, http, over_each_transport, Publisher, Reply, Server, AUTHORIZED, BOUND, TOKEN};
 use std::io::Write;
 use std::time::Instant;
-
-const AUTH: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
 
 /// Checks what holds for every error, and returns its detail.
 #[track_caller]
@@ -54,7 +52,7 @@ fn every_answer_ends_with_one_line_end() {
         ("PUT", "/publish/a"),
         ("PUT", "/publish/a/b"),
     ] {
-        let reply = server.request(method, target, &[AUTH], b"\"x\"");
+        let reply = server.request(method, target, &[AUTHORIZED], b"\"x\"");
         let text = reply.text();
         let ends_once = text.ends_with('\n') && !text.ends_with("\n\n");
         assert!(ends_once, "{method} {target}: {text:?}");
@@ -85,7 +83,7 @@ fn bad_channel_names_are_refused() {
             ("GET", format!("/sse?canal={}", encode(name))),
             ("POST", format!("/publish/{}?msg=x", encode(name))),
         ] {
-            let reply = server.request(method, &target, &[AUTH], b"");
+            let reply = server.request(method, &target, &[AUTHORIZED], b"");
             let detail = problem(&format!("{method} of {name:?}"), &reply, 400);
             assert!(detail.contains(word), "{name:?}: {detail:?} names {word:?}");
         }
@@ -109,12 +107,12 @@ fn bad_channel_names_are_refused() {
         ("POST", "/publish?msg=1", "in the path (/publish/news) or"),
         ("GET", "/clients?canal=", "give one in the query (?canal="),
     ] {
-        let reply = server.request(method, target, &[AUTH], b"");
+        let reply = server.request(method, target, &[AUTHORIZED], b"");
         let detail = problem(target, &reply, 400);
         assert!(detail.contains(words), "{target}: {detail}");
     }
     let publish = "/publish/a*?msg=x";
-    let reply = server.request("POST", publish, &[AUTH], b"");
+    let reply = server.request("POST", publish, &[AUTHORIZED], b"");
     let detail = problem(publish, &reply, 400);
     assert!(detail.contains("'*'"), "a pattern is to follow: {detail}");
     for target in ["/sse/%ff", "/sse?canal=%c3", "/messages/%ff"] {
@@ -146,7 +144,7 @@ fn an_empty_list_beside_a_path_names_nothing() {
     let server = Server::start(&[]);
     let mut stream = server.subscribe_with("/sse/a?canal=", &[]);
     for target in ["/publish/a?canal", "/publish/a?canal=,&canal="] {
-        let reply = server.request("POST", target, &[AUTH], b"x");
+        let reply = server.request("POST", target, &[AUTHORIZED], b"x");
         assert_eq!(reply.status, 200, "{target}: {}", reply.text());
         assert_eq!(stream.next().data, "x", "{target}");
     }
@@ -184,10 +182,10 @@ fn contradictory_requests_are_refused() {
         ("GET", "/sse/a?format=xml", ""),
         ("GET", "/sse/a?heartbeat=loud", ""),
     ] {
-        let reply = server.request(method, target, &[AUTH], body.as_bytes());
+        let reply = server.request(method, target, &[AUTHORIZED], body.as_bytes());
         problem(&format!("{method} {target} with {body:?}"), &reply, 400);
     }
-    let reply = server.request("POST", "/publish/a", &[AUTH], b"\xff\xfe");
+    let reply = server.request("POST", "/publish/a", &[AUTHORIZED], b"\xff\xfe");
     assert!(problem("a body that is not UTF-8", &reply, 400).contains("UTF-8"));
     assert_eq!(server.stat("messages_published"), 0);
 }
@@ -198,20 +196,20 @@ fn a_message_over_the_limit_is_413_and_one_at_the_limit_is_not() {
     server.publish("a", "x".repeat(2000));
     let detail = problem(
         "a body over the limit",
-        &server.request("POST", "/publish/a", &[AUTH], &[b'x'; 2001]),
+        &server.request("POST", "/publish/a", &[AUTHORIZED], &[b'x'; 2001]),
         413,
     );
     assert!(detail.contains("2000"), "{detail}");
     let target = format!("/publish/a?msg={}", "x".repeat(2001));
     problem(
         "msg over the limit",
-        &server.request("POST", &target, &[AUTH], b""),
+        &server.request("POST", &target, &[AUTHORIZED], b""),
         413,
     );
     let large = vec![b'x'; 1 << 20];
     problem(
         "a large body",
-        &server.request("POST", "/publish/a", &[AUTH], &large),
+        &server.request("POST", "/publish/a", &[AUTHORIZED], &large),
         413,
     );
     let mut chunked = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer test-token-of-16-bytes\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
@@ -288,7 +286,7 @@ fn unknown_paths_are_404() {
         for method in ["GET", "POST", "DELETE"] {
             problem(
                 &format!("{method} {target}"),
-                &server.request(method, target, &[AUTH], b""),
+                &server.request(method, target, &[AUTHORIZED], b""),
                 404,
             );
         }
@@ -326,7 +324,7 @@ fn a_path_with_another_method_is_405_and_says_which_are_right() {
         ),
     ] {
         for method in wrong {
-            let reply = server.request(method, target, &[AUTH], b"");
+            let reply = server.request(method, target, &[AUTHORIZED], b"");
             assert_eq!(
                 (reply.status, reply.header("Allow")),
                 (405, Some(allowed)),
@@ -568,7 +566,7 @@ fn at_max_channels_a_new_one_is_refused_and_broadcast_is_not_counted() {
         ("GET", "/sse/e"),
         ("GET", "/sse/a,b,e"),
     ] {
-        let reply = server.request(method, target, &[AUTH], b"");
+        let reply = server.request(method, target, &[AUTHORIZED], b"");
         assert!(problem(&format!("{method} {target}"), &reply, 503)
             .contains("limit of channels is reached (MAX_CHANNELS=2)"));
         assert!(reply.header("Retry-After").is_some(), "{target}");
@@ -627,7 +625,7 @@ fn channels_without_a_message_do_not_keep_publishers_out() {
     let first = squatters.first_mut().expect("there is room for one");
     let publish = |channel: &str| {
         let target = format!("/publish/{channel}?msg=x");
-        server.request("POST", &target, &[AUTH], b"").status
+        server.request("POST", &target, &[AUTHORIZED], b"").status
     };
     assert_eq!(publish("alarms"), 200, "a new channel");
     assert_eq!(publish("squat-0"), 200, "one of those that are followed");
@@ -637,7 +635,7 @@ fn channels_without_a_message_do_not_keep_publishers_out() {
     for i in 2..LIMIT {
         assert_eq!(publish(&format!("own-{i}")), 200, "channel number {i}");
     }
-    let reply = server.request("POST", "/publish/one-more?msg=x", &[AUTH], b"");
+    let reply = server.request("POST", "/publish/one-more?msg=x", &[AUTHORIZED], b"");
     assert!(problem("one channel more", &reply, 503).contains("MAX_CHANNELS"));
     assert_eq!(
         publish("squat-1"),
@@ -695,7 +693,7 @@ fn health_and_stats_report_the_state() {
         server.stat("messages_delivered") == 2
     });
     for stats in [
-        server.request("GET", "/stats", &[AUTH], b""),
+        server.request("GET", "/stats", &[AUTHORIZED], b""),
         server.get("/stats?access_token=test-token-of-16-bytes"),
     ] {
         let list = stats.json()["channels"].clone();

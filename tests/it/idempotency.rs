@@ -4,10 +4,9 @@
 use crate::common;
 
 use common::tokens::{self, RulesFile};
-use common::{Reply, Server};
+use common::{Reply, Server, AUTHORIZED};
 use serde_json::json;
 
-const AUTHORIZED: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
 pub const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 
 pub fn try_once(

@@ -5,13 +5,11 @@ use crate::common;
 
 use super::idempotency::{assert_again, assert_first, try_once, NDJSON};
 use common::redis::{server, server_with, Proxy, Redis};
-use common::{http, wait_until, Publisher, Reply, Server, BOUND, TOKEN};
+use common::{http, wait_until, Publisher, Reply, Server, AUTHORIZED, BOUND, TOKEN};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
-
-const AUTH: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
 
 fn publish(server: &Server, key: &str, body: &str) -> Reply {
     try_once(server, "/publish/a", key, &[], body)
@@ -233,7 +231,7 @@ fn needs_redis_server_a_message_that_could_not_be_confirmed_is_safe_to_send_agai
         assert!(refused.text().contains(words), "{}", refused.text());
     }
     // Without a key there is one try, and what came of it is known.
-    let refused = server.request("POST", "/publish/a", &[AUTH], b"y");
+    let refused = server.request("POST", "/publish/a", &[AUTHORIZED], b"y");
     assert!(refused
         .text()
         .contains("nothing was published, try again later\""));

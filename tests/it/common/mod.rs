@@ -35,6 +35,9 @@ use std::time::{Duration, Instant};
 
 pub const TOKEN: &str = "test-token-of-16-bytes";
 
+/// The field with that token.
+pub const AUTHORIZED: (&str, &str) = ("Authorization", "Bearer test-token-of-16-bytes");
+
 /// A bound for everything that should take no time at all.
 pub const BOUND: Duration = Duration::from_secs(10);
 
@@ -437,12 +440,7 @@ impl Server {
 
     #[track_caller]
     pub fn publish_to(&self, target: &str, body: impl AsRef<[u8]>) -> String {
-        let reply = self.request(
-            "POST",
-            target,
-            &[("Authorization", "Bearer test-token-of-16-bytes")],
-            body.as_ref(),
-        );
+        let reply = self.request("POST", target, &[AUTHORIZED], body.as_ref());
         assert_eq!(
             reply.status,
             200,
