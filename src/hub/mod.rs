@@ -46,6 +46,6 @@ pub use hub::{Attempted, Hub, HubStats, Turns};
 pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{ChannelStats, Limits, Published, Refusal};
 pub use progress::{DirectWriter, End, Progress};
-pub use readers::{Polled, Reading};
+pub use readers::{would_admit, Polled, Reading};
 pub use start::{From, Start};
 pub use subscription::{Next, Subscription};

@@ -22,6 +22,14 @@ pub struct Reading {
     pub up_to: EventId,
 }
 
+impl Reading {
+    /// Whether a client that wants this form would see nothing of it.
+    pub fn is_empty(&self, form: Form) -> bool {
+        let has_gaps = !self.replay.gaps.is_empty() && form != Form::Text;
+        !has_gaps && self.replay.events.is_empty()
+    }
+}
+
 /// The result of a read that may wait.
 #[derive(Debug)]
 pub enum Polled {
@@ -88,8 +96,7 @@ impl Hub {
             .and_then(|last| u32::try_from(last).ok()?.try_into().ok());
         let mut table = self.shared.lock();
         let reading = read(&table, &topics, start)?;
-        let has_gaps = !reading.replay.gaps.is_empty() && form != Form::Text;
-        if has_gaps || !reading.replay.events.is_empty() {
+        if !reading.is_empty(form) {
             return Ok(Polled::There(reading));
         }
         let admitted = Admitted {
@@ -104,6 +111,15 @@ impl Hub {
         let subscription = join(&self.shared, &mut table, &topics, admitted);
         Ok(Polled::Waits(subscription))
     }
+}
+
+/// Whether the hub would admit a client of these topics now.
+///
+/// # Errors
+/// The refusal.
+pub fn would_admit(hub: &Hub, topics: &[Topic]) -> Result<(), Refusal> {
+    let topics = Topics::new(topics);
+    hub.shared.lock().admit(&topics).map(drop)
 }
 
 fn join(

@@ -223,12 +223,12 @@ impl Table {
         if !self.channels.have_place_for_all(topics, most) {
             return Err(Refusal::TooManyChannels(most));
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        Ok(number)
+        Ok(self.next_number)
     }
 
+    /// Takes a client that was just admitted.
     pub(super) fn join(&mut self, topics: &Arc<Topics>, subscriber: Arc<Subscriber>) {
+        self.next_number = subscriber.number + 1;
         if subscriber.joined_after > self.history.ids.newest() {
             self.arrivals
                 .claim(subscriber.number, subscriber.joined_after);

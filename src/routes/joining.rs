@@ -5,14 +5,23 @@ use super::app::App;
 use super::connected::ConnectedClients;
 use super::credentials::check_again;
 use super::outcome::{Outcome, Stream};
+use super::parameters::refused;
 use crate::access::{Access, Caller, Permit};
 use crate::event::Topic;
 use crate::http::problem::Problem;
 use crate::http::reply::Reply;
 use crate::http::request::Peer;
-use crate::hub::{Hub, Subscription};
+use crate::hub::{would_admit, Hub, Subscription};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Whether there is room for a client of these topics, who only asks (`HEAD`).
+///
+/// # Errors
+/// The refusal.
+pub(super) fn find_room(hub: &Hub, topics: &[Topic]) -> Result<(), Problem> {
+    would_admit(hub, topics).map_err(refused)
+}
 
 pub(super) struct Joining {
     pub(super) hub: Arc<Hub>,

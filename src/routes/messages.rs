@@ -3,7 +3,7 @@
 use super::app::App;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
-use super::joining::Joining;
+use super::joining::{find_room, Joining};
 use super::outcome::Outcome;
 use super::parameters::{parsed, refused, single, topics};
 use crate::event::{encode, encode_gap, Event, Form, Topic};
@@ -27,6 +27,8 @@ struct Wish {
     since: Option<Since>,
     last: Option<usize>,
     until: Until,
+    /// `HEAD` of what may wait: `GET` would need room if there is nothing yet.
+    would_wait: bool,
 }
 
 /// How long there is something to read.
@@ -48,13 +50,6 @@ pub(super) fn read(
     let caller = identify(app, request)?;
     let mut wish = parse(request, segment)?;
     let permit = caller.follow(&wish.topics).map_err(denied)?;
-    if request.method == Method::Head {
-        if wish.until == Until::Ever {
-            return Ok(Outcome::Reply(head_of_lines(wish.form)));
-        }
-        // Nothing of it will be seen but the head.
-        wish.until = Until::Now;
-    }
     if wish.until != Until::Ever && wish.since.is_none() && wish.last.is_none() {
         // All that is retained.
         wish.since = Some(Since::Moment(0));
@@ -63,6 +58,16 @@ pub(super) fn read(
         Until::Now => None,
         _ => app.addresses.take_place(&request.peer)?,
     };
+    if request.method == Method::Head {
+        if wish.until == Until::Ever {
+            // What `GET` would say, without a stream.
+            find_room(&app.hub, &wish.topics)?;
+            return Ok(Outcome::Reply(head_of_lines(wish.form)));
+        }
+        // Nothing of it will be seen but the head.
+        wish.would_wait = wish.until != Until::Now;
+        wish.until = Until::Now;
+    }
     let (since, last) = (wish.since.take(), wish.last);
     let joining = Joining::new(app, place, request.peer, caller, permit);
     let reader = Reader { joining, wish };
@@ -82,6 +87,9 @@ impl Reader {
         match self.wish.until {
             Until::Now => {
                 let reading = hub.read(topics, start).map_err(refused)?;
+                if self.wish.would_wait && reading.is_empty(form) {
+                    find_room(hub, topics)?;
+                }
                 self.answer(reading)
             }
             Until::First(time) => {
@@ -204,6 +212,7 @@ fn parse(request: &Request, segment: Option<&str>) -> Result<Wish, Problem> {
         since: history::since(query)?,
         last: history::last(query)?,
         until: until(query)?,
+        would_wait: false,
     })
 }
 

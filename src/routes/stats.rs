@@ -24,13 +24,14 @@ pub(super) fn history(app: &App, request: &Request) -> Result<Reply, Problem> {
 pub(super) fn stream(app: &App, request: &Request) -> Result<Outcome, Problem> {
     let permit = identify(app, request)?.watch();
     let head = Reply::event_stream();
-    if request.method == Method::Head {
-        return Ok(Outcome::Reply(head));
-    }
     let place = app.addresses.take_place(&request.peer)?;
     let subscription = app.live.watch(permit).map_err(refused)?;
     // A reload in between did not see this one among the open streams.
     check_again(&app.access, &subscription.permit)?;
+    if request.method == Method::Head {
+        // What `GET` says, without the stream.
+        return Ok(Outcome::Reply(head));
+    }
     Ok(Outcome::Stream(Box::new(Stream {
         head,
         subscription,

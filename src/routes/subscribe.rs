@@ -3,7 +3,7 @@
 use super::app::App;
 use super::credentials::{denied, identify};
 use super::history::{self, Since};
-use super::joining::Joining;
+use super::joining::{find_room, Joining};
 use super::outcome::Outcome;
 use super::parameters::{parsed, refused, single, topics};
 use crate::event::{Form, Topic};
@@ -28,13 +28,14 @@ pub(super) fn open(
     let caller = identify(app, request)?;
     let mut wish = parse(request, segment)?;
     let permit = caller.follow(&wish.topics).map_err(denied)?;
+    let place = app.addresses.take_place(&request.peer)?;
     if request.method == Method::Head {
         // What `GET` would say, without a stream.
+        find_room(&app.hub, &wish.topics)?;
         return Ok(Outcome::Reply(Reply::event_stream()));
     }
     let since = wish.since.take();
     let last = wish.last;
-    let place = app.addresses.take_place(&request.peer)?;
     let joining = Joining::new(app, place, request.peer, caller, permit);
     history::begin(app, since, last, move |start| {
         let permit = joining.permit.clone();

@@ -2,7 +2,10 @@
 
 use crate::common;
 
-use common::{encode, http, over_each_transport, Publisher, Reply, Server, AUTHORIZED, BOUND, TOKEN};
+use common::{
+    encode, http, over_each_transport, EventStream, Publisher, Reply, Server, AUTHORIZED, BOUND,
+    TOKEN,
+};
 use std::io::Write;
 use std::time::Instant;
 
@@ -410,6 +413,44 @@ fn head_of_a_stream_is_the_head_that_get_gives() {
             assert!(!whole.contains("Content-Length"), "{whole}");
         }
     });
+}
+
+#[test]
+fn head_tells_of_limits_as_get_does() {
+    // The statistics have a limit of their own, which is no setting.
+    let clients = ["/sse/b", "/messages/b?follow=1", "/messages/b?wait=1"];
+    let streams = [&clients[..], &["/stats/stream"]].concat();
+    for (limit, targets, status) in [
+        ("MAX_CLIENTS", &clients[..], 503),
+        ("MAX_CHANNELS", &clients[..], 503),
+        ("MAX_CLIENTS_PER_ADDRESS", &streams[..], 429),
+    ] {
+        let server = Server::start(&[(limit, "1")]);
+        for target in targets {
+            let head = server.request("HEAD", target, &[], b"");
+            assert_eq!(head.status, 200, "{limit}: HEAD {target}");
+        }
+        let stream = server.subscribe("a");
+        server.wait_for_log("event=connect client=1");
+        for target in targets {
+            let get = EventStream::open(server.addr, target, &[]);
+            assert_eq!(get.status, status, "{limit}: GET {target}");
+            let head = server.request("HEAD", target, &[], b"");
+            assert_eq!(head.status, status, "{limit}: HEAD {target}");
+            for name in ["Retry-After", "Content-Type"] {
+                let (get, head) = (get.header(name), head.header(name));
+                assert_eq!(head, get, "{limit}: {name} of HEAD {target}");
+            }
+        }
+        // What is there is no client's.
+        server.publish("a", "x");
+        let there = server
+            .request("HEAD", "/messages/a?wait=1", &[], b"")
+            .status;
+        let is_counted = limit == "MAX_CLIENTS_PER_ADDRESS";
+        assert_eq!(there, if is_counted { 429 } else { 200 }, "{limit}");
+        drop(stream);
+    }
 }
 
 #[test]
