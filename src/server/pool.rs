@@ -143,10 +143,16 @@ impl Pool {
         // tiny_http's part is done; dropped in any other way it would answer.
         drop(raw.into_writer());
         let family = routes::family(&request);
-        match routes::handle(&self.app, &request) {
+        match self.without_panic(|| routes::handle(&self.app, &request)) {
             Outcome::ReadBody(limit) => exchange.read_body(request, limit),
             outcome => self.finish(exchange, outcome, family, request.peer),
         }
+    }
+
+    /// A panic costs this one answer. The panic hook has put it into the log.
+    fn without_panic(&self, act: impl FnOnce() -> Outcome) -> Outcome {
+        let internal = |_| Outcome::Reply(routes::refuse(&self.app, Problem::internal()));
+        catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(internal)
     }
 
     fn finish(self: &Arc<Self>, exchange: Exchange, outcome: Outcome, family: Family, peer: Peer) {
@@ -218,7 +224,7 @@ struct WaitingRequest {
 
 impl WaitingRequest {
     fn run(self) {
-        let outcome = self.waiting.finish();
+        let outcome = self.pool.without_panic(|| self.waiting.finish());
         drop(self.place);
         self.pool
             .finish(self.exchange, outcome, self.family, self.peer);

@@ -19,8 +19,12 @@ fn thread(server: &Server, name: &str) -> u32 {
 
 /// The linker's name of a function that panics.
 fn panicking_function(server: &Server) -> String {
+    name_with(server, b"11Fallibility17capacity_overflow")
+}
+
+/// The linker's name that has this part.
+fn name_with(server: &Server, part: &[u8]) -> String {
     let program = std::fs::read(format!("/proc/{}/exe", server.pid())).expect("it can be read");
-    let part = b"11Fallibility17capacity_overflow";
     let place = program.windows(part.len()).position(|text| text == part);
     let place = place.expect("the program has its names");
     let is_end = |byte: &u8| *byte == 0;
@@ -82,6 +86,47 @@ fn needs_gdb_a_panic_of_a_streams_thread_costs_that_stream_alone() {
     lost.ending();
     let id = server.publish("a", "to the other");
     assert_eq!(other.next().id, Some(id));
+}
+
+/// Where a function's registers are known by name.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn needs_gdb_a_panic_in_a_route_is_answered_and_counted() {
+    let server = Server::start(&[]);
+    let identify = name_with(&server, b"11credentials8identify");
+    // As if the route itself had called the other function.
+    let commands = [
+        format!("break *(char*)&{identify}"),
+        "continue".to_string(),
+        "delete".to_string(),
+        "set var $rdi = 1".to_string(),
+        format!("set var $pc = &{}", panicking_function(&server)),
+    ];
+    let commands = commands.iter().flat_map(|command| ["-ex", command]);
+    let mut gdb = Command::new("gdb")
+        .args(["-nx", "-batch", "-p", &server.pid().to_string()])
+        .args(commands)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("gdb runs");
+    // Until gdb is there, it is answered as always.
+    let mut reply = None;
+    wait_until("the route panics", 3 * BOUND, || {
+        let next = server.get("/messages/a");
+        let has_panicked = next.status == 500;
+        reply = has_panicked.then_some(next);
+        has_panicked
+    });
+    let _ = gdb.wait();
+    let reply = reply.expect("just set");
+    server.wait_for_log("event=panic thread=worker");
+    let metrics = server.get("/metrics").text();
+    let line = "sse_server_responses_total{route=\"messages\",status=\"500\"} 1";
+    assert!(metrics.contains(line), "no {line} in:\n{metrics}");
+    let kind = reply.header("Content-Type");
+    assert_eq!(kind, Some("application/problem+json"));
+    assert_eq!(reply.header("Access-Control-Allow-Origin"), Some("*"));
 }
 
 /// Whether all depend on it. A worker's panic costs one request; one of the log's thread is nobody's to tell of.
