@@ -124,7 +124,7 @@ impl Progress {
     }
 
     /// Ends the stream and its connection because the client reads too slowly.
-    pub(super) fn cut_as_slow(&self) {
+    pub fn cut_as_slow(&self) {
         self.cut_off(End::Slow);
         if let Some(direct) = self.direct.get() {
             direct.cut();

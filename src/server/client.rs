@@ -220,7 +220,12 @@ impl Client {
             // The route answers.
             Phase::ReadsBody(pending, ..) => pending.fail(why),
             // The next step brings it to one of the others.
-            Phase::Answers { .. } | Phase::Streams { .. } => {}
+            Phase::Answers { .. } => {}
+            // Its thread, which may be inside a write, ends it.
+            Phase::Streams { progress, .. } => {
+                progress.cut_as_slow();
+                self.connection.cut();
+            }
             Phase::Sends { uptake, .. } if why == BodyError::TooSlow => {
                 let now = Instant::now();
                 match uptake.look(self.connection.untaken_bytes(), now) {

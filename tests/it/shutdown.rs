@@ -4,7 +4,6 @@ use crate::common;
 
 use common::http::Ending;
 use common::{http, Crowd, Publisher, Server};
-use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -76,14 +75,15 @@ fn a_quiet_server_stops_at_once_and_says_so() {
 
 /// A client that reads nothing, with more for it than its socket's buffers hold: it keeps the server busy to its last
 /// seconds.
-fn subscribe_and_sleep(server: &Server) -> std::net::TcpStream {
-    let mut sleeper = http::connect(server.addr);
-    sleeper
-        .write_all(b"GET /sse/a HTTP/1.1\r\nHost: test\r\n\r\n")
-        .expect("the request is sent");
-    server.wait_for_log("event=connect");
+fn subscribe_and_sleep(server: &Server) -> socket2::Socket {
+    let before = server.count_in_log("event=connect");
+    let sleeper = server.send(b"GET /sse/a HTTP/1.1\r\nHost: test\r\n\r\n");
+    common::wait_until("it has a stream", common::BOUND, || {
+        server.count_in_log("event=connect") > before
+    });
     let mut publisher = Publisher::new(server);
-    for _ in 0..200 {
+    // Not so many that it would be disconnected as slow.
+    for _ in 0..100 {
         publisher.publish("a", "x".repeat(60_000));
     }
     sleeper
@@ -92,12 +92,27 @@ fn subscribe_and_sleep(server: &Server) -> std::net::TcpStream {
 #[test]
 fn a_client_that_never_reads_does_not_delay_the_stop() {
     let mut server = Server::start(&[]);
+    let _follower = server.send(b"GET /messages/a?follow=1 HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_log("event=connect client=1");
     let _sleeper = subscribe_and_sleep(&server);
     let (status, took) = server.terminate();
     assert!(
         status.success() && took < Duration::from_secs(10),
         "{status} after {took:?}"
     );
+    // Each stream has its last line, and the server's own comes last.
+    server.wait_for_log("event=stopped");
+    let log = server.log();
+    let ended: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.split_once(" event=").map(|(_, rest)| rest))
+        .filter(|rest| rest.starts_with("disconnect ") || rest.starts_with("stopped "))
+        .collect();
+    assert_eq!(ended.len(), 3, "the last lines: {ended:?}");
+    assert!(ended[2].starts_with("stopped "), "{ended:?}");
+    for line in &ended[..2] {
+        assert!(line.contains(" reason=slow "), "{line}");
+    }
 }
 
 #[test]
