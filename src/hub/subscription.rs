@@ -96,9 +96,9 @@ impl Subscription {
         match self.progress.cut() {
             // A frame that was begun is finished, so that the client can tell this end from a truncated event. It is
             // the first in the queue: nothing is written in the thread's place while something is queued.
-            Some(End::SentAway) => match self.queue.try_recv() {
+            Some(end @ (End::SentAway | End::Gone)) => match self.queue.try_recv() {
                 Ok(queued) if queued.written > 0 => return Next::Batch(queued),
-                _ => return Next::End(End::SentAway),
+                _ => return Next::End(end),
             },
             Some(end) => return Next::End(end),
             None => {}
@@ -298,22 +298,29 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_was_begun_is_finished_before_its_client_is_sent_away() {
-        let (subscriber, subscription) = connected();
-        subscriber.progress.allow_help(Box::new(Narrow));
-        // While the stream's thread sleeps, the announcer begins one frame, and the client is sent away.
-        let meanwhile = || {
-            let counters = Counters::default();
-            subscriber.send(batch(1), 10, 1, &counters);
-            subscriber.send(batch(2), 10, 1, &counters);
-            subscriber.progress.send_away();
-        };
-        subscriber.progress.handoff.sleep(|| false, meanwhile);
-        match subscription.try_next() {
-            Next::Batch(queued) => assert_eq!(queued.written, 3, "the one that was begun"),
-            other => panic!("the rest of the frame has to come first: {other:?}"),
+    fn a_frame_that_was_begun_is_finished_before_a_stream_ends() {
+        for why in [End::SentAway, End::Gone] {
+            let (subscriber, subscription) = connected();
+            subscriber.progress.allow_help(Box::new(Narrow));
+            // While the stream's thread sleeps, the announcer begins one frame, and the stream has to end.
+            let meanwhile = || {
+                let counters = Counters::default();
+                subscriber.send(batch(1), 10, 1, &counters);
+                subscriber.send(batch(2), 10, 1, &counters);
+                match why {
+                    End::Gone => subscriber.progress.client_has_gone(),
+                    _ => subscriber.progress.send_away(),
+                }
+            };
+            subscriber.progress.handoff.sleep(|| false, meanwhile);
+            match subscription.try_next() {
+                Next::Batch(queued) => assert_eq!(queued.written, 3, "the one that was begun"),
+                other => panic!("the rest of the frame has to come first: {other:?}"),
+            }
+            match subscription.try_next() {
+                Next::End(end) => assert_eq!(end, why),
+                other => panic!("nothing comes behind it: {other:?}"),
+            }
         }
-        let next = subscription.try_next();
-        assert!(matches!(next, Next::End(End::SentAway)), "{next:?}");
     }
 }

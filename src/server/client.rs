@@ -34,6 +34,12 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// And how many bytes.
 const LINGER_BYTES: usize = 4 << 20;
 
+/// An event stream has no deadline while its client is there.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// How long a stream may take to end in order when its client has closed its side: the client may still read.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
 /// What a connection waits for.
 #[derive(Debug)]
 enum Phase {
@@ -119,7 +125,7 @@ impl Client {
             progress.client_has_gone();
             if !answers_once {
                 // The stream's thread may be inside a write.
-                self.connection.cut();
+                self.deadline = Instant::now() + FAREWELL_TIME;
             }
         }
     }
@@ -176,10 +182,11 @@ impl Client {
     /// It has become an event stream.
     pub fn streams(&mut self, progress: Arc<Progress>, answers_once: bool) {
         self.inbox.clear();
-        self.phase = Phase::Streams {
+        let phase = Phase::Streams {
             progress,
             answers_once,
         };
+        self.enter(phase, FOR_EVER);
     }
 
     /// Sends nothing more, and waits for the client to close its side.
@@ -196,7 +203,6 @@ impl Client {
         match self.phase {
             // Nobody reports that the answer is out.
             Phase::Answers { .. } => self.connection.turn() != Turn::Taken,
-            Phase::Streams { .. } => false,
             _ => now >= self.deadline,
         }
     }

@@ -5,7 +5,7 @@ use super::connection::{Connection, StreamSocket};
 use super::exchange::Exchange;
 use super::mailbox::Note;
 use super::poll::Poll;
-use super::stream::{EventStream, GONE};
+use super::stream::EventStream;
 use super::threads::{ThreadPlace, Threads};
 use crate::counters::Family;
 use crate::event::heartbeat_frame;
@@ -129,7 +129,7 @@ impl NewStream {
         if self.family != Family::Other {
             counters.disconnected.count(reason);
         }
-        if matches!(reason, GONE | "slow") {
+        if reason == "slow" {
             ending.0.cut();
         }
         // Logged before the subscription is dropped: after the last one the process ends.

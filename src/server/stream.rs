@@ -77,7 +77,8 @@ impl EventStream {
             Ok(End::Revoked) => self.take_leave("revoked"),
             Ok(End::Ended) => self.take_leave("ended"),
             Ok(End::Slow) => "slow",
-            Ok(End::Gone) => GONE,
+            // It may have closed only its own side: then it reads the end.
+            Ok(End::Gone) => self.finish(GONE),
             Err(error) => self.name(&error),
         }
     }

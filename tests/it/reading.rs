@@ -503,7 +503,7 @@ fn a_waiting_client_that_closes_its_side_is_answered() {
 }
 
 #[test]
-fn a_stream_whose_client_closes_its_side_at_once_has_a_head() {
+fn a_stream_whose_client_closes_its_side_at_once_has_a_head_and_an_end() {
     over_each_transport(&[], |transport, server| {
         for target in ["/sse/a", "/messages/a?follow=1", "/stats/stream"] {
             for _ in 0..20 {
@@ -515,8 +515,41 @@ fn a_stream_whose_client_closes_its_side_at_once_has_a_head() {
                 let head = String::from_utf8_lossy(&answer);
                 let is_whole = head.starts_with("HTTP/1.1 200 ") && head.contains("\r\n\r\n");
                 assert!(is_whole, "over {transport}, {target}: {head:?}");
+                let has_ended = head.ends_with("\r\n0\r\n\r\n");
+                assert!(has_ended, "over {transport}, {target}: {head:?}");
             }
         }
+    });
+}
+
+#[test]
+fn a_stream_whose_client_closes_its_side_later_ends_in_order() {
+    over_each_transport(&[("HEARTBEAT", "1")], |transport, server| {
+        for target in ["/sse/a", "/messages/a?follow=1", "/stats/stream"] {
+            let what = format!("over {transport}, {target}");
+            let mut stream = EventStream::open(&server.address, target, &[]);
+            server.publish("a", "the first");
+            let has_come = |raw: &str| raw.contains("the first") || raw.contains("data: {");
+            stream.wait_for_raw("it is served", has_come);
+            let closed = stream.socket().shutdown(std::net::Shutdown::Write);
+            closed.expect("it can close its side");
+            assert_eq!(stream.ending(), http::Ending::Clean, "{what}");
+        }
+        // One that does not read is not waited for.
+        let sleeper = server.connect();
+        sleeper.set_recv_buffer_size(4096).expect("a small buffer");
+        let request = b"GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n";
+        (&sleeper).write_all(request).expect("the request is sent");
+        wait_until("it is served", BOUND, || {
+            server.stat("connected_clients") == 1
+        });
+        let mut publisher = Publisher::new(&server);
+        (0..40).for_each(|_| drop(publisher.publish("a", "x".repeat(60_000))));
+        let closed = sleeper.shutdown(std::net::Shutdown::Write);
+        closed.expect("it can close its side");
+        wait_until("it is gone", BOUND, || {
+            server.stat("connected_clients") == 0
+        });
     });
 }
 
