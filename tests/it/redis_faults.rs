@@ -285,6 +285,39 @@ fn needs_redis_server_a_client_from_before_the_first_connection_is_told_that_it_
 }
 
 #[test]
+fn needs_redis_server_who_asks_for_history_before_redis_was_found_is_sent_to_come_again() {
+    let mut redis = Redis::start_durable();
+    let other = server(&redis.url());
+    let first = other.publish("a", "1");
+    other.publish("a", "2");
+    redis.kill();
+    let server = Server::start(&[("REDIS_URL", &redis.url())]);
+    server.wait_for_log("event=redis_lost");
+    let by_id = [("Last-Event-ID", first.as_str())];
+    let wishes: [(&str, &[(&str, &str)]); 4] = [
+        ("/sse/a", &by_id),
+        ("/sse/a?last=1", &[]),
+        ("/sse/a?since=1h&last=1", &[]),
+        ("/messages/a?follow=1&last=1", &[]),
+    ];
+    // Not a refusal: after that no EventSource comes again by itself.
+    let open = |(target, headers): &(&str, &[(&str, &str)])| server.subscribe_with(target, headers);
+    let streams: Vec<EventStream> = wishes.iter().map(open).collect();
+    redis.start_again();
+    for (mut stream, (target, _)) in streams.into_iter().zip(&wishes) {
+        assert_eq!(stream.ending(), http::Ending::Clean, "{target}");
+        assert_eq!(stream.drain(), [], "{target}");
+    }
+    wait_until("the log says why", BOUND, || {
+        server.count_in_log("event=disconnect reason=sent_away messages=0") == wishes.len()
+    });
+    wait_for_ready(&server);
+    for (mut stream, (target, _)) in wishes.iter().map(open).zip(&wishes) {
+        stream.wait_for_raw(target, |raw| raw.contains('2') && !raw.contains("gap"));
+    }
+}
+
+#[test]
 fn needs_redis_server_a_client_that_comes_back_while_redis_is_away_loses_nothing() {
     let mut redis = Redis::start_durable();
     let servers = [server(&redis.url()), server(&redis.url())];
