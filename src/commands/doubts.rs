@@ -34,7 +34,7 @@ pub enum Doubt {
     },
 }
 
-const SMALL_HISTORY: &str = "a message of the largest size drops the history of all channels and is not retained itself; raise HISTORY_BYTES or lower MAX_MESSAGE_BYTES";
+const SMALL_HISTORY: &str = "a message of the largest size is not retained, and clients that come back are told of a gap; raise HISTORY_BYTES or lower MAX_MESSAGE_BYTES";
 
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

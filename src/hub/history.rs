@@ -64,7 +64,8 @@ impl History {
         }
     }
 
-    /// Retains an event that is newer than all others, and drops what has to make room for it.
+    /// Retains an event that is newer than all others, and drops what has to make room for it. One that is larger than all
+    /// room is lost at once, and costs nobody else anything.
     pub(super) fn append(&mut self, event: &Arc<Event>) {
         let name = &event.channel;
         let (former, unsaved) = (&mut self.former, &mut self.unsaved);
@@ -72,6 +73,14 @@ impl History {
             note(unsaved, |unsaved| unsaved.touch(name));
             former.take(name)
         });
+        if event.cost() > self.max_bytes {
+            retained.dropped = event.id;
+            note(unsaved, |unsaved| {
+                unsaved.drop_event(event.id);
+                unsaved.touch(name);
+            });
+            return;
+        }
         retained.events.push_back(event.clone());
         let is_full = retained.events.len() > self.max_events;
         self.bytes += event.cost();

@@ -29,7 +29,7 @@ pub enum ChannelRecord {
     Former(EventId),
     /// It exists.
     There {
-        /// The newest id that it has had and no longer has. If an event is retained, the oldest one tells it better.
+        /// The newest id that it has had and no longer has. If events are retained, their `before` may tell more.
         dropped: EventId,
         /// Messages published since it exists.
         messages: u64,
@@ -177,7 +177,9 @@ fn newest_channels(events: &[KeptEvent], most: usize) -> HashSet<ChannelName> {
 
 fn take_back(table: &mut Table, kept: KeptEvent, now: Moment) {
     let name = &kept.event.channel;
-    if table.history.len_of(name) == 0 {
+    let is_first = table.history.len_of(name) == 0;
+    // Something larger than all room may have come between.
+    if is_first || kept.before > table.history.newest_of(name) {
         table.history.begin_channel(name, kept.before);
     }
     let mut event = kept.event;
@@ -202,6 +204,8 @@ fn take_back_channel(table: &mut Table, name: ChannelName, record: ChannelRecord
     let last_used = last_used_ms.map_or(now.at, |ms| at(ms, now));
     if let Some(channel) = table.channels.get_mut(&name) {
         channel.last_used = channel.last_used.max(last_used);
+        channel.messages = channel.messages.max(messages);
+        table.history.begin_channel(&name, dropped);
         return;
     }
     if !table.has_place_for(&name) {
@@ -232,9 +236,12 @@ const SET_CLOCK: Duration = Duration::from_secs(1);
 
 /// What is to be kept of the channel, unless its events say it.
 fn record_of(table: &Table, name: &ChannelName, now: Moment) -> Option<ChannelRecord> {
-    let newest = table.history.events_of(name).next_back();
+    let history = &table.history;
+    let dropped = history.dropped_of(name);
+    // What was larger than all room was lost behind what is retained.
+    let is_last = |event: &&Arc<Event>| event.id > dropped || dropped <= history.lost_up_to;
+    let newest = history.events_of(name).next_back().filter(is_last);
     if name.is_broadcast() {
-        let dropped = table.history.dropped_of(name);
         let is_needed = newest.is_none() && dropped > EventId::ZERO;
         return is_needed.then_some(ChannelRecord::Former(dropped));
     }
@@ -251,7 +258,7 @@ fn record_of(table: &Table, name: &ChannelName, now: Moment) -> Option<ChannelRe
         return None;
     }
     Some(ChannelRecord::There {
-        dropped: table.history.dropped_of(name),
+        dropped,
         messages: channel.messages,
         last_used_ms: (channel.named == 0).then(|| wall_ms(channel.last_used, now)),
     })

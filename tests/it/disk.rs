@@ -2,7 +2,9 @@
 
 use crate::common;
 
-use common::{id, number_in, run, value, wait_until, Folder, Publisher, Server, BOUND, TOKEN};
+use common::{
+    id, number_in, run, value, wait_until, Folder, Publisher, Server, AUTHORIZED, BOUND, TOKEN,
+};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -141,6 +143,52 @@ fn lowered_limits_apply_to_what_is_on_the_disk() {
     let server = start(&folder, &[("HISTORY_BYTES", "1")]);
     assert_eq!(replay(&server, "b", &ids[9]), ["gap b"]);
     assert_eq!(replay(&server, "b", &other), [""; 0]);
+}
+
+#[test]
+fn a_message_larger_than_all_memory_is_told_as_a_gap_after_a_restart() {
+    let variables = [("HISTORY_BYTES", "10000")];
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        let folder = Folder::new("disk-large");
+        let mut server = start(&folder, &variables);
+        let other = server.publish("other", "other");
+        // One behind what is retained, in one publish with it and alone, also where it goes to all.
+        let large = "x".repeat(20_000);
+        let headers = [AUTHORIZED, ("Content-Type", "application/x-ndjson")];
+        let lines = format!("1\n\"{large}\"\n");
+        let reply = server.request("POST", "/publish/batch", &headers, lines.as_bytes());
+        let batch = reply.json()["first"].as_str().expect("an id").to_string();
+        let first = server.publish("a", "1");
+        server.publish("a", &large);
+        server.publish("broadcast", "to all");
+        server.publish("broadcast", &large);
+        let after = server.publish("after", "1");
+        server.publish("after", &large);
+        server.publish("after", "2");
+        server.stop(signal);
+        // A second time from what the first has written.
+        for _ in 0..2 {
+            let mut server = start(&folder, &variables);
+            assert_eq!(replay(&server, "other", &other)[0], "gap broadcast");
+            for (channels, id, own) in [
+                ("batch", &batch, vec!["gap batch"]),
+                ("a", &first, vec!["gap a"]),
+                ("after", &after, vec!["gap after", "2"]),
+            ] {
+                let mut told = replay(&server, channels, id);
+                told.retain(|told| !told.contains("broadcast") && told != "to all");
+                assert_eq!(told, own, "{channels}, signal {signal}");
+            }
+            let mut told = replay(&server, "batch,a,after,other", "0");
+            told.sort();
+            assert_eq!(
+                told,
+                ["1", "1", "1", "2", "other", "to all"],
+                "signal {signal}"
+            );
+            server.terminate();
+        }
+    }
 }
 
 #[test]

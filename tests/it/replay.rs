@@ -273,6 +273,32 @@ fn the_oldest_messages_of_all_channels_go_when_memory_is_full() {
 }
 
 #[test]
+fn a_message_larger_than_all_memory_costs_no_channel_its_history() {
+    let server = Server::start(&[("HISTORY_BYTES", "10000")]);
+    server.publish("a", "1");
+    let second = server.publish("b", "2");
+    let large = "x".repeat(20_000);
+    for (channel, gap) in [("b", "b"), ("broadcast", "broadcast")] {
+        let mut stream = server.subscribe("b");
+        let id = server.publish(channel, &large);
+        assert!(stream.next().data == large, "who is there gets it");
+        assert_eq!(
+            replay(&server, "b", &id),
+            NOTHING,
+            "who has it misses nothing"
+        );
+        let told = replay(&server, "b", &second);
+        assert!(told.contains(&format!("gap {gap} {second}")), "{told:?}");
+        let told = replay(&server, "a,b", "0");
+        assert_eq!(told, ["1", "2"], "after one to {channel}");
+    }
+    server.publish("b", "3");
+    let told = replay(&server, "b", &second);
+    let gaps = [format!("gap b {second}"), format!("gap broadcast {second}")];
+    assert_eq!(told, [&gaps[0], &gaps[1], "3"]);
+}
+
+#[test]
 fn a_replay_longer_than_the_queue_comes_whole() {
     let server = Server::start(&[("HISTORY_EVENTS", "5000"), ("CLIENT_QUEUE", "10")]);
     let mut publisher = Publisher::new(&server);
