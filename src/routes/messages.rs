@@ -65,7 +65,7 @@ pub(super) fn read(
             return Ok(Outcome::Reply(head_of_lines(wish.form)));
         }
         // Nothing of it will be seen but the head.
-        wish.would_wait = wish.until != Until::Now;
+        wish.would_wait = matches!(wish.until, Until::First(_));
         wish.until = Until::Now;
     }
     let (since, last) = (wish.since.take(), wish.last);
