@@ -92,7 +92,10 @@ const isShown = (selector) => page.$eval(selector, (element) => element.checkVis
 const type = (selector, value) => page.fill(selector, value);
 
 /** Presses a button wherever it is by then: what is above it may grow. */
-const press = (selector) => page.$eval(selector, (button) => button.click());
+const press = async (selector) => {
+  await page.waitForSelector(selector);
+  await page.$eval(selector, (button) => button.click());
+};
 
 async function unlock(token = TOKEN) {
   await type('#token', token);
@@ -325,18 +328,18 @@ test('a channel is watched live, and its messages are text', async () => {
   assert.equal(await page.$('#messages img, #messages b'), null);
   assert.match(await page.title(), /sse-server$/);
 
-  await page.click('#pause');
+  await press('#pause');
   for (let i = 0; i < 3; i++) await server.publish('news', `meanwhile ${i}`);
   await until('a pause counts', async () => (await watchState()) === said('Paused: 3 messages meanwhile', 'Pausado: 3 mensagens enquanto isso'));
   assert.equal((await items()).length, 1);
-  await page.click('#pause');
+  await press('#pause');
   await until('and shows them afterwards, newest first', async () => (await items()).map((item) => item.text).slice(0, 3).join() === 'meanwhile 2,meanwhile 1,meanwhile 0');
 
   await server.restart();
   await until('a restart shows as a gap', async () => (await items()).some((item) => item.about.includes('newssse-gap')));
   for (let i = 0; i < 250; i++) await server.publish('news', `${i}`);
   await until('the list is capped', async () => (await items()).length === 200 && (await items())[0].text === '249');
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('it stops', async () => (await server.stats()).connected_clients === 0);
 
   await type('#watch-channel', 'not a name');
@@ -509,11 +512,11 @@ test('assistive technology finds nothing to complain about, in any state', async
     await type('#publish-text', 'x');
     await press('#publish .main');
     await until('the answer is there', async () => /^Publi(shed|cada)/.test(await text('#publish-result')));
-    await page.click('#messages li:last-child button');
+    await press('#messages li:last-child button');
     await page.focus('.plot .canvas');
     await page.keyboard.press('ArrowLeft');
     await isFine('in full use');
-    await page.click('#pause');
+    await press('#pause');
     await type('#filter', 'nothing like it');
     await until('nothing is found', () => isShown('#none'));
     await isFine('paused, and with nothing found');
@@ -698,7 +701,7 @@ test('watching begins with what is retained, and the address keeps it', async ()
   await open();
   for (const channel of ['news', 'são paulo'.replace(' ', '-')]) await server.publish(channel, `in ${channel}`);
   assert.match(await text('#watch-empty'), said(/Messages appear here/, /As mensagens aparecem aqui/));
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('what is retained is there', async () => (await messages()).join() === 'in news');
   assert.equal(page.url(), `${server.url}#news`);
   await type('#watch-channel', 'news,são-paulo');
@@ -709,7 +712,7 @@ test('watching begins with what is retained, and the address keeps it', async ()
   await page.reload();
   await until('a reload keeps what was watched', async () => (await messages()).length === 2);
   assert.equal(await page.$eval('#watch-channel', (field) => field.value), 'news,são-paulo');
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('it stops', async () => (await server.stats()).connected_clients === 0);
   assert.equal(page.url(), server.url);
   await page.evaluate(() => { location.hash = '#quiet'; });
@@ -723,7 +726,7 @@ test('a watch that ends says why, and comes back with the right token', async ()
   await openClosed();
   mayComplain = OF_THE_NETWORK;
   await server.publish('news', 'before');
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('it says what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
   assert.equal(await text('#watch-button'), said('Watch', 'Acompanhar'), 'it has ended');
   await page.click('#watch-state button');
@@ -739,7 +742,7 @@ test('a watch that a restart with another token ends is revived by that one', as
   await openClosed();
   mayComplain = OF_THE_NETWORK;
   await unlocked();
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   await server.restart({ AUTH_TOKEN: 'another-token-of-16-bytes' });
   await until('it says what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
@@ -748,7 +751,7 @@ test('a watch that a restart with another token ends is revived by that one', as
   await until('it watches again', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   await page.click('#forget');
   await until('it has ended with the token', async () => (await text('#watch-button')) === said('Watch', 'Acompanhar'));
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('the button says again what is missing', async () => said(/^This needs a token/, /^Isto exige um token/).test(await watchState()));
 });
 
@@ -773,7 +776,7 @@ test('after a restart with another token it waits for that one', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
   await unlocked();
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   await server.restart({ AUTH_TOKEN: 'another-token-of-16-bytes' });
   await until('the token is forgotten', () => isShown('#unlock'));
@@ -787,7 +790,7 @@ test('after a restart with another token it waits for that one', async () => {
 test('after a restart the watch is back with the header', async () => {
   await open();
   mayComplain = OF_THE_NETWORK;
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('it watches', async () => (await watchState()).startsWith(said('Watching', 'Acompanhando')));
   // From now on no pause of the page ends by itself.
   await page.evaluate(() => {
@@ -824,7 +827,7 @@ test('who is connected is listed, and a stream can be ended', async () => {
   await until('the page says that its own stream was ended', async () => said(/^An operator has ended this stream/, /^Um operador encerrou este stream/).test(await watchState()));
   assert.match(questions[0], said(/^End the stream of 127/, /^Encerrar o stream de 127/));
   await until('it is out of the list', async () => (await clients()).length === 2);
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('the button opens it again', async () => (await watchState()).startsWith(said('Watching tower', 'Acompanhando tower')));
   await page.click('#forget');
   await until('the list of clients went with the token', async () => !(await isShown('#clients-card')));
@@ -859,24 +862,24 @@ test('a message is formatted, copied and downloaded', async () => {
   await open();
   await server.publish('news', '{"door":{"open":true}}', '?event=alert');
   await server.publish('news', '{not json');
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('both are there', async () => (await messages()).length === 2);
   const buttons = () => page.$$eval('#messages li', (found) => found.map((item) => [...item.querySelectorAll('button')].map(({ textContent }) => textContent).join()));
   assert.deepEqual(await buttons(), said(['Copy', 'Format,Copy'], ['Copiar', 'Formatar,Copiar']));
-  await page.click('#messages li:last-child button');
+  await press('#messages li:last-child button');
   assert.equal((await messages())[1], '{\n  "door": {\n    "open": true\n  }\n}');
   assert.equal(await copied('#messages li:last-child button:last-child'), '{"door":{"open":true}}', 'as it came');
-  await page.click('#messages li:last-child button');
+  await press('#messages li:last-child button');
   assert.equal((await messages())[1], '{"door":{"open":true}}');
   const long = '[no JSON '.repeat(200);
   await server.publish('news', long);
   await until('the long one is there, in short', async () => (await messages())[0].endsWith(said('… (1,800 characters)', '… (1.800 caracteres)')));
   assert.ok((await messages())[0].length < 600);
   assert.equal((await buttons())[0], said('Show all,Copy', 'Mostrar tudo,Copiar'));
-  await page.click('#messages li:first-child button');
+  await press('#messages li:first-child button');
   assert.equal((await messages())[0], long);
   assert.equal((await buttons())[0], said('Show less,Copy', 'Mostrar menos,Copiar'));
-  await page.click('#messages li:first-child button');
+  await press('#messages li:first-child button');
   assert.ok((await messages())[0].length < 600);
   assert.equal(await copied('#messages li:first-child button:last-child'), long, 'all of it');
   await page.evaluate(() => {
@@ -900,7 +903,7 @@ test('operators see limits, delays and refusals', async () => {
   await server.listen('news', 5);
   // All along: the delays are those of the last minute.
   server.traffic('news', 2);
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('the watch says that the server is full', async () => said(/^The server is at a limit/, /^O servidor está no limite/).test(await watchState()));
   await until('the limit is full', async () => (await text('#clients_in_use')) === said('5of 5', '5de 5'));
   assert.ok(await page.$('#clients_in_use .nearly-full'));
@@ -955,7 +958,7 @@ test('everything to press has 24 px and more, and the heads of the tables do not
   await open();
   await server.publish('news', '{"a":1}');
   await unlocked();
-  await page.click('#watch-button');
+  await press('#watch-button');
   await until('all is there', async () => (await messages()).length === 1 && (await isShown('#clients tbody tr')));
   const small = await page.$$eval('button, a, input, textarea', (found) => found.filter((target) => target.checkVisibility()).map((target) => {
     const { width, height } = target.getBoundingClientRect();
