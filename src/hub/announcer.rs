@@ -14,6 +14,7 @@ use super::table::Table;
 use super::time::{now, running_ms};
 use crate::event::Event;
 use crate::host;
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub(super) struct Announcer {
 }
 
 /// What an audience is still to get.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Backlog {
     subscribers: Members,
     events: Vec<Arc<Event>>,
@@ -261,8 +262,19 @@ impl Announcer {
 }
 
 fn add(backlogs: &mut Backlogs, delivery: Delivery) {
-    let backlog = backlogs.entry(delivery.audience).or_default();
-    // Clients that joined meanwhile get only what is newer than their replay.
-    backlog.subscribers = delivery.subscribers;
-    backlog.events.extend(delivery.events);
+    match backlogs.entry(delivery.audience) {
+        Entry::Vacant(entry) => {
+            entry.insert(Backlog {
+                subscribers: delivery.subscribers,
+                events: delivery.events,
+                is_congested: false,
+            });
+        }
+        Entry::Occupied(mut entry) => {
+            let backlog = entry.get_mut();
+            // Clients that joined meanwhile get only what is newer than their replay.
+            backlog.subscribers = delivery.subscribers;
+            backlog.events.extend(delivery.events);
+        }
+    }
 }

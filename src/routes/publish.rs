@@ -319,15 +319,14 @@ fn batch(app: &App, query: &Query, body: &[u8]) -> Result<Vec<Box<str>>, Problem
 }
 
 fn line_message(line: &str, number: usize, limit: usize) -> Result<Box<str>, Problem> {
-    let json = line.as_bytes();
     // What is taken as its text is not read further: no number is too large, nothing is nested too deep.
     let text = if line.starts_with('"') {
-        serde_json::from_slice::<Box<str>>(json)
+        serde_json::from_str::<Box<str>>(line)
     } else {
-        serde_json::from_slice::<IgnoredAny>(json).map(|_| line.into())
+        serde_json::from_str::<IgnoredAny>(line).map(|_| line.into())
     };
     let text = text.map_err(|error| {
-        let column = column(json, &error);
+        let column = column(line.as_bytes(), &error);
         let wrong = format!("is not JSON (column {column}); send one JSON value a line");
         bad_line(number, &wrong)
     })?;

@@ -3,7 +3,6 @@
 
 use super::connection::Connection;
 use super::head::Parts;
-use super::line;
 use super::mailbox::Note;
 use crate::counters::{Counters, Family};
 use crate::http::problem::Problem;
@@ -39,8 +38,8 @@ impl Exchange {
     }
 
     /// The request, with the method and the target as tiny_http has read them.
-    pub fn request(&mut self, raw: &tiny_http::Request) -> Request {
-        let method = match raw.method() {
+    pub fn request(&mut self, method: &tiny_http::Method, target: &str) -> Request {
+        let method = match method {
             tiny_http::Method::Get => Method::Get,
             tiny_http::Method::Head => Method::Head,
             tiny_http::Method::Post => Method::Post,
@@ -55,7 +54,6 @@ impl Exchange {
             Some(parts) => (parts.peer, std::mem::take(&mut parts.fields)),
             None => (Peer::Unix, Vec::new()),
         };
-        let target = line::number_and_target(raw).map_or("", |(_, target)| target);
         Request::new(method, Target::parse(target), peer, fields, body)
     }
 

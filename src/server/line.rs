@@ -3,6 +3,7 @@
 //! rest of the request waits. See README.md.
 
 use crate::host;
+use crate::numbers::hexadecimal;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -118,10 +119,7 @@ struct LineAddress {
 
 impl LineAddress {
     fn new() -> io::Result<LineAddress> {
-        let name: String = host::random_bytes::<16>()?
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name = hexadecimal(&host::random_bytes::<16>()?);
         #[cfg(target_os = "linux")]
         {
             let address = SockAddr::unix(format!("\0sse-server-{name}"))?;

@@ -114,15 +114,8 @@ impl Pool {
             let server = lock(&self.server).clone();
             // An error is a closed line.
             while let Ok(raw) = server.next() {
-                let number = line::number_and_target(&raw).map(|(number, _)| number);
-                let exchange = number.and_then(|number| lock(&self.under_way).remove(&number));
-                // One without an exchange was answered when its line broke.
-                if let Some(exchange) = exchange {
-                    // The panic hook has put it into the log.
-                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw, exchange)));
-                } else {
-                    drop(raw.into_writer());
-                }
+                // The panic hook has put it into the log.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw)));
             }
             self.wait_for_another(&server);
         }
@@ -138,10 +131,17 @@ impl Pool {
     }
 
     /// Handles one request.
-    fn serve(self: &Arc<Self>, raw: tiny_http::Request, mut exchange: Exchange) {
-        let request = exchange.request(&raw);
+    fn serve(self: &Arc<Self>, raw: tiny_http::Request) {
+        let begun = line::number_and_target(&raw).and_then(|(number, target)| {
+            let mut exchange = lock(&self.under_way).remove(&number)?;
+            Some((exchange.request(raw.method(), target), exchange))
+        });
         // tiny_http's part is done; dropped in any other way it would answer.
         drop(raw.into_writer());
+        let Some((request, exchange)) = begun else {
+            // It was answered when its line broke.
+            return;
+        };
         let family = routes::family(&request);
         match self.without_panic(|| routes::handle(&self.app, &request)) {
             Outcome::ReadBody(limit) => exchange.read_body(request, limit),
