@@ -148,33 +148,59 @@ impl Answers {
     }
 }
 
-/// Why a client's stream has ended, as in the log.
-const REASONS: [&str; 8] = [
-    "answered",
-    "ended",
-    "expired",
-    "gone",
-    "revoked",
-    "sent_away",
-    "shutdown",
-    "slow",
-];
+/// Why a client's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was a wait for messages, and has its answer.
+    Answered,
+    /// An operator has ended it.
+    Ended,
+    /// Its permit ran out.
+    Expired,
+    /// The client has closed its connection.
+    Gone,
+    /// Its permit was taken away.
+    Revoked,
+    /// What the client has does not match what is retained: it has to reconnect.
+    SentAway,
+    /// The hub closed. Everything queued was delivered.
+    Shutdown,
+    /// The client read too slowly.
+    Slow,
+}
+
+impl End {
+    /// In the enum's order.
+    const NAMES: [&'static str; 8] = [
+        "answered",
+        "ended",
+        "expired",
+        "gone",
+        "revoked",
+        "sent_away",
+        "shutdown",
+        "slow",
+    ];
+
+    /// Its name in the log, in metrics and in notices.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
 
 /// The number of streams that have ended for each reason.
 #[derive(Debug, Default)]
-pub struct ReasonCounts([Counter; REASONS.len()]);
+pub struct EndCounts([Counter; End::NAMES.len()]);
 
-impl ReasonCounts {
-    /// Counts a stream. Streams end for no other reasons.
-    pub fn count(&self, reason: &str) {
-        if let Some(place) = REASONS.iter().position(|known| *known == reason) {
-            self.0[place].add(1);
-        }
+impl EndCounts {
+    /// Counts a stream.
+    pub fn count(&self, end: End) {
+        self.0[end as usize].add(1);
     }
 
-    /// Each reason and its count.
+    /// The name of each reason, and its count.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        REASONS.into_iter().zip(self.0.iter().map(Counter::get))
+        End::NAMES.into_iter().zip(self.0.iter().map(Counter::get))
     }
 }
 
@@ -197,7 +223,7 @@ pub struct Counters {
     /// Answers, by status.
     pub answers: Answers,
     /// Clients whose stream has ended, by the reason in the log.
-    pub disconnected: ReasonCounts,
+    pub disconnected: EndCounts,
 }
 
 impl Default for Counters {
@@ -211,7 +237,7 @@ impl Default for Counters {
             slow_clients: Counter::default(),
             delay: Histogram::default(),
             answers: Answers::default(),
-            disconnected: ReasonCounts::default(),
+            disconnected: EndCounts::default(),
         }
     }
 }

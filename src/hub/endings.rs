@@ -2,8 +2,8 @@
 //! later, and are told the reason.
 
 use super::hub::Hub;
-use super::progress::End;
 use crate::access::Permit;
+use crate::counters::End;
 
 impl Hub {
     /// Ends the streams whose permit `still_grants` rejects, and returns how many.

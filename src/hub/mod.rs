@@ -45,7 +45,7 @@ pub use history::Replay;
 pub use hub::{Attempted, Hub, HubStats, Turns};
 pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{ChannelStats, Limits, Published, Refusal};
-pub use progress::{DirectWriter, End, Progress};
+pub use progress::{DirectWriter, Progress};
 pub use readers::{would_admit, Polled, Reading};
 pub use start::{From, Start};
 pub use subscription::{Next, Subscription};

@@ -4,31 +4,13 @@
 use super::handoff::Handoff;
 use super::pace::{Behind, Figures, Pace};
 use super::time;
+use crate::counters::End;
 use crate::event::Frame;
 use crate::locks::lock;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
-
-/// Why a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The hub closed. Everything queued was delivered.
-    Shutdown,
-    /// The client read too slowly.
-    Slow,
-    /// The client has closed its connection.
-    Gone,
-    /// Its permit ran out.
-    Expired,
-    /// Its permit was taken away.
-    Revoked,
-    /// An operator has ended it.
-    Ended,
-    /// What the client has does not match what is retained: it has to reconnect.
-    SentAway,
-}
 
 /// A way to write to a client from outside its stream's thread.
 pub trait DirectWriter: Debug + Send + Sync {

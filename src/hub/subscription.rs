@@ -2,7 +2,8 @@
 
 use super::batch::{Batch, Queued};
 use super::history::Replay;
-use super::progress::{End, Progress};
+use super::progress::Progress;
+use crate::counters::End;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::time::{self, running_ms};

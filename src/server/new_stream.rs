@@ -7,7 +7,7 @@ use super::mailbox::Note;
 use super::poll::Poll;
 use super::stream::EventStream;
 use super::threads::{ThreadPlace, Threads};
-use crate::counters::Family;
+use crate::counters::{End, Family};
 use crate::event::heartbeat_frame;
 use crate::http::cors::Header;
 use crate::http::problem::{Problem, RETRY_AFTER};
@@ -122,20 +122,21 @@ impl NewStream {
         let ending = Ending(connection);
         let admission = self.admission;
         let release = || drop(admission);
-        let reason = match &mut life {
+        let end = match &mut life {
             Life::Stream(stream) => stream.run(release),
             Life::Poll(poll) => poll.run(release),
         };
         if self.family != Family::Other {
-            counters.disconnected.count(reason);
+            counters.disconnected.count(end);
         }
-        if reason == "slow" {
+        if end == End::Slow {
             ending.0.cut();
         }
         // Logged before the subscription is dropped: after the last one the process ends.
         log::info!(
-            "event=disconnect {} reason={reason} messages={} seconds={}",
+            "event=disconnect {} reason={} messages={} seconds={}",
             self.client,
+            end.name(),
             life.subscription().progress.messages(),
             self.client.started.elapsed().as_secs()
         );

@@ -2,9 +2,9 @@
 //! with what has come. Nobody writes in its place.
 
 use super::connection::Connection;
-use super::stream::GONE;
+use crate::counters::End;
 use crate::http::reply::{After, Reply};
-use crate::hub::{End, Next, Subscription};
+use crate::hub::{Next, Subscription};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,8 +24,8 @@ pub struct Poll {
 const ENOUGH_BYTES: usize = 1 << 20;
 
 impl Poll {
-    /// Waits, calls `release`, and answers: who has the answer may ask again at once. Returns the reason of its end.
-    pub fn run(&mut self, release: impl FnOnce()) -> &'static str {
+    /// Waits, calls `release`, and answers: who has the answer may ask again at once.
+    pub fn run(&mut self, release: impl FnOnce()) -> End {
         let mut body = Vec::new();
         let mut up_to = self.subscription.joined_after;
         let end = loop {
@@ -46,15 +46,11 @@ impl Poll {
         };
         self.subscription.leave();
         release();
-        let reason = match end {
-            // It may have closed only its own side: then it reads the answer.
-            Some(End::Gone) => GONE,
-            Some(End::Shutdown) => "shutdown",
-            Some(End::Expired) => "expired",
-            Some(End::Revoked) => "revoked",
-            Some(End::Ended) => "ended",
+        let end = match end {
             // It asks again, and gets the rest from the history, or is told of a gap.
-            Some(End::Slow | End::SentAway) | None => "answered",
+            Some(End::Slow | End::SentAway) | None => End::Answered,
+            // Who has gone may have closed only its own side: then it reads the answer.
+            Some(end) => end,
         };
         let head = std::mem::replace(&mut self.head, Reply::new(200));
         let reply = head
@@ -63,8 +59,8 @@ impl Poll {
         let (bytes, _) = reply.into_bytes(false, After::Close);
         let write = || self.connection.write_all(&bytes);
         match self.subscription.while_writing(write) {
-            Ok(()) => reason,
-            Err(_) => GONE,
+            Ok(()) => end,
+            Err(_) => End::Gone,
         }
     }
 }

@@ -4,9 +4,10 @@
 //! there may be ten thousand of them.
 
 use super::connection::Connection;
+use crate::counters::End;
 use crate::event::{encode, encode_expired, encode_gap, heartbeat, Form, Frame};
 use crate::http::reply::Reply;
-use crate::hub::{End, Next, Replay, Subscription};
+use crate::hub::{Next, Replay, Subscription};
 use crate::moments::since_1970;
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -28,9 +29,6 @@ pub struct EventStream {
     /// The answer's head and the stream's first lines, until they are written.
     beginning: Vec<u8>,
 }
-
-/// The reason of a stream whose client has left.
-pub const GONE: &str = "gone";
 
 /// The chunk that ends a body (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -65,41 +63,36 @@ impl EventStream {
     }
 
     /// Writes the stream to its end, and calls `release` before the last bytes: who has them may come again at once.
-    /// Returns the reason of its end.
-    pub fn run(&mut self, release: impl FnOnce()) -> &'static str {
+    pub fn run(&mut self, release: impl FnOnce()) -> End {
         let end = self.write_all();
         self.subscription.leave();
         release();
         match end {
-            Ok(End::Shutdown) => self.finish("shutdown"),
-            Ok(End::SentAway) => self.finish("sent_away"),
-            Ok(End::Expired) => self.take_leave("expired"),
-            Ok(End::Revoked) => self.take_leave("revoked"),
-            Ok(End::Ended) => self.take_leave("ended"),
-            Ok(End::Slow) => "slow",
-            // It may have closed only its own side: then it reads the end.
-            Ok(End::Gone) => self.finish(GONE),
-            Err(error) => self.name(&error),
+            Ok(end @ (End::Expired | End::Revoked | End::Ended)) => self.take_leave(end),
+            Ok(End::Slow) => End::Slow,
+            // Who has gone may have closed only its own side: then it reads the end.
+            Ok(end) => self.finish(end),
+            Err(error) => self.reason_of(&error),
         }
     }
 
-    fn finish(&mut self, reason: &'static str) -> &'static str {
+    fn finish(&mut self, end: End) -> End {
         match self.write_end() {
-            Ok(()) => reason,
-            Err(_) => GONE,
+            Ok(()) => end,
+            Err(_) => End::Gone,
         }
     }
 
-    /// Tells the client why the stream ends, and ends it. Returns the reason.
-    fn take_leave(&mut self, reason: &'static str) -> &'static str {
+    /// Tells the client why the stream ends, and ends it.
+    fn take_leave(&mut self, end: End) -> End {
         let form = self.subscription.form;
-        let notice = Frame::build(|out| encode_expired(reason, form, out));
+        let notice = Frame::build(|out| encode_expired(end.name(), form, out));
         let told = self
             .write_frame(notice.as_ref())
             .and_then(|()| self.write_end());
         match told {
-            Ok(()) => reason,
-            Err(error) => self.name(&error),
+            Ok(()) => end,
+            Err(error) => self.reason_of(&error),
         }
     }
 
@@ -177,16 +170,15 @@ impl EventStream {
     }
 
     /// A failed write means a slow client if the hub cut it off, or if it took nothing for that long.
-    fn name(&self, error: &io::Error) -> &'static str {
+    fn reason_of(&self, error: &io::Error) -> End {
         let timed_out = matches!(
             error.kind(),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
         );
         match self.subscription.progress.cut() {
-            Some(End::Slow) => "slow",
-            Some(_) => GONE,
-            None if timed_out => "slow",
-            None => GONE,
+            Some(End::Slow) => End::Slow,
+            None if timed_out => End::Slow,
+            _ => End::Gone,
         }
     }
 }

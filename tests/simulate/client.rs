@@ -1,7 +1,8 @@
 //! A client: it connects, reads as fast as its mood is, hangs up, and comes back with the last id that it has seen.
 
 use crate::access::{Access, Permit, Rules};
-use crate::hub::{End, Hub, LastId, Start, Stream};
+use crate::counters::End;
+use crate::hub::{Hub, LastId, Start, Stream};
 use crate::interest::Interest;
 use crate::parser::{Parser, Received};
 use crate::random::Random;

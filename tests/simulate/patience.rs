@@ -2,7 +2,8 @@
 
 use crate::client::permit;
 use crate::event::{ChannelName, Form, Topic};
-use crate::hub::{time, Attempted, End, Limits, Server, Start, Stream};
+use crate::counters::End;
+use crate::hub::{time, Attempted, Limits, Server, Start, Stream};
 use crate::random::Random;
 use crate::wire::Wire;
 use std::time::Duration;

@@ -77,7 +77,7 @@ pub use arrivals::LastId;
 pub use hub::{Attempted, Hub};
 pub use keep::{Changes, ChannelRecord, Kept, KeptEvent, Tail};
 pub use limits::{Limits, Published, Refusal};
-pub use progress::{DirectWriter, End};
+pub use progress::DirectWriter;
 pub use server::Server;
 pub use start::{From, Start};
 pub use stream::Stream;

@@ -2,7 +2,7 @@
 
 use super::batch::Queued;
 use super::history::Replay;
-use super::progress::End;
+use crate::counters::End;
 use super::subscription::{Next, Subscription};
 use super::sync::Thread;
 use super::time::running_ms;
@@ -133,7 +133,7 @@ impl Stream {
                 let bytes = [notice.bytes(true), LAST_CHUNK].concat();
                 self.begin(bytes, After::End(end));
             }
-            Next::End(end @ (End::Slow | End::Gone)) => self.state = State::Ended(end),
+            Next::End(end @ (End::Slow | End::Gone | End::Answered)) => self.state = State::Ended(end),
         }
     }
 
