@@ -3,11 +3,11 @@
 use super::batch::{Batch, Queued};
 use super::history::Replay;
 use super::progress::Progress;
-use crate::counters::End;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::time::{self, running_ms};
 use crate::access::Permit;
+use crate::counters::End;
 use crate::event::{EventId, Form, Frame};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::convert::Infallible;

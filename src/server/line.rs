@@ -159,7 +159,7 @@ pub fn number_and_target(raw: &tiny_http::Request) -> Option<(u64, &str)> {
 
 /// How long a worker looks for the next request before it sleeps: under load others bring one meanwhile, and nobody has to
 /// be woken for it.
-const LOOK_TIME: Duration = Duration::from_micros(20);
+const LOOK_TIME: Duration = Duration::from_micros(50);
 
 impl Server {
     /// The next request; waits for it.

@@ -1,5 +1,6 @@
 //! The thread pool: a fixed number of workers, which take requests from tiny_http's accept loop and bring them to the
-//! routes. None of them ever waits for a client, for room, or for another server, so a few are enough. A request that
+//! routes. One takes them at a time, and has a short one done before the next; before a long one it leaves its turn to
+//! another. None of them ever waits for a client, for room, or for another server, so a few are enough. A request that
 //! panics costs nobody else anything. Started by the door.
 
 use super::exchange::Exchange;
@@ -11,24 +12,34 @@ use crate::counters::{Counters, Family};
 use crate::host;
 use crate::http::problem::{Problem, RETRY_AFTER};
 use crate::http::reply::Reply;
-use crate::http::request::Peer;
+use crate::http::request::{BodyError, NoBody, Peer};
 use crate::locks::lock;
 use crate::routes::{self, App, Outcome};
 use std::collections::HashMap;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Threads for requests that have to wait for somebody, and the virtual memory for the stack of each.
 const MAX_WAITING: usize = 1024;
 const WAITING_STACK: usize = 256 << 10;
+
+/// A publish with a body of at most this size is done sooner than another worker is awake.
+const SHORT_BODY: usize = 4 << 10;
+
+const TOO_LARGE: Result<&[u8], NoBody> = Err(NoBody::Failed(BodyError::TooLarge));
+
+/// While a worker has it, no other takes a request.
+type Turn<'a> = MutexGuard<'a, ()>;
 
 /// What workers and door share.
 pub struct Pool {
     app: App,
     /// Requests on their way through tiny_http, by their numbers. Held for a few lines.
     under_way: Mutex<HashMap<u64, Exchange>>,
+    /// Held by the worker that takes the next request, while it waits for that, and while it serves a short one.
+    turn: Mutex<()>,
     /// Where the requests come from. Held for a line; replaced when the line broke.
     server: Mutex<Arc<Server>>,
     /// `server` was replaced, or the server stops.
@@ -54,6 +65,7 @@ impl Pool {
             waiting: Threads::new(c"waiting", WAITING_STACK, MAX_WAITING, WaitingRequest::run),
             app,
             under_way: Mutex::default(),
+            turn: Mutex::default(),
             server: Mutex::new(line.server().clone()),
             server_changed: Condvar::new(),
             is_stopping: AtomicBool::new(false),
@@ -111,12 +123,15 @@ impl Pool {
     /// A worker's life.
     fn work(self: Arc<Self>) {
         while !self.is_stopping.load(Ordering::SeqCst) {
+            let mut turn = Some(lock(&self.turn));
             let server = lock(&self.server).clone();
             // An error is a closed line.
             while let Ok(raw) = server.next() {
                 // The panic hook has put it into the log.
-                let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw)));
+                let _ = catch_unwind(AssertUnwindSafe(|| self.serve(raw, &mut turn)));
+                turn.get_or_insert_with(|| lock(&self.turn));
             }
+            drop(turn);
             self.wait_for_another(&server);
         }
     }
@@ -130,8 +145,8 @@ impl Pool {
         drop(self.server_changed.wait_while(lock(&self.server), has_none));
     }
 
-    /// Handles one request.
-    fn serve(self: &Arc<Self>, raw: tiny_http::Request) {
+    /// Handles one request. Before one that may be long it gives up its turn.
+    fn serve(self: &Arc<Self>, raw: tiny_http::Request, turn: &mut Option<Turn>) {
         let begun = line::number_and_target(&raw).and_then(|(number, target)| {
             let mut exchange = lock(&self.under_way).remove(&number)?;
             Some((exchange.request(raw.method(), target), exchange))
@@ -143,6 +158,9 @@ impl Pool {
             return;
         };
         let family = routes::family(&request);
+        if family != Family::Publish || request.body(SHORT_BODY) == TOO_LARGE {
+            *turn = None;
+        }
         match self.without_panic(|| routes::handle(&self.app, &request)) {
             Outcome::ReadBody(limit) => exchange.read_body(request, limit),
             outcome => self.finish(exchange, outcome, family, request.peer),

@@ -2,7 +2,9 @@
 
 use crate::common;
 
-use common::{id, Reply, Server};
+use common::{http, id, Publisher, Reply, Server, TOKEN};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 fn publish(server: &Server, target: &str, body: &[u8]) -> Reply {
     let headers = [
@@ -153,4 +155,46 @@ fn ten_thousand_messages_reach_everybody() {
         }
     }
     assert_eq!(server.stat("slow_clients_disconnected"), 0);
+}
+
+/// One worker at a time takes requests, so it must not keep that turn during a long one.
+#[test]
+fn a_publish_does_not_wait_for_a_long_batch() {
+    let server = Server::start(&[("MAX_MESSAGE_BYTES", "1000000")]);
+    let mut publisher = Publisher::new(&server);
+    let values: String = (0..300).map(|n| format!("[{n}],")).collect();
+    let batch = format!("[{values}0]\n").repeat(9000);
+    let head = format!(
+        "POST /publish/long HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
+        batch.len()
+    );
+    // How long the slowest publish took beside a batch, as a part of the time that the batch took.
+    let beside_a_batch = |publisher: &mut Publisher| {
+        let mut connection = http::connect(server.addr);
+        connection
+            .write_all(head.as_bytes())
+            .expect("a head is sent");
+        connection
+            .write_all(batch.as_bytes())
+            .expect("a body is sent");
+        connection
+            .set_nonblocking(true)
+            .expect("a socket can be set so");
+        let begun = Instant::now();
+        let mut slowest = Duration::ZERO;
+        let mut answer = [0; 15];
+        while connection.read(&mut answer).is_err() {
+            let begun = Instant::now();
+            publisher.publish("short", "x");
+            slowest = slowest.max(begun.elapsed());
+        }
+        assert_eq!(&answer, b"HTTP/1.1 200 OK", "the batch is published");
+        slowest.as_secs_f64() / begun.elapsed().as_secs_f64()
+    };
+    // On a busy machine others may hold up both.
+    let is_at_once = (0..20).any(|_| beside_a_batch(&mut publisher) < 0.5);
+    assert!(
+        is_at_once,
+        "beside each of 20 batches a publish took at least half of the batch's time"
+    );
 }

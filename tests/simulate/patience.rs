@@ -1,8 +1,8 @@
 //! Clients who take little, and hold publishers up.
 
 use crate::client::permit;
-use crate::event::{ChannelName, Form, Topic};
 use crate::counters::End;
+use crate::event::{ChannelName, Form, Topic};
 use crate::hub::{time, Attempted, Limits, Server, Start, Stream};
 use crate::random::Random;
 use crate::wire::Wire;

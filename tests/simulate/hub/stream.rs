@@ -2,11 +2,11 @@
 
 use super::batch::Queued;
 use super::history::Replay;
-use crate::counters::End;
 use super::subscription::{Next, Subscription};
 use super::sync::Thread;
 use super::time::running_ms;
 use crate::access::Permit;
+use crate::counters::End;
 use crate::event::{encode, encode_expired, encode_gap, Frame};
 use crate::wire::Wire;
 use std::sync::atomic::Ordering;
@@ -133,7 +133,9 @@ impl Stream {
                 let bytes = [notice.bytes(true), LAST_CHUNK].concat();
                 self.begin(bytes, After::End(end));
             }
-            Next::End(end @ (End::Slow | End::Gone | End::Answered)) => self.state = State::Ended(end),
+            Next::End(end @ (End::Slow | End::Gone | End::Answered)) => {
+                self.state = State::Ended(end)
+            }
         }
     }
 
