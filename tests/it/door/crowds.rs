@@ -73,8 +73,8 @@ pub fn a_newcomer_misses_nothing(transport: Transport, server: &Server, count: u
     for _ in 0..3 {
         let rest = leaving.split_off(leaving.len().min(count.div_ceil(3)));
         leave(std::mem::replace(&mut leaving, rest));
-        // Long enough for whoever looks around only now and then.
-        for _ in 0..60 {
+        // While others leave, and for a while after.
+        for _ in 0..20 {
             publish_next(&mut publisher, &mut newcomer, &mut number, &what);
             std::thread::park_timeout(Duration::from_millis(10));
         }
